@@ -1,0 +1,3 @@
+module github.com/dartwing/jobledger
+
+go 1.26.0
