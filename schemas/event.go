@@ -233,41 +233,42 @@ func (e *Event) readHeaders(h nats.Header, data Data) error {
 // rawBody is data with caller-supplied JSON that must survive byte for byte.
 type rawBody interface {
 	// split returns a copy of the record without its raw fields, and those fields in their order.
-	split() (rest any, raws []rawField)
+	split() (rest any, raws []RawField)
 }
 
-type rawField struct {
-	name  string
-	value json.RawMessage
+// RawField is one caller-supplied JSON value that SpliceJSON writes verbatim.
+type RawField struct {
+	Name  string
+	Value json.RawMessage
 }
 
-func (s *Submitted) split() (any, []rawField) {
+func (s *Submitted) split() (any, []RawField) {
 	c := *s
 	c.Args = nil
-	return &c, []rawField{{"args", s.Args}}
+	return &c, []RawField{{"args", s.Args}}
 }
 
-func (c *Completed) split() (any, []rawField) {
+func (c *Completed) split() (any, []RawField) {
 	r := *c
 	r.Result = nil
-	return &r, []rawField{{"result", c.Result}}
+	return &r, []RawField{{"result", c.Result}}
 }
 
-func (l *LateResult) split() (any, []rawField) {
+func (l *LateResult) split() (any, []RawField) {
 	r := *l
 	r.Result = nil
-	return &r, []rawField{{"result", l.Result}}
+	return &r, []RawField{{"result", l.Result}}
 }
 
-func (c *Carried) split() (any, []rawField) {
+func (c *Carried) split() (any, []RawField) {
 	r := *c
 	r.Args, r.Result, r.Checkpoint = nil, nil, nil
-	return &r, []rawField{{"args", c.Args}, {"result", c.Result}, {"checkpoint", c.Checkpoint}}
+	return &r, []RawField{{"args", c.Args}, {"result", c.Result}, {"checkpoint", c.Checkpoint}}
 }
 
 // EncodeBody returns the JSON of v. Raw fields of event data are spliced in at the end, untouched.
 func EncodeBody(v any) ([]byte, error) {
-	var raws []rawField
+	var raws []RawField
 	if r, ok := v.(rawBody); ok {
 		v, raws = r.split()
 	}
@@ -275,7 +276,7 @@ func EncodeBody(v any) ([]byte, error) {
 }
 
 // SpliceJSON encodes v, a struct or map, and appends each non-empty raw field verbatim.
-func SpliceJSON(v any, raws ...rawField) ([]byte, error) {
+func SpliceJSON(v any, raws ...RawField) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
@@ -284,7 +285,7 @@ func SpliceJSON(v any, raws ...rawField) ([]byte, error) {
 	}
 	buf.Truncate(buf.Len() - 1) // the encoder's newline
 	for _, r := range raws {
-		if len(r.value) == 0 {
+		if len(r.Value) == 0 {
 			continue
 		}
 		buf.Truncate(buf.Len() - 1) // the closing brace
@@ -292,16 +293,13 @@ func SpliceJSON(v any, raws ...rawField) ([]byte, error) {
 			buf.WriteByte(',')
 		}
 		buf.WriteByte('"')
-		buf.WriteString(r.name)
+		buf.WriteString(r.Name)
 		buf.WriteString(`":`)
-		buf.Write(r.value)
+		buf.Write(r.Value)
 		buf.WriteByte('}')
 	}
 	return buf.Bytes(), nil
 }
-
-// Raw names a caller-supplied JSON value for SpliceJSON.
-func Raw(name string, value json.RawMessage) rawField { return rawField{name, value} }
 
 // header reads an attribute: the exact key first, then any case.
 func header(h nats.Header, key string) string {

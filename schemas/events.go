@@ -65,6 +65,9 @@ func (h *AttemptHead) Validate() error {
 	return h.Head.Validate()
 }
 
+// Named returns h itself; it tells events about one attempt from others.
+func (h *AttemptHead) Named() *AttemptHead { return h }
+
 // JobRef names another job of the same org.
 type JobRef struct {
 	ID         JobID `json:"id"`

@@ -1,0 +1,223 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// Command asks for a transition of one job. The commands of this package are all there are.
+type Command interface {
+	// decide returns the event to append to a job in state j, or nil when the command is already true and
+	// nothing is to be written.
+	decide(j *Job) (schemas.Data, error)
+}
+
+// ErrNotFound: the job has no event in the ledger.
+var ErrNotFound = errors.New("no such job")
+
+// ErrUnreadable: the job holds an event that a newer version wrote; this binary shows it and decides
+// nothing upon it (DESIGN D8). Use a newer binary.
+var ErrUnreadable = errors.New("job holds an event that this version cannot read")
+
+// ErrStaleAttempt: the command speaks for an attempt, or an offer, that is no longer the job's current
+// one. Nothing is to be done; the newer attempt is untouched.
+var ErrStaleAttempt = errors.New("attempt is not the job's current one")
+
+// StateError reports a command that the job's state does not allow.
+type StateError struct {
+	State   schemas.State
+	Command string // what was asked, as a verb
+}
+
+// Error implements error.
+func (e *StateError) Error() string {
+	return fmt.Sprintf("cannot %s a job that is %s", e.Command, e.State)
+}
+
+// Decide is the one decision function of every writer: it returns the event that carries out c on
+// a job in state j, nil if c is already true, or why it cannot be. It never changes j.
+func Decide(j *Job, c Command) (schemas.Data, error) {
+	if j.Unreadable {
+		return nil, ErrUnreadable
+	}
+	if _, begins := c.(*Begin); !begins && !j.Exists() {
+		return nil, ErrNotFound
+	}
+	data, err := c.decide(j)
+	if err != nil || data == nil {
+		return nil, err
+	}
+	if _, legal := Next(j.State, j.CancelRequested, data.Name()); !legal {
+		panic(fmt.Sprintf("ledger: decided %s in state %s (cancel requested: %t)", data.Name(), j.State, j.CancelRequested))
+	}
+	return data, nil
+}
+
+// Begin starts a generation of a job. Spec.Generation and Spec.From are filled in.
+type Begin struct{ Spec schemas.Submitted }
+
+func (c *Begin) decide(j *Job) (schemas.Data, error) {
+	if j.Exists() && !j.State.Finished() {
+		return nil, &StateError{j.State, "submit again"}
+	}
+	s := c.Spec
+	s.From, s.Generation = j.State, j.Generation+1
+	return &s, nil
+}
+
+// Queue makes a job claimable under Policy. A deadline that has passed at Now dead-letters
+// the job instead. RunNow skips the rest of a backoff.
+type Queue struct {
+	Policy schemas.Policy
+	Epoch  schemas.Seq
+	Now    time.Time // stream time
+	RunNow bool
+}
+
+func (c *Queue) decide(j *Job) (schemas.Data, error) {
+	if j.State != schemas.StateSubmitted && j.State != schemas.StateRetrying {
+		return nil, &StateError{j.State, "queue"}
+	}
+	if expired(j, c.Now) {
+		return &schemas.DeadLettered{Head: j.Head(), Reason: schemas.DeadExpired}, nil
+	}
+	if wait := laterOf(j.NotBefore, j.RetryAt); !c.RunNow && wait.After(c.Now) {
+		return nil, &StateError{j.State, "queue before " + wait.UTC().Format(time.RFC3339)}
+	}
+	return &schemas.Queued{Head: j.Head(), Policy: c.Policy, Used: j.Used, Epoch: c.Epoch}, nil
+}
+
+// Claim begins the next attempt for a worker's session. Generation and Submitted are the
+// offer's: an offer of an earlier life claims nothing (DESIGN D1).
+type Claim struct {
+	Generation int
+	Submitted  schemas.Seq
+	Session    schemas.SessionID
+	Worker     string
+}
+
+func (c *Claim) decide(j *Job) (schemas.Data, error) {
+	if j.Generation != c.Generation || j.SubmittedSeq != c.Submitted {
+		return nil, ErrStaleAttempt
+	}
+	if j.State != schemas.StateQueued {
+		return nil, &StateError{j.State, "claim"}
+	}
+	return &schemas.Running{Head: j.Head(), Attempt: j.Attempt + 1, Session: c.Session, Worker: c.Worker}, nil
+}
+
+// Cancel ends a job from every unfinished state. DuplicateOf marks a raw duplicate.
+type Cancel struct {
+	Reason      string
+	DuplicateOf *schemas.JobRef
+}
+
+func (c *Cancel) decide(j *Job) (schemas.Data, error) {
+	switch j.State {
+	case schemas.StateSubmitted, schemas.StateQueued, schemas.StateRetrying:
+		return &schemas.Canceled{Head: j.Head(), Reason: c.Reason, DuplicateOf: c.DuplicateOf}, nil
+	case schemas.StateRunning:
+		if j.CancelRequested {
+			return nil, nil
+		}
+		return &schemas.CancelRequested{AttemptHead: j.AttemptHead(), Reason: c.Reason}, nil
+	case schemas.StateCanceled:
+		return nil, nil
+	}
+	return nil, &StateError{j.State, "cancel"}
+}
+
+// DeadLetter buries a job that must not run or whose org is gone.
+type DeadLetter struct {
+	Reason schemas.DeadReason
+	Error  *schemas.JobError
+}
+
+func (c *DeadLetter) decide(j *Job) (schemas.Data, error) {
+	d := &schemas.DeadLettered{Head: j.Head(), Reason: c.Reason, Error: c.Error}
+	switch j.State {
+	case schemas.StateSubmitted:
+		return d, nil
+	case schemas.StateQueued, schemas.StateRetrying:
+		if c.Reason == schemas.DeadExpired || c.Reason == schemas.DeadOrgDeleted || c.Reason == schemas.DeadPermanentError {
+			return d, nil
+		}
+	case schemas.StateRunning:
+		if c.Reason == schemas.DeadOrgDeleted {
+			d.Attempt, d.Fence = j.Attempt, j.Fence
+			return d, nil
+		}
+	}
+	return nil, &StateError{j.State, "dead-letter (" + string(c.Reason) + ")"}
+}
+
+// Retry gives a canceled or dead-lettered job a fresh budget; a retrying job runs now.
+type Retry struct {
+	Reason       string
+	Deadline     *time.Time // required once the old deadline has passed
+	WaiveParents bool
+	Epoch        schemas.Seq
+	Now          time.Time
+}
+
+func (c *Retry) decide(j *Job) (schemas.Data, error) {
+	switch j.State {
+	case schemas.StateRetrying:
+		return (&Queue{Policy: j.Policy, Epoch: c.Epoch, Now: c.Now, RunNow: true}).decide(j)
+	case schemas.StateCanceled, schemas.StateDeadLettered:
+		if c.Deadline == nil && expired(j, c.Now) {
+			return nil, fmt.Errorf("the deadline %s has passed: give a new one", j.Deadline.UTC().Format(time.RFC3339))
+		}
+		return &schemas.Retried{Head: j.Head(), Reason: c.Reason, Deadline: c.Deadline, WaivedParents: c.WaiveParents}, nil
+	}
+	return nil, &StateError{j.State, "retry"}
+}
+
+// Resolve closes a dead letter with a note, as resolved or as ignored.
+type Resolve struct {
+	Note   string
+	Ignore bool
+}
+
+func (c *Resolve) decide(j *Job) (schemas.Data, error) {
+	if j.State != schemas.StateDeadLettered {
+		return nil, &StateError{j.State, "resolve"}
+	}
+	if c.Note == "" {
+		return nil, errors.New("a note is required")
+	}
+	if c.Ignore {
+		if j.Resolution == schemas.ResolutionIgnored {
+			return nil, nil
+		}
+		return &schemas.Ignored{Head: j.Head(), Note: c.Note}, nil
+	}
+	if j.Resolution == schemas.ResolutionResolved {
+		return nil, nil
+	}
+	return &schemas.Resolved{Head: j.Head(), Note: c.Note}, nil
+}
+
+// Carry repeats the whole folded state. States that cannot be carried have nothing to be written.
+type Carry struct{}
+
+func (*Carry) decide(j *Job) (schemas.Data, error) {
+	if j.State == schemas.StateRunning {
+		return nil, nil // its running event is young: attempts are bounded in time
+	}
+	c := &schemas.Carried{Head: j.Head(), Job: *j, Args: j.Spec.Args, Result: j.Result, Checkpoint: j.Checkpoint}
+	c.Job.Spec.Args, c.Job.Result, c.Job.Checkpoint = nil, nil, nil
+	return c, nil
+}
+
+func expired(j *Job, now time.Time) bool { return !j.Deadline.IsZero() && now.After(j.Deadline) }
+
+func laterOf(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

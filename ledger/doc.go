@@ -1,0 +1,33 @@
+// Package ledger is the truth of jobledger: the pure state machine of a job, and the stream that holds
+// every job's events.
+//
+// # Stored form
+//
+// One JetStream stream, LEDGER. A job's events stand on the one literal subject jobs.<org>.<job>, control
+// events on control.<scope>.<kind>[.<name>]; package schemas defines their records. All other streams and
+// buckets (names.go) are caches folded from it, which may be deleted at any moment (DESIGN D2).
+//
+// # The loop
+//
+// Every change of a job goes the same way, whoever asks for it:
+//
+//	fold the subject -> Decide(job, command) -> Append(event, expecting the subject's last sequence)
+//
+// Apply and Decide are pure and the only places that know what an event means and when it is legal. An
+// append is stored, refused or unknown (DESIGN D3): refused means fold on and decide again, unknown is
+// settled by sending the same event again and is never reported as refused.
+//
+// # Invariants
+//
+//   - No job event is stored without an expectation on its own literal subject.
+//   - One running has at most one outcome: an outcome names the fence it ends, and Apply accepts only the
+//     current one.
+//   - An illegal event is kept, ignored by the fold and counted; a message that is not ours moves
+//     a job's last sequence and nothing else.
+//   - A job that holds an event this binary cannot decode is never decided upon (DESIGN D8).
+//
+// # Glossary
+//
+// event, fold, attempt, generation, offer, claim, fence, beat, lane, leader, epoch, cell: as in
+// docs/ARCHITECTURE.md. "Finished" is completed, canceled or dead_lettered.
+package ledger

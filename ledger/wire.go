@@ -1,0 +1,103 @@
+package ledger
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// Leases (R-305, DESIGN D7). The leader judges by its own monotonic clock.
+const (
+	BeatEvery       = 5 * time.Second  // a worker's sign of life
+	Lease           = 20 * time.Second // silence after which an attempt is lost; BeatEvery is below a third of it
+	BeatCutoff      = 15 * time.Second // without an answer for so long a worker claims nothing
+	OfferArgsMax    = 64 << 10         // bytes of args that travel inside an offer; larger ones are read by the worker
+	AckWait         = 5 * time.Second  // an offer that was not acked is delivered again
+	BeatAttemptsMax = 10_000           // attempts named by one beat
+)
+
+// Offer is a message in WORK: it wakes a worker and saves it a read. It is a hint, never the truth: the
+// claim's append decides (DESIGN D1). Job is the fold at queued, LastSeq the sequence to expect; Args stand
+// beside it byte for byte, or are read from the ledger when ArgsOmitted.
+type Offer struct {
+	Epoch       schemas.Seq     `json:"epoch"` // of the leader that offers
+	Cell        string          `json:"cell"`
+	Job         *Job            `json:"job"`
+	ArgsOmitted bool            `json:"args_omitted,omitempty"`
+	Args        json.RawMessage `json:"args,omitempty"`
+}
+
+// Encode returns the message body of an offer of j. It does not change j.
+func (o *Offer) Encode() ([]byte, error) {
+	j, c := *o.Job, *o
+	args := j.Spec.Args
+	j.Spec.Args, j.Result = nil, nil
+	c.Job, c.Args = &j, nil
+	if len(args) > OfferArgsMax {
+		c.ArgsOmitted, args = true, nil
+	}
+	return schemas.SpliceJSON(&c, schemas.RawField{Name: "args", Value: args})
+}
+
+// DecodeOffer reads an offer; its Job.Spec.Args are set unless ArgsOmitted.
+func DecodeOffer(body []byte) (*Offer, error) {
+	var o Offer
+	if err := json.Unmarshal(body, &o); err != nil {
+		return nil, err
+	}
+	if o.Job == nil {
+		o.Job = new(Job)
+	}
+	o.Job.Spec.Args, o.Args = o.Args, nil
+	return &o, nil
+}
+
+// AttemptRef names one attempt in a beat.
+type AttemptRef struct {
+	Org     schemas.OrgID `json:"org"`
+	Job     schemas.JobID `json:"job"`
+	Attempt int           `json:"attempt"`
+	Fence   schemas.Fence `json:"fence"`
+	// Hung: the attempt has ended in the ledger, its handler has not returned; it still holds limits.
+	Hung bool `json:"hung,omitempty"`
+}
+
+// Serves names a pair that a worker pulls.
+type Serves struct {
+	Queue schemas.QueueName `json:"queue"`
+	Type  schemas.TypeName  `json:"type"`
+}
+
+// Beat is one process's sign of life, sent as a request every BeatEvery. It names every attempt whose
+// outcome is not settled, and every handler that outlives its attempt (DESIGN D7).
+type Beat struct {
+	Session   schemas.SessionID `json:"session"`
+	Worker    string            `json:"worker"` // name for people
+	Host      string            `json:"host,omitempty"`
+	Version   string            `json:"version,omitempty"`
+	StartedAt time.Time         `json:"started_at"`
+	Serves    []Serves          `json:"serves"`
+	Slots     int               `json:"slots"`
+	Busy      int               `json:"busy"`
+	Draining  bool              `json:"draining,omitempty"`
+	Leaving   bool              `json:"leaving,omitempty"` // last beat: all attempts are settled
+	Attempts  []AttemptRef      `json:"attempts,omitempty"`
+}
+
+// BeatAnswer is the leader's answer. A worker pulls nothing before its first one.
+type BeatAnswer struct {
+	Cell     string      `json:"cell"`     // id of the cell's start; a changed one makes a worker forget the epoch it knew
+	Epoch    schemas.Seq `json:"epoch"`    // of the answering leader
+	Position schemas.Seq `json:"position"` // folded by it; fences above are never called invalid
+	// Canceled and Invalid name fences of the beat: cancel was requested; the attempt is no longer current.
+	Canceled []schemas.Seq `json:"canceled,omitempty"`
+	Invalid  []schemas.Seq `json:"invalid,omitempty"`
+}
+
+// CancelSignal wakes a session: the attempt's cancel_requested is stored.
+type CancelSignal struct {
+	Org   schemas.OrgID `json:"org"`
+	Job   schemas.JobID `json:"job"`
+	Fence schemas.Fence `json:"fence"`
+}
