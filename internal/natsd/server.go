@@ -1,0 +1,175 @@
+package natsd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Version is the version of the embedded server, "2.15.2" for example.
+const Version = server.VERSION
+
+// Server is a running embedded server. Its methods may be called from any
+// goroutine.
+type Server struct {
+	cfg  Config
+	ns   *server.Server
+	lock *os.File
+	stop sync.Once
+}
+
+// Start takes the data folder, starts the server and returns when it accepts
+// connections and its streams are open. The errors a caller may want to tell
+// apart are *FolderBusyError and *PortBusyError.
+//
+// What an acknowledgement by this server is worth is [Durability.Promise] of
+// the configured mode.
+func Start(cfg Config) (*Server, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	lock, err := lockFolder(cfg.StoreDir)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := startEngine(cfg)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return &Server{cfg: cfg, ns: ns, lock: lock}, nil
+}
+
+// startEngine runs nats-server until it is ready or has said why it cannot be.
+func startEngine(cfg Config) (*server.Server, error) {
+	port, err := cfg.claimPort()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Port = port
+	ns, err := server.NewServer(cfg.options())
+	if err != nil {
+		return nil, fmt.Errorf("natsd: %w", err)
+	}
+	adapter := newLogAdapter(cfg.Logger)
+	ns.SetLoggerV2(adapter, false, false, false)
+
+	started := make(chan error, 1)
+	go func() {
+		ns.Start()
+		if !ns.ReadyForConnections(readyTimeout) {
+			started <- fmt.Errorf("natsd: the server was not ready within %v", readyTimeout)
+			return
+		}
+		started <- nil
+	}()
+
+	select {
+	case err = <-started:
+	case err = <-adapter.fatal:
+	}
+	if err == nil {
+		// Both may be there: Start can end after a fatal message.
+		select {
+		case err = <-adapter.fatal:
+		default:
+		}
+	}
+	if err != nil {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		return nil, err
+	}
+	return ns, nil
+}
+
+// URL is the address for clients, nats://127.0.0.1:4222 for example; empty when
+// the server does not listen.
+func (s *Server) URL() string {
+	if s.cfg.DontListen {
+		return ""
+	}
+	return s.ns.ClientURL()
+}
+
+// StoreDir is the data folder.
+func (s *Server) StoreDir() string { return s.cfg.StoreDir }
+
+// Durability is the mode the server runs in.
+func (s *Server) Durability() Durability { return s.cfg.Durability }
+
+// ConnectInProcess opens a connection that does not touch the network and works
+// with or without a listener. Roles (appends, feed, work) take one each, so that
+// the pending buffer of one cannot delay another (ENGINE 10). It never gives up
+// on an interrupted connection; the caller closes it.
+func (s *Server) ConnectInProcess(opts ...nats.Option) (*nats.Conn, error) {
+	base := []nats.Option{nats.InProcessServer(s.ns), nats.MaxReconnects(-1)}
+	nc, err := nats.Connect("", append(base, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("natsd: connect in process: %w", err)
+	}
+	return nc, nil
+}
+
+// Shutdown stops the server and returns when its files are written and closed
+// and the data folder is free for another process. Close or drain your
+// connections first: what they still hold is not sent. Later calls do nothing.
+func (s *Server) Shutdown() {
+	s.stop.Do(func() {
+		s.ns.Shutdown()
+		s.ns.WaitForShutdown()
+		s.lock.Close()
+	})
+}
+
+// ErrNotReady is returned by [Server.WaitReady] when time is up.
+var ErrNotReady = errors.New("natsd: the cluster has no ready leader")
+
+// readyTry is how long WaitReady waits for one answer. A request that reaches a
+// member without a leader, or before its routes are up, is dropped in silence,
+// so only asking again helps.
+const readyTry = 250 * time.Millisecond
+
+// WaitReady returns when JetStream answers requests through this server: at
+// once when it stands alone, in a cluster when this member has caught up with a
+// leader that it can reach. It returns ErrNotReady when ctx ends before.
+func (s *Server) WaitReady(ctx context.Context) error {
+	nc, err := s.ConnectInProcess()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("natsd: %w", err)
+	}
+	for {
+		if s.ask(ctx, js) {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %s: %w", ErrNotReady, s.cfg.Name, ctx.Err())
+		}
+	}
+}
+
+// ask makes one request and uses up the whole try when it is not answered, so
+// that an immediate refusal does not turn WaitReady into a busy loop.
+func (s *Server) ask(ctx context.Context, js jetstream.JetStream) bool {
+	try, cancel := context.WithTimeout(ctx, readyTry)
+	defer cancel()
+	_, err := js.AccountInfo(try)
+	if err == nil && (s.cfg.Cluster == nil || s.ns.JetStreamIsCurrent()) {
+		return true
+	}
+	<-try.Done()
+	return false
+}
