@@ -1,0 +1,43 @@
+# jobledger: `make` alone lists the targets. Only Go is needed.
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+TEST_TIMEOUT := 5m
+RACE_TIMEOUT := 15m
+LDFLAGS := -s -w -buildid=
+
+# Packages whose tests rewrite files with -update, and those with random tests.
+GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -r -n1 dirname | sort -u)
+RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench golden fuzz build
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## everything in one process, with a batch of real jobs
+	go run ./cmd/jobledger dev --demo
+
+test: ## all tests
+	go test -timeout $(TEST_TIMEOUT) ./...
+
+check: ## what CI runs: format, vet, staticcheck, imports, tests with -race
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt needed: $$unformatted"; exit 1; fi
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go test ./internal/archtest
+	go test -race -timeout $(RACE_TIMEOUT) ./...
+
+bench: ## measure this machine: jobs a second, latencies, bytes a job
+	go run ./cmd/jobledger bench flow --jobs 100000 --json
+
+golden: ## rewrite golden files and transcripts; review the diff
+	@[ -n "$(GOLDEN_PKGS)" ] || { echo "no package has golden files"; exit 1; }
+	go test $(GOLDEN_PKGS) -update
+
+fuzz: ## random tests, longer; SEED=n repeats one run
+	@[ -n "$(RANDOM_PKGS)" ] || { echo "no package has random tests"; exit 1; }
+	go test $(RANDOM_PKGS) -run 'Random' -rapid.checks=10000 $(if $(SEED),-rapid.seed=$(SEED))
+
+build: ## one static binary in bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/jobledger

@@ -1,0 +1,71 @@
+package archtest
+
+// module is the path of this module.
+const module = "github.com/dartwing/jobledger"
+
+// Layer is one row of the layout: a folder, what of ours it may import, and
+// which modules beyond the three that everything may use.
+type Layer struct {
+	Folder  string   // a package and all packages below it
+	Imports []string // folders of other layers; packages of the layer itself always
+	Modules []string // third-party modules beside baseModules
+}
+
+// baseModules are all that a publisher's or worker's program needs beyond the
+// standard library (DESIGN, Layout).
+var baseModules = []string{
+	"github.com/nats-io/nats.go",
+	"github.com/google/uuid",
+	"go.uber.org/zap",
+}
+
+// testModules may be imported by tests, whatever the layer.
+var testModules = []string{
+	"pgregory.net/rapid",
+	"go.uber.org/goleak",
+	"github.com/rogpeppe/go-internal",
+	"github.com/google/jsonschema-go",
+}
+
+// testPackages of ours open servers and cells; external test packages of every
+// layer may import them.
+var testPackages = []string{"ledger/ledgertest", "internal/natsd"}
+
+// fixtures may be imported from everywhere: they hold data and import nothing.
+const fixtures = "testdata"
+
+// core is what projector, dispatcher and handlers stand on. They never import
+// each other: they meet through the work queue and the ledger.
+var core = []string{"schemas", "ledger"}
+
+// edge is what the gateway may see: everything below it.
+var edge = append([]string{"projector", "dispatcher", "handlers"}, core...)
+
+// layout is DESIGN's, from the bottom up. A package that fits no row fails the
+// test: a new folder needs its arrows written down here.
+var layout = []Layer{
+	{Folder: fixtures},
+	{Folder: "internal/archtest"},
+	{Folder: "schemas"},
+	{Folder: "ledger", Imports: []string{"schemas"}},
+	{Folder: "projector", Imports: core},
+	{Folder: "dispatcher", Imports: core},
+	{Folder: "handlers", Imports: core},
+	{Folder: "gateway", Imports: edge, Modules: []string{"github.com/google/jsonschema-go", "golang.org/x/time"}},
+	{Folder: "internal/natsd", Modules: []string{"github.com/nats-io/nats-server/v2"}},
+	{Folder: "internal/cell", Imports: append([]string{"gateway"}, edge...), Modules: []string{"golang.org/x/sync"}},
+	{Folder: "internal/demo", Imports: append([]string{"handlers"}, core...)},
+	{Folder: "ledger/ledgertest", Imports: append([]string{"gateway", "internal/cell", "internal/natsd"}, edge...)},
+	{
+		Folder:  "cmd",
+		Imports: append([]string{"gateway", "internal/cell", "internal/demo", "internal/natsd"}, edge...),
+		Modules: []string{
+			"github.com/choria-io/fisk",
+			"github.com/dustin/go-humanize",
+			"github.com/google/jsonschema-go",
+			"github.com/jedib0t/go-pretty/v6",
+			"golang.org/x/sync",
+			"golang.org/x/term",
+		},
+	},
+}
