@@ -6,8 +6,8 @@ RACE_TIMEOUT := 15m
 LDFLAGS := -s -w -buildid=
 
 # Packages whose tests rewrite files with -update, and those with random tests.
-GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -r -n1 dirname | sort -u)
-RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
+GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' . | xargs -r -n1 dirname | sort -u)
+RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '^[[:space:]]"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench golden fuzz build
