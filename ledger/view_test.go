@@ -1,0 +1,148 @@
+package ledger
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// story folds data in order, one second and one sequence apart, and returns the events with the job.
+func story(t *testing.T, data ...func(*Job) schemas.Data) (*Job, []*schemas.Event) {
+	t.Helper()
+	j := new(Job)
+	var events []*schemas.Event
+	for i, next := range data {
+		e := schemas.NewEvent(schemas.JobSubject("acme", "j1"), next(j))
+		e.Seq, e.Time = schemas.Seq(i+1), time.Date(2026, 11, 23, 14, 0, i, 0, time.UTC)
+		if !Apply(j, e) {
+			t.Fatalf("event %d, %s, is illegal in state %s", i+1, e.Name(), j.State)
+		}
+		events = append(events, e)
+	}
+	return j, events
+}
+
+func submitted(args string) func(*Job) schemas.Data {
+	return func(j *Job) schemas.Data {
+		return &schemas.Submitted{From: j.State, Type: "echo", Queue: "default", Priority: schemas.PriorityNormal,
+			Generation: j.Generation + 1, Args: json.RawMessage(args)}
+	}
+}
+
+func queued(j *Job) schemas.Data {
+	return &schemas.Queued{Head: j.Head(), Policy: schemas.DefaultPolicy(), Epoch: 1}
+}
+
+func running(j *Job) schemas.Data {
+	return &schemas.Running{Head: j.Head(), Attempt: j.Attempt + 1, Session: "s", Worker: "w"}
+}
+
+func failed(j *Job) schemas.Data {
+	return &schemas.Failed{AttemptHead: j.AttemptHead(), Error: schemas.JobError{Class: schemas.ClassTransient, Message: "no"}, DelayMS: 1000}
+}
+
+func completed(j *Job) schemas.Data {
+	return &schemas.Completed{AttemptHead: j.AttemptHead(), Result: json.RawMessage(`{ "n": 9007199254740993 }`)}
+}
+
+// TestRecordKeys shows INTERFACE 2.5: every key is there, null without value, args and result byte for
+// byte; a document lacks exactly args, result, attempts and steps.
+func TestRecordKeys(t *testing.T) {
+	args := `{"b": 1,  "a":12345678901234567890}`
+	j, _ := story(t, submitted(args), queued, running, completed)
+	r := RecordOf(j)
+	body, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(body), `"args":`+args) || !strings.Contains(string(body), `"result":{ "n": 9007199254740993 }`) {
+		t.Errorf("args or result were rewritten: %s", body)
+	}
+	keys := func(b []byte) []string {
+		var m map[string]json.RawMessage
+		if err := json.Unmarshal(b, &m); err != nil {
+			t.Fatal(err)
+		}
+		var ks []string
+		for k := range m {
+			ks = append(ks, k)
+		}
+		slices.Sort(ks)
+		return ks
+	}
+	want := strings.Fields(`id org type queue state reason priority attempt max_attempts progress args result error
+		submitted_at queued_at started_at finished_at retry_at submitted_by parents seq
+		generation attempts_used flags owner tags batch key not_before deadline worker canceled_at resolution
+		result_ref children correlation_id causation_id submitted_seq run_timeout_s cancel args_ref`)
+	slices.Sort(want)
+	if got := keys(body); !slices.Equal(got, want) {
+		t.Errorf("record has keys\n%v\nwant\n%v", got, want)
+	}
+	doc, err := Document(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = slices.DeleteFunc(want, func(k string) bool { return k == "args" || k == "result" })
+	if got := keys(doc); !slices.Equal(got, want) {
+		t.Errorf("document has keys\n%v\nwant\n%v", got, want)
+	}
+	var back Record
+	if err := json.Unmarshal(body, &back); err != nil {
+		t.Fatal(err)
+	}
+	if again, _ := back.Encode(); string(again) != string(body) {
+		t.Errorf("record changed in a round trip:\n%s\n%s", body, again)
+	}
+}
+
+// TestReasonAt shows R-229: the reason of a waiting job is computed at read time.
+func TestReasonAt(t *testing.T) {
+	j, _ := story(t, func(j *Job) schemas.Data {
+		s := submitted("1")(j).(*schemas.Submitted)
+		s.DelayMS, s.Parents = 60_000, []schemas.ParentRef{{ID: "p", Generation: 1}}
+		return s
+	})
+	r := RecordOf(j)
+	for _, c := range []struct {
+		after time.Duration
+		done  bool
+		want  string
+	}{{0, true, ReasonScheduled}, {time.Minute, false, ReasonWaitingOnParent}, {time.Minute, true, ReasonReady}} {
+		if got := r.ReasonAt(j.SubmittedAt.Add(c.after), c.done); got != c.want {
+			t.Errorf("%s after submit, parents done %t: reason %q, want %q", c.after, c.done, got, c.want)
+		}
+	}
+}
+
+// TestAttemptList shows R-32: each attempt keeps its worker, start, end, outcome and error.
+func TestAttemptList(t *testing.T) {
+	_, events := story(t, submitted("1"), queued, running, failed, queued, running, completed)
+	var l AttemptList
+	for _, e := range events {
+		l.Apply(e)
+	}
+	if len(l) != 2 || *l[0].Outcome != schemas.EventFailed || l[0].Error.Message != "no" || *l[1].Outcome != schemas.EventCompleted {
+		t.Errorf("attempts are %+v", l)
+	}
+}
+
+// TestCountsIgnoreIllegal shows that an illegal event counts nothing (R-224), and that a re-used id is one job.
+func TestCountsIgnoreIllegal(t *testing.T) {
+	_, events := story(t, submitted("1"), queued, running, completed, submitted("2"))
+	illegal := *events[2] // a second claim of the first generation, after the second began
+	illegal.Seq = 6
+	events = append(events, &illegal)
+	j, c := new(Job), Counts{}
+	for _, e := range events {
+		before := StandingOf(j)
+		Apply(j, e)
+		c.Apply(before, StandingOf(j))
+	}
+	if got := c.Total(); got != (Count{Submitted: 1}) || j.Illegal != 1 {
+		t.Errorf("counts are %+v with %d illegal events, want one submitted job and one illegal event", got, j.Illegal)
+	}
+}
