@@ -1,0 +1,78 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// getRequest asks for stored messages: the JSON of JetStream's get APIs (ENGINE 5).
+type getRequest struct {
+	Seq      schemas.Seq `json:"seq,omitempty"`          // from here, or exactly this one without NextFor
+	LastFor  string      `json:"last_by_subj,omitempty"` // the subject's last message
+	NextFor  string      `json:"next_by_subj,omitempty"` // the subject's first message at or after Seq
+	Batch    int         `json:"batch,omitempty"`        // direct get only
+	MaxBytes int         `json:"max_bytes,omitempty"`    // direct get only
+}
+
+// getResponse is the answer of the leader's get.
+type getResponse struct {
+	Message *struct {
+		Subject string      `json:"subject"`
+		Seq     schemas.Seq `json:"seq"`
+		Header  []byte      `json:"hdrs"`
+		Data    []byte      `json:"data"`
+		Time    time.Time   `json:"time"`
+	} `json:"message"`
+	Error *jetstream.APIError `json:"error"`
+}
+
+// subjectLeaderGet is answered by the stream's leader alone, so what it does not find is not there.
+const subjectLeaderGet = "$JS.API.STREAM.MSG.GET." + StreamLedger
+
+// errNoMessage: the stream's leader holds no such message.
+var errNoMessage = errors.New("no such message in the ledger")
+
+// codeNoMessage is JetStream's error code for a message that is not there.
+const codeNoMessage = 10037
+
+// leaderGet reads one message as the stream's leader knows it. The error is errNoMessage if there is none;
+// any other means that nothing is known.
+func (l *Ledger) leaderGet(ctx context.Context, req getRequest) (*Entry, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	defer cancel()
+	m, err := l.nc.RequestWithContext(ctx, subjectLeaderGet, body)
+	if err != nil {
+		return nil, fmt.Errorf("get from the ledger's leader: %w", err)
+	}
+	var resp getResponse
+	if err := json.Unmarshal(m.Data, &resp); err != nil {
+		return nil, fmt.Errorf("get from the ledger's leader: %w", err)
+	}
+	switch {
+	case resp.Error != nil && resp.Error.ErrorCode == codeNoMessage:
+		return nil, errNoMessage
+	case resp.Error != nil:
+		return nil, fmt.Errorf("get from the ledger's leader: %w", resp.Error)
+	case resp.Message == nil:
+		return nil, errors.New("get from the ledger's leader: the answer holds no message")
+	}
+	var h nats.Header
+	if len(resp.Message.Header) > 0 {
+		if h, err = nats.DecodeHeadersMsg(resp.Message.Header); err != nil {
+			h = nil // a foreign message: Decode says so
+		}
+	}
+	return newEntry(resp.Message.Subject, h, resp.Message.Data, resp.Message.Seq, resp.Message.Time), nil
+}
