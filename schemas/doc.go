@@ -16,5 +16,6 @@
 //   - Encode(Decode(x)) is byte-equal to x for every event version ever written (testdata/events).
 //   - Events carry durations, never due times computed from a writer's clock; the only absolute times
 //     are those a person asked for (not_before, deadline) and those in carried, which are stream times.
-//   - Validate runs on encode and on decode, so an invalid record is neither written nor believed.
+//   - What folds rely on is checked on encode and on decode, so a malformed record is neither written nor
+//     believed; limits on encode alone, so that no limit of today makes an event of yesterday unreadable.
 package schemas

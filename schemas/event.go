@@ -124,8 +124,13 @@ type Event struct {
 	Data          Data
 }
 
-// Name is the event's short name.
-func (e *Event) Name() EventName { return e.Data.Name() }
+// Name is the event's short name, or "" for a message that Decode refused.
+func (e *Event) Name() EventName {
+	if e.Data == nil {
+		return ""
+	}
+	return e.Data.Name()
+}
 
 // NewEvent returns an event with a fresh id, not yet stored.
 func NewEvent(at Subject, data Data) *Event {
@@ -141,9 +146,10 @@ func (e *Event) Source() string {
 }
 
 // Encode builds the message to publish, without the expectation header, which is not part of the event.
-// The error is that of Validate.
+// It refuses what Decode would refuse, and what is over a limit: an event that nobody can read would make
+// its job read-only for ever. Nothing is to be retried after an error.
 func (e *Event) Encode() (*nats.Msg, error) {
-	if err := e.Data.Validate(); err != nil {
+	if err := e.validate(); err != nil {
 		return nil, fmt.Errorf("encode %s: %w", e.Name(), err)
 	}
 	body, err := EncodeBody(e.Data)
@@ -175,6 +181,37 @@ func (e *Event) Encode() (*nats.Msg, error) {
 	return &nats.Msg{Subject: e.Subject.String(), Header: h, Data: body}, nil
 }
 
+// validate reports an envelope or data that Decode or the server would refuse.
+func (e *Event) validate() error {
+	if e.ID == "" {
+		return errors.New("event id is empty")
+	}
+	if at, err := ParseSubject(e.Subject.String()); err != nil || at != e.Subject {
+		return fmt.Errorf("%q is no subject of the ledger", e.Subject.String())
+	}
+	if !e.belongs(e.Data) {
+		return fmt.Errorf("does not belong on %q", e.Subject.String())
+	}
+	if e.Actor != (Actor{}) {
+		if _, err := ParseActor(e.Actor.String()); err != nil {
+			return err
+		}
+	}
+	for i := 0; i < len(e.MsgID); i++ {
+		if mustEscape(e.MsgID[i]) && e.MsgID[i] != '%' {
+			return fmt.Errorf("%s holds the byte %q: it is written as it is", HeaderMsgID, e.MsgID[i])
+		}
+	}
+	return e.Data.Validate()
+}
+
+// belongs reports whether data may stand on e's subject: job events on jobs.>, the others on control.>.
+func (e *Event) belongs(data Data) bool {
+	_, later := data.(JobData)
+	_, first := data.(*Submitted)
+	return (later || first) == (e.Control == "")
+}
+
 // Decode reads a stored message. The error wraps ErrForeign or ErrUndecodable; in the latter case the
 // returned event still bears its subject, id, sequence and time, with nil Data.
 func Decode(subject string, h nats.Header, body []byte, seq Seq, at time.Time) (*Event, error) {
@@ -186,25 +223,25 @@ func Decode(subject string, h nats.Header, body []byte, seq Seq, at time.Time) (
 	e.ID = EventID(header(h, HeaderID))
 	ceType := header(h, HeaderType)
 	if e.ID == "" || !strings.HasPrefix(ceType, ourPrefix) {
-		return e, fmt.Errorf("%w: no ce-id and ce-type of ours on %q", ErrForeign, subject)
+		return e, fmt.Errorf("%w: no %s and %s of ours on %q", ErrForeign, HeaderID, HeaderType, subject)
+	}
+	if source := header(h, HeaderSource); source != e.Source() {
+		// A copy of another org's event, or a forgery: the org is part of each record's address (R-49).
+		return e, fmt.Errorf("%w: %s %q on %q", ErrForeign, HeaderSource, source, subject)
 	}
 	name, ok := strings.CutPrefix(ceType, typePrefix)
-	if !ok {
-		return e, fmt.Errorf("%w: %s", ErrUndecodable, ceType)
-	}
 	data := newData(EventName(name))
-	if data == nil {
-		return e, fmt.Errorf("%w: %s", ErrUndecodable, ceType)
+	if version := header(h, HeaderSpecVersion); !ok || data == nil || version != specVersion {
+		return e, fmt.Errorf("%w: %s, CloudEvents %q", ErrUndecodable, ceType, version)
+	}
+	if !e.belongs(data) {
+		return e, fmt.Errorf("%w: %s does not belong on %q", ErrForeign, ceType, subject)
 	}
 	if err := json.Unmarshal(body, data); err != nil {
 		return e, fmt.Errorf("%w: %s: %w", ErrUndecodable, ceType, err)
 	}
-	if err := data.Validate(); err != nil {
+	if err := data.wellFormed(); err != nil {
 		return e, fmt.Errorf("%w: %s: %w", ErrUndecodable, ceType, err)
-	}
-	_, control := data.(interface{ Common() *Head })
-	if _, submitted := data.(*Submitted); (control || submitted) == (e.Control != "") {
-		return e, fmt.Errorf("%w: %s does not belong on %q", ErrForeign, ceType, subject)
 	}
 	return e, e.readHeaders(h, data)
 }
@@ -275,7 +312,8 @@ func EncodeBody(v any) ([]byte, error) {
 	return SpliceJSON(v, raws...)
 }
 
-// SpliceJSON encodes v, a struct or map, and appends each non-empty raw field verbatim.
+// SpliceJSON encodes v, a struct or map, and appends each non-empty raw field verbatim, but for blanks
+// around the value, which no reader could give back. The error names a raw field that is not JSON.
 func SpliceJSON(v any, raws ...RawField) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -285,8 +323,12 @@ func SpliceJSON(v any, raws ...RawField) ([]byte, error) {
 	}
 	buf.Truncate(buf.Len() - 1) // the encoder's newline
 	for _, r := range raws {
-		if len(r.Value) == 0 {
+		value := bytes.Trim(r.Value, " \t\r\n")
+		if len(value) == 0 {
 			continue
+		}
+		if err := CheckJSON(r.Name, value); err != nil {
+			return nil, err
 		}
 		buf.Truncate(buf.Len() - 1) // the closing brace
 		if buf.Len() > 1 {
@@ -295,21 +337,26 @@ func SpliceJSON(v any, raws ...RawField) ([]byte, error) {
 		buf.WriteByte('"')
 		buf.WriteString(r.Name)
 		buf.WriteString(`":`)
-		buf.Write(r.Value)
+		buf.Write(value)
 		buf.WriteByte('}')
 	}
 	return buf.Bytes(), nil
 }
 
-// header reads an attribute: the exact key first, then any case.
+// header reads an attribute: the exact key first, then any case. Of several spellings the first in byte
+// order is taken, so that every replay reads the same.
 func header(h nats.Header, key string) string {
 	if v, ok := h[key]; ok && len(v) > 0 {
 		return unescape(v[0])
 	}
+	found := ""
 	for k, v := range h {
-		if len(v) > 0 && strings.EqualFold(k, key) {
-			return unescape(v[0])
+		if len(v) > 0 && strings.EqualFold(k, key) && (found == "" || k < found) {
+			found = k
 		}
 	}
-	return ""
+	if found == "" {
+		return ""
+	}
+	return unescape(h[found][0])
 }

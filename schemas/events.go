@@ -2,7 +2,6 @@ package schemas
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -11,8 +10,10 @@ import (
 type Data interface {
 	// Name is the event's short name.
 	Name() EventName
-	// Validate reports data that no correct writer produces.
+	// Validate reports data that no correct writer produces, or that is over a limit.
 	Validate() error
+	// wellFormed is the part of Validate that folds rely on.
+	wellFormed() error
 }
 
 // JobData is the data of a job event other than submitted: it repeats what folds need, so that none has
@@ -36,33 +37,11 @@ type Head struct {
 // Common returns h itself.
 func (h *Head) Common() *Head { return h }
 
-// Validate reports a head that no correct writer produces.
-func (h *Head) Validate() error {
-	if err := CheckToken("type", string(h.Type)); err != nil {
-		return err
-	}
-	if err := CheckToken("queue", string(h.Queue)); err != nil {
-		return err
-	}
-	if h.Generation < 1 || h.Submitted == 0 {
-		return errors.New("generation and submitted must be above 0")
-	}
-	return h.Priority.Validate()
-}
-
 // AttemptHead is a Head for events about one attempt.
 type AttemptHead struct {
 	Head
 	Attempt int   `json:"attempt"` // number of the attempt, from 1, rising within a generation (R-227)
 	Fence   Fence `json:"fence"`   // the attempt's running event
-}
-
-// Validate reports an attempt that no correct writer names.
-func (h *AttemptHead) Validate() error {
-	if h.Attempt < 1 || h.Fence.Seq == 0 || h.Fence.ID == "" {
-		return errors.New("attempt and fence must be given")
-	}
-	return h.Head.Validate()
 }
 
 // Named returns h itself; it tells events about one attempt from others.
@@ -80,6 +59,13 @@ type ParentRef struct {
 	Generation int    `json:"generation"`
 	OnFailure  string `json:"on_failure,omitempty"` // fail (default), cancel, run
 }
+
+// What a parent that was canceled or dead-lettered means for its child (R-14); empty is ParentFail.
+const (
+	ParentFail   = "fail"   // dead-letter it as dependency_failed
+	ParentCancel = "cancel" // cancel it
+	ParentRun    = "run"    // run it anyway
+)
 
 // ObjectRef names a payload kept in an object store because it is over the inline limit (R-315).
 type ObjectRef struct {
@@ -188,6 +174,7 @@ type Canceled struct {
 	Head
 	Attempt     int       `json:"attempt,omitempty"` // the attempt it ended, if any
 	Fence       Fence     `json:"fence,omitzero"`
+	Outcome     EventName `json:"outcome,omitempty"` // what the worker said the attempt came to; empty if it said nothing
 	Reason      string    `json:"reason,omitempty"`
 	Forced      bool      `json:"forced,omitempty"` // the grace ended before the handler did
 	DuplicateOf *JobRef   `json:"duplicate_of,omitempty"`
@@ -200,6 +187,7 @@ type DeadLettered struct {
 	Head
 	Attempt    int        `json:"attempt,omitempty"`
 	Fence      Fence      `json:"fence,omitzero"`
+	Outcome    EventName  `json:"outcome,omitempty"` // failed or timed_out, which it stands for; empty for a silent holder
 	Reason     DeadReason `json:"reason"`
 	Cause      LossCause  `json:"cause,omitempty"` // for poison and a lost last attempt
 	Error      *JobError  `json:"error,omitempty"`
@@ -218,6 +206,13 @@ type Released struct {
 	AttemptHead
 	Cause string `json:"cause"` // drain, cut_off, late_claim
 }
+
+// Why a worker hands a job back (R-213, DESIGN D7).
+const (
+	ReleaseDrain     = "drain"      // it is stopping
+	ReleaseCutOff    = "cut_off"    // its beats were not answered
+	ReleaseLateClaim = "late_claim" // the claim settled too late: the handler was never started
+)
 
 // Lost closes the attempt of a silent holder (R-214).
 type Lost struct {

@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -49,12 +50,19 @@ func newV7() string {
 	return uuid.Must(uuid.NewV7()).String()
 }
 
-// Duration converts m for use with the time package.
-func (m Millis) Duration() time.Duration { return time.Duration(m) * time.Millisecond }
+// Duration converts m for use with the time package; what does not fit becomes the longest duration.
+func (m Millis) Duration() time.Duration {
+	const most = math.MaxInt64 / int64(time.Millisecond)
+	return time.Duration(min(max(int64(m), -most), most)) * time.Millisecond
+}
 
 // MillisOf rounds d up to whole milliseconds, so that a wait is never shortened.
 func MillisOf(d time.Duration) Millis {
-	return Millis((d + time.Millisecond - 1) / time.Millisecond)
+	m := Millis(d / time.Millisecond)
+	if d%time.Millisecond > 0 {
+		m++
+	}
+	return m
 }
 
 // ParseSeq reads a decimal sequence number.

@@ -35,6 +35,10 @@ const (
 	ReasonMax       = 1000                 // bytes of a person's reason or note
 	OrgDefault      = OrgID("default")     // where nobody named an org
 	BackoffListMax  = AttemptsMax - 1      // delays in an explicit list
+	// BackoffFactorMax bounds the growth of delays; 1 means equal ones.
+	BackoffFactorMax = 100
+	// DedupWindowMax is the longest window that a cell may be set to (R-308).
+	DedupWindowMax = time.Hour
 )
 
 // Backoff is the wait before retry n: Base*Factor^(n-1), at most Cap; or List, whose last delay repeats
@@ -91,30 +95,40 @@ type TypeSettings struct {
 	Schema      json.RawMessage `json:"schema,omitempty"`
 }
 
-// Effective resolves t and o over the engine default (REQUIREMENTS 5, precedence).
+// Effective resolves t and o over the engine default (REQUIREMENTS 5, precedence). A list of delays without
+// a number of attempts gives one more attempt than it has delays (R-303); the cancel grace is never longer
+// than the timeout (R-306).
 func (t *TypeSettings) Effective(o *Override) Policy {
 	p := DefaultPolicy()
 	if t != nil {
 		set(&p.TimeoutMS, t.TimeoutMS)
-		set(&p.MaxAttempts, t.MaxAttempts)
 		set(&p.PoisonLimit, t.PoisonLimit)
 		if t.GraceMS != nil {
 			p.GraceMS = *t.GraceMS
 		}
-		p.Backoff = t.Backoff
+		p.setBackoff(t.Backoff)
+		set(&p.MaxAttempts, t.MaxAttempts)
 	}
 	if o != nil {
 		if o.TimeoutMS != nil {
 			p.TimeoutMS = *o.TimeoutMS
 		}
+		if o.Backoff != nil {
+			p.setBackoff(*o.Backoff)
+		}
 		if o.MaxAttempts != nil {
 			p.MaxAttempts = *o.MaxAttempts
 		}
-		if o.Backoff != nil {
-			p.Backoff = *o.Backoff
-		}
 	}
+	p.GraceMS = min(p.GraceMS, p.TimeoutMS)
 	return p
+}
+
+func (p *Policy) setBackoff(b Backoff) {
+	p.Backoff = b
+	if n := len(b.ListMS); n > 0 {
+		p.MaxAttempts = n + 1
+	}
 }
 
 // DedupFor returns the dedup policy and window of t; the window is 0 when dedup is off (R-308).
@@ -150,16 +164,21 @@ func (p Policy) Validate() error {
 	if p.MaxAttempts < 1 || p.MaxAttempts > AttemptsMax {
 		return fmt.Errorf("max attempts %d is outside 1 to %d", p.MaxAttempts, AttemptsMax)
 	}
-	if p.PoisonLimit < 1 {
-		return fmt.Errorf("poison limit %d is below 1", p.PoisonLimit)
+	if p.PoisonLimit < 1 || p.PoisonLimit > AttemptsMax {
+		return fmt.Errorf("poison limit %d is outside 1 to %d", p.PoisonLimit, AttemptsMax)
 	}
 	return p.Backoff.Validate()
 }
 
 // Validate reports delays outside their ranges.
 func (b Backoff) Validate() error {
-	if b.BaseMS < 0 || b.CapMS < 0 || b.Factor < 0 || b.Factor > 100 {
-		return fmt.Errorf("backoff base %s, factor %g, cap %s: none may be negative, the factor at most 100", b.BaseMS.Duration(), b.Factor, b.CapMS.Duration())
+	for _, d := range []Millis{b.BaseMS, b.CapMS} {
+		if d < 0 || d.Duration() > RetryAfterMax {
+			return fmt.Errorf("backoff base or cap %s is outside 0 to %s", d.Duration(), RetryAfterMax)
+		}
+	}
+	if b.Factor != 0 && !(b.Factor >= 1 && b.Factor <= BackoffFactorMax) {
+		return fmt.Errorf("backoff factor %g is outside 1 to %d", b.Factor, BackoffFactorMax)
 	}
 	if len(b.ListMS) > BackoffListMax {
 		return fmt.Errorf("backoff lists %d delays: at most %d can ever be used", len(b.ListMS), BackoffListMax)
@@ -172,9 +191,19 @@ func (b Backoff) Validate() error {
 	return nil
 }
 
+// validate reports an override outside the ranges of REQUIREMENTS 5; a nil one changes nothing.
+func (o *Override) validate() error {
+	if o == nil {
+		return nil
+	}
+	return (*TypeSettings)(nil).Effective(o).Validate()
+}
+
+func (t *TypeSettings) wellFormed() error { return CheckToken("type", string(t.Name)) }
+
 // Validate reports settings that no job could run under.
 func (t *TypeSettings) Validate() error {
-	if err := CheckToken("type", string(t.Name)); err != nil {
+	if err := t.wellFormed(); err != nil {
 		return err
 	}
 	if t.Queue != "" {
@@ -187,18 +216,23 @@ func (t *TypeSettings) Validate() error {
 			return err
 		}
 	}
-	switch t.Dedup {
-	case DedupOff, DedupStrict, DedupInFlight:
-	default:
-		return fmt.Errorf("dedup policy %q is unknown: use strict or in_flight", t.Dedup)
+	if err := t.Dedup.Validate(); err != nil {
+		return err
 	}
 	switch t.Reuse {
 	case "", ReuseFinished, ReuseFailed, ReuseNever:
 	default:
 		return fmt.Errorf("reuse policy %q is unknown: use finished, failed or never", t.Reuse)
 	}
-	if t.WindowMS != nil && (*t.WindowMS < 0 || t.WindowMS.Duration() > time.Hour) {
-		return fmt.Errorf("dedup window %s is outside 0 to 1h", t.WindowMS.Duration())
+	if t.WindowMS != nil && (*t.WindowMS < 0 || t.WindowMS.Duration() > DedupWindowMax) {
+		return fmt.Errorf("dedup window %s is outside 0 to %s", t.WindowMS.Duration(), DedupWindowMax)
 	}
-	return t.Effective(nil).Validate()
+	p := t.Effective(nil)
+	if t.GraceMS != nil && *t.GraceMS > p.TimeoutMS {
+		return fmt.Errorf("cancel grace %s is longer than the timeout %s", t.GraceMS.Duration(), p.TimeoutMS.Duration())
+	}
+	if t.PoisonLimit > p.MaxAttempts {
+		return fmt.Errorf("poison limit %d is above the %d attempts", t.PoisonLimit, p.MaxAttempts)
+	}
+	return p.Validate()
 }

@@ -140,6 +140,14 @@ const (
 	LossCellRestart LossCause = "cell_restart"
 )
 
+// Validate reports an unknown cause.
+func (c LossCause) Validate() error {
+	if c == LossWorkerGone || c == LossCellRestart {
+		return nil
+	}
+	return fmt.Errorf("cause of loss %q is unknown", string(c))
+}
+
 // DedupPolicy says which earlier job with the same content blocks a new one.
 type DedupPolicy string
 
@@ -149,6 +157,15 @@ const (
 	DedupStrict   DedupPolicy = "strict"
 	DedupInFlight DedupPolicy = "in_flight"
 )
+
+// Validate reports an unknown policy.
+func (p DedupPolicy) Validate() error {
+	switch p {
+	case DedupOff, DedupStrict, DedupInFlight:
+		return nil
+	}
+	return fmt.Errorf("dedup policy %q is unknown: use strict or in_flight", string(p))
+}
 
 // ReusePolicy says when a finished caller-chosen id may start a new generation.
 type ReusePolicy string
