@@ -11,27 +11,30 @@ import (
 // changes nothing but the last position and the count of illegal events. An event at or below the
 // last position was folded before and is skipped. Events must come in ledger order.
 //
+// A carried event begins a fold whose older events have left for the archive; later ones are folded on top.
+// On a job that holds an event this binary cannot decode, legality cannot be judged: nothing is called illegal.
+//
 // Apply never consults settings, clocks or rights: what an event means is in the event.
 func Apply(j *Job, e *schemas.Event) bool {
 	if e.Seq <= j.LastSeq {
 		return true
 	}
 	if c, ok := e.Data.(*schemas.Carried); ok && !j.Exists() {
-		// Older events have left for the archive: this event is where the fold of the hot ledger begins.
-		restore(j, c)
+		restore(j, e, c)
 		touch(j, e)
 		return true
 	}
 	to, legal := Next(j.State, j.CancelRequested, e.Name())
 	legal = legal && fits(j, e.Data)
-	if legal {
+	switch {
+	case legal:
 		change(j, e)
 		j.State = to
-	} else {
+	case !j.Unreadable:
 		j.Illegal++
 	}
 	touch(j, e)
-	return legal
+	return legal || j.Unreadable
 }
 
 // Skip folds a message that Decode refused: the expectation moves on whatever it was (DESIGN D1); an event
@@ -54,7 +57,8 @@ func touch(j *Job, e *schemas.Event) {
 func fits(j *Job, data schemas.Data) bool {
 	switch d := data.(type) {
 	case *schemas.Submitted:
-		return d.Generation == j.Generation+1
+		// The first one here may be of any generation: the earlier ones may be in the archive (DESIGN D13).
+		return !j.Exists() || d.Generation == j.Generation+1
 	case *schemas.LateResult:
 		return true // its attempt is by nature not the current one, perhaps of an earlier generation
 	case *schemas.Running:
@@ -102,7 +106,9 @@ func change(j *Job, e *schemas.Event) {
 		bury(j, e, d)
 	case *schemas.Released:
 		endAttempt(j, e)
-		j.Losses, j.CellLosses = 0, 0
+		if d.Cause != schemas.ReleaseLateClaim { // else no handler ran: no sign that the job spares its worker
+			j.Losses, j.CellLosses = 0, 0
+		}
 		j.QueuedAt = e.Time
 	case *schemas.Lost:
 		endAttempt(j, e)
@@ -116,38 +122,59 @@ func change(j *Job, e *schemas.Event) {
 	case *schemas.Ignored:
 		j.Resolution, j.ResolvedBy, j.ResolvedAt, j.Note = schemas.ResolutionIgnored, e.Actor, e.Time, d.Note
 	case *schemas.LateResult:
-		if d.Generation == j.Generation && !slices.Contains(j.Late, d.Attempt) {
-			j.Late = append(j.Late, d.Attempt)
+		if !slices.Contains(j.Late, d.Fence.Seq) {
+			// Clip: a carried event and copies of the fold may share the old array.
+			j.Late = append(slices.Clip(j.Late[max(0, len(j.Late)-schemas.LateMax+1):]), d.Fence.Seq)
 		}
 	case *schemas.Carried:
 		// The state it repeats is the state folded so far.
 	}
 }
 
-// begin starts a generation; nothing of an earlier one remains but its Illegal and Unreadable marks.
+// begin starts a generation. Of earlier ones there remain the marks of illegal and unreadable events, and
+// what tells a repeated or second late outcome of their attempts.
 func begin(j *Job, e *schemas.Event, d *schemas.Submitted) {
 	*j = Job{
 		Org: e.Org, ID: e.Job, Generation: d.Generation, Spec: *d,
 		SubmittedSeq: e.Seq, SubmittedID: e.ID, SubmittedAt: e.Time, SubmittedBy: e.Actor,
 		CausationID: e.CausationID, CorrelationID: e.CorrelationID,
 		Traceparent: e.Traceparent, Tracestate: e.Tracestate,
+		LastFence: j.LastFence, LastOutcome: j.LastOutcome, Late: j.Late,
 		Illegal: j.Illegal, Unreadable: j.Unreadable,
 	}
 	j.NotBefore, j.Deadline = d.Due(e.Time)
 }
 
-// restore loads the state that a carried event holds.
-func restore(j *Job, c *schemas.Carried) {
+// restore loads the state that a carried event holds. Where the job stands is the subject's to say; a
+// message before it that could not be read stays a reason not to decide.
+func restore(j *Job, e *schemas.Event, c *schemas.Carried) {
+	unreadable := j.Unreadable
 	*j = c.Job
+	j.Org, j.ID, j.Unreadable = e.Org, e.Job, unreadable
 	j.Spec.Args, j.Result, j.Checkpoint = c.Args, c.Result, c.Checkpoint
 }
 
 // endAttempt closes the current attempt: from here its fence is worth nothing.
 func endAttempt(j *Job, e *schemas.Event) {
 	if !j.Fence.IsZero() {
-		j.LastFence, j.LastOutcome = j.Fence, e.Name()
+		j.LastFence, j.LastOutcome = j.Fence, outcomeOf(e.Data)
 	}
 	j.Fence, j.Session = schemas.Fence{}, ""
+}
+
+// outcomeOf is what the worker said the attempt came to, else the name of the event that ended it.
+func outcomeOf(data schemas.Data) schemas.EventName {
+	switch d := data.(type) {
+	case *schemas.Canceled:
+		if d.Outcome != "" {
+			return d.Outcome
+		}
+	case *schemas.DeadLettered:
+		if d.Outcome != "" {
+			return d.Outcome
+		}
+	}
+	return data.Name()
 }
 
 func finish(j *Job, e *schemas.Event) {
@@ -215,9 +242,9 @@ func retried(j *Job, d *schemas.Retried) {
 	j.DeadReason, j.Resolution, j.Note = "", "", ""
 	j.ResolvedBy, j.ResolvedAt = schemas.Actor{}, time.Time{}
 	j.CancelBy, j.CancelReason, j.CancelForced, j.DuplicateOf = schemas.Actor{}, "", false, nil
-	j.FinishedAt = time.Time{}
+	j.FinishedAt, j.ParentsWaived = time.Time{}, d.WaivedParents
 	if d.Deadline != nil {
-		j.Deadline = *d.Deadline
+		j.Deadline = d.Deadline.UTC()
 	}
 }
 

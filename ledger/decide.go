@@ -26,15 +26,24 @@ var ErrUnreadable = errors.New("job holds an event that this version cannot read
 // one. Nothing is to be done; the newer attempt is untouched (R-22).
 var ErrStaleAttempt = errors.New("attempt is not the job's current one")
 
-// StateError reports a command that the job's state does not allow.
+// StateError reports a command that the job's state does not allow (invalid_state of R-720).
 type StateError struct {
 	State   schemas.State
 	Command string // what was asked, as a verb
+	Why     string // what about the job forbids it, where the state alone does not; may be empty
 }
 
 // Error implements error.
 func (e *StateError) Error() string {
-	return fmt.Sprintf("cannot %s a job that is %s", e.Command, e.State)
+	s := fmt.Sprintf("cannot %s a job that is %s", e.Command, e.State)
+	if e.Why != "" {
+		s += ": " + e.Why
+	}
+	return s
+}
+
+func refuse(j *Job, command, why string) error {
+	return &StateError{State: j.State, Command: command, Why: why}
 }
 
 // Decide is the one decision function of every writer (R-37): it returns the event that carries out c on
@@ -44,7 +53,7 @@ func Decide(j *Job, c Command) (schemas.Data, error) {
 		return nil, ErrUnreadable
 	}
 	if _, begins := c.(*Begin); !begins && !j.Exists() {
-		return nil, ErrNotFound
+		return nil, ErrNotFound // only submitted can create a job
 	}
 	data, err := c.decide(j)
 	if err != nil || data == nil {
@@ -56,36 +65,45 @@ func Decide(j *Job, c Command) (schemas.Data, error) {
 	return data, nil
 }
 
-// Begin starts a generation of a job (R-201, R-202). Spec.Generation and Spec.From are filled in.
+// Begin starts a generation of a job (R-201, R-202). Spec.Generation and Spec.From are filled in; times are
+// stored as UTC.
 type Begin struct{ Spec schemas.Submitted }
 
 func (c *Begin) decide(j *Job) (schemas.Data, error) {
 	if j.Exists() && !j.State.Finished() {
-		return nil, &StateError{j.State, "submit again"}
+		return nil, refuse(j, "submit again", "")
 	}
 	s := c.Spec
 	s.From, s.Generation = j.State, j.Generation+1
+	s.NotBefore, s.Deadline = utc(s.NotBefore), utc(s.Deadline)
 	return &s, nil
 }
 
 // Queue makes a job claimable under Policy (R-203, R-219). A deadline that has passed at Now dead-letters
-// the job instead (R-11). RunNow skips the rest of a backoff.
+// the job instead (R-11). The caller has seen to the gates that lie outside the job: parents, holds, limits.
 type Queue struct {
 	Policy schemas.Policy
 	Epoch  schemas.Seq
 	Now    time.Time // stream time
-	RunNow bool
+	RunNow bool      // skips the rest of a backoff, never a not-before
 }
 
 func (c *Queue) decide(j *Job) (schemas.Data, error) {
-	if j.State != schemas.StateSubmitted && j.State != schemas.StateRetrying {
-		return nil, &StateError{j.State, "queue"}
+	wait := j.NotBefore
+	switch j.State {
+	case schemas.StateSubmitted:
+	case schemas.StateRetrying:
+		if !c.RunNow && j.RetryAt.After(wait) {
+			wait = j.RetryAt
+		}
+	default:
+		return nil, refuse(j, "queue", "")
 	}
 	if expired(j, c.Now) {
 		return &schemas.DeadLettered{Head: j.Head(), Reason: schemas.DeadExpired}, nil
 	}
-	if wait := laterOf(j.NotBefore, j.RetryAt); !c.RunNow && wait.After(c.Now) {
-		return nil, &StateError{j.State, "queue before " + wait.UTC().Format(time.RFC3339)}
+	if wait.After(c.Now) {
+		return nil, refuse(j, "queue", "it may not start before "+wait.UTC().Format(time.RFC3339Nano))
 	}
 	return &schemas.Queued{Head: j.Head(), Policy: c.Policy, Used: j.Used, Epoch: c.Epoch}, nil
 }
@@ -104,18 +122,22 @@ func (c *Claim) decide(j *Job) (schemas.Data, error) {
 		return nil, ErrStaleAttempt
 	}
 	if j.State != schemas.StateQueued {
-		return nil, &StateError{j.State, "claim"}
+		return nil, refuse(j, "claim", "")
 	}
 	return &schemas.Running{Head: j.Head(), Attempt: j.Attempt + 1, Session: c.Session, Worker: c.Worker}, nil
 }
 
-// Cancel ends a job from every unfinished state (R-35, R-205, R-212). DuplicateOf marks a raw duplicate.
+// Cancel ends a job from every unfinished state (R-35, R-205, R-212). DuplicateOf marks a duplicate, which
+// is found before it is queued (DESIGN D4).
 type Cancel struct {
 	Reason      string
 	DuplicateOf *schemas.JobRef
 }
 
 func (c *Cancel) decide(j *Job) (schemas.Data, error) {
+	if c.DuplicateOf != nil && j.State != schemas.StateSubmitted && j.State != schemas.StateCanceled {
+		return nil, refuse(j, "cancel as a duplicate", "")
+	}
 	switch j.State {
 	case schemas.StateSubmitted, schemas.StateQueued, schemas.StateRetrying:
 		return &schemas.Canceled{Head: j.Head(), Reason: c.Reason, DuplicateOf: c.DuplicateOf}, nil
@@ -127,31 +149,34 @@ func (c *Cancel) decide(j *Job) (schemas.Data, error) {
 	case schemas.StateCanceled:
 		return nil, nil
 	}
-	return nil, &StateError{j.State, "cancel"}
+	return nil, refuse(j, "cancel", "")
 }
 
-// DeadLetter buries a job that must not run (R-204, R-206) or whose org is gone (R-211, R-218).
+// DeadLetter buries a job that must not run (R-204, R-206) or whose org is gone (R-211, R-218). Attempts
+// that end badly are buried by Outcome, Lose and Overrun.
 type DeadLetter struct {
 	Reason schemas.DeadReason
 	Error  *schemas.JobError
 }
 
 func (c *DeadLetter) decide(j *Job) (schemas.Data, error) {
-	d := &schemas.DeadLettered{Head: j.Head(), Reason: c.Reason, Error: c.Error}
-	switch j.State {
-	case schemas.StateSubmitted:
-		return d, nil
-	case schemas.StateQueued, schemas.StateRetrying:
-		if c.Reason == schemas.DeadExpired || c.Reason == schemas.DeadOrgDeleted || c.Reason == schemas.DeadPermanentError {
-			return d, nil
-		}
-	case schemas.StateRunning:
-		if c.Reason == schemas.DeadOrgDeleted {
-			d.Attempt, d.Fence = j.Attempt, j.Fence
-			return d, nil
-		}
+	allowed := false
+	switch c.Reason {
+	case schemas.DeadRejected, schemas.DeadDependencyFailed:
+		allowed = j.State == schemas.StateSubmitted
+	case schemas.DeadExpired, schemas.DeadPermanentError:
+		allowed = j.State == schemas.StateSubmitted || j.State == schemas.StateQueued || j.State == schemas.StateRetrying
+	case schemas.DeadOrgDeleted:
+		allowed = !j.State.Finished()
 	}
-	return nil, &StateError{j.State, "dead-letter (" + string(c.Reason) + ")"}
+	if !allowed {
+		return nil, refuse(j, "dead-letter", string(c.Reason))
+	}
+	d := &schemas.DeadLettered{Head: j.Head(), Reason: c.Reason, Error: c.Error}
+	if j.State == schemas.StateRunning {
+		d.Attempt, d.Fence = j.Attempt, j.Fence
+	}
+	return d, nil
 }
 
 // Retry gives a canceled or dead-lettered job a fresh budget (R-220); a retrying job runs now (R-225).
@@ -160,20 +185,26 @@ type Retry struct {
 	Deadline     *time.Time // required once the old deadline has passed (R-34)
 	WaiveParents bool
 	Epoch        schemas.Seq
-	Now          time.Time
+	Now          time.Time // stream time
 }
 
 func (c *Retry) decide(j *Job) (schemas.Data, error) {
-	switch j.State {
-	case schemas.StateRetrying:
-		return (&Queue{Policy: j.Policy, Epoch: c.Epoch, Now: c.Now, RunNow: true}).decide(j)
-	case schemas.StateCanceled, schemas.StateDeadLettered:
-		if c.Deadline == nil && expired(j, c.Now) {
-			return nil, fmt.Errorf("the deadline %s has passed: give a new one", j.Deadline.UTC().Format(time.RFC3339))
-		}
-		return &schemas.Retried{Head: j.Head(), Reason: c.Reason, Deadline: c.Deadline, WaivedParents: c.WaiveParents}, nil
+	if j.State != schemas.StateRetrying && j.State != schemas.StateCanceled && j.State != schemas.StateDeadLettered {
+		return nil, refuse(j, "retry", "")
 	}
-	return nil, &StateError{j.State, "retry"}
+	if c.Deadline != nil && !c.Deadline.After(c.Now) {
+		return nil, refuse(j, "retry", "the new deadline has passed already")
+	}
+	if c.Deadline == nil && expired(j, c.Now) {
+		return nil, refuse(j, "retry", "its deadline "+j.Deadline.UTC().Format(time.RFC3339)+" has passed: give a new one")
+	}
+	if j.State != schemas.StateRetrying {
+		return &schemas.Retried{Head: j.Head(), Reason: c.Reason, Deadline: utc(c.Deadline), WaivedParents: c.WaiveParents}, nil
+	}
+	if c.Deadline != nil {
+		return nil, refuse(j, "retry", "a new deadline can be given once it has finished")
+	}
+	return (&Queue{Policy: j.Policy, Epoch: c.Epoch, Now: c.Now, RunNow: true}).decide(j)
 }
 
 // Resolve closes a dead letter with a note, as resolved or as ignored (R-221, R-222).
@@ -184,7 +215,7 @@ type Resolve struct {
 
 func (c *Resolve) decide(j *Job) (schemas.Data, error) {
 	if j.State != schemas.StateDeadLettered {
-		return nil, &StateError{j.State, "resolve"}
+		return nil, refuse(j, "resolve", "")
 	}
 	if c.Note == "" {
 		return nil, errors.New("a note is required")
@@ -201,12 +232,13 @@ func (c *Resolve) decide(j *Job) (schemas.Data, error) {
 	return &schemas.Resolved{Head: j.Head(), Note: c.Note}, nil
 }
 
-// Carry repeats the whole folded state (R-230). States that cannot be carried have nothing to be written.
+// Carry repeats the whole folded state (R-230). A running job cannot be carried: it is refused, and what
+// would be purged under it has to wait for its outcome.
 type Carry struct{}
 
 func (*Carry) decide(j *Job) (schemas.Data, error) {
 	if j.State == schemas.StateRunning {
-		return nil, nil // its running event is young: attempts are bounded in time
+		return nil, refuse(j, "carry", "")
 	}
 	c := &schemas.Carried{Head: j.Head(), Job: *j, Args: j.Spec.Args, Result: j.Result, Checkpoint: j.Checkpoint}
 	c.Job.Spec.Args, c.Job.Result, c.Job.Checkpoint = nil, nil, nil
@@ -215,9 +247,10 @@ func (*Carry) decide(j *Job) (schemas.Data, error) {
 
 func expired(j *Job, now time.Time) bool { return !j.Deadline.IsZero() && now.After(j.Deadline) }
 
-func laterOf(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
+func utc(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
 	}
-	return a
+	u := t.UTC()
+	return &u
 }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"fmt"
 	"hash/fnv"
 	"math"
 	"slices"
@@ -31,15 +32,20 @@ type Outcome struct {
 }
 
 func (c *Outcome) decide(j *Job) (schemas.Data, error) {
+	switch c.Kind {
+	case schemas.EventCompleted, schemas.EventFailed, schemas.EventTimedOut, schemas.EventCanceled, schemas.EventReleased:
+	default:
+		return nil, fmt.Errorf("%q is no outcome of an attempt", c.Kind)
+	}
 	if j.State != schemas.StateRunning || j.Fence != c.Fence {
 		return c.late(j)
 	}
 	if j.CancelRequested && c.Kind != schemas.EventCompleted {
-		return c.canceled(j), nil
+		return c.canceled(j), nil // whatever it came to: the cancel stands
 	}
 	switch c.Kind {
 	case schemas.EventCompleted:
-		return &schemas.Completed{AttemptHead: j.AttemptHead(), DurationMS: schemas.MillisOf(c.Duration),
+		return &schemas.Completed{AttemptHead: j.AttemptHead(), DurationMS: c.duration(),
 			Progress: c.Progress, Result: c.Result, ResultRef: c.ResultRef}, nil
 	case schemas.EventReleased:
 		return &schemas.Released{AttemptHead: j.AttemptHead(), Cause: c.Reason}, nil
@@ -50,12 +56,16 @@ func (c *Outcome) decide(j *Job) (schemas.Data, error) {
 }
 
 // late keeps an outcome that came after its attempt had ended, once per attempt. A repeat of the accepted
-// outcome, and a release (which holds no result), are nothing to keep.
+// outcome, and a release (which holds no result), are nothing to keep. A repeat is known for the
+// latest attempt that ended; that of an older one is kept as if it were new, and changes as little.
 func (c *Outcome) late(j *Job) (schemas.Data, error) {
 	repeat := j.LastFence == c.Fence && j.LastOutcome == c.Kind
-	kept := c.Generation == j.Generation && slices.Contains(j.Late, c.Attempt)
+	kept := slices.Contains(j.Late, c.Fence.Seq)
 	if repeat || kept || c.Kind == schemas.EventReleased {
 		return nil, nil
+	}
+	if c.Fence.IsZero() || c.Attempt < 1 || c.Generation < 1 {
+		return nil, ErrStaleAttempt // it names no attempt to keep it under
 	}
 	h := schemas.AttemptHead{Head: j.Head(), Attempt: c.Attempt, Fence: c.Fence}
 	h.Generation = c.Generation
@@ -63,27 +73,48 @@ func (c *Outcome) late(j *Job) (schemas.Data, error) {
 }
 
 func (c *Outcome) canceled(j *Job) schemas.Data {
-	return &schemas.Canceled{Head: j.Head(), Attempt: j.Attempt, Fence: j.Fence, Reason: c.Reason,
-		Forced: c.Forced, Error: c.Error, DurationMS: schemas.MillisOf(c.Duration)}
+	reason := c.Reason
+	if j.CancelRequested && (reason == "" || c.Kind != schemas.EventCanceled) {
+		reason = j.CancelReason // not why it failed or was released
+	}
+	if reason == "" && !j.CancelRequested {
+		reason = "the handler canceled it" // required: nobody else asked
+	}
+	return &schemas.Canceled{Head: j.Head(), Attempt: j.Attempt, Fence: j.Fence, Outcome: c.Kind, Reason: reason,
+		Forced: c.Forced, Error: c.Error, DurationMS: c.duration()}
 }
 
 func (c *Outcome) failed(j *Job) schemas.Data {
-	err := c.Error
-	if err == nil {
-		err = &schemas.JobError{Class: schemas.ClassUnclassified, Message: "no error was given"}
-	}
-	reason, delay := judge(j, err.Class, c.RetryAfter, c.Now)
+	failure := c.failure()
+	reason, delay := judge(j, failure.Class, c.RetryAfter, c.Now)
 	if reason != "" {
-		return &schemas.DeadLettered{Head: j.Head(), Attempt: j.Attempt, Fence: j.Fence, Reason: reason,
-			Error: err, DurationMS: schemas.MillisOf(c.Duration), Progress: c.Progress}
+		return &schemas.DeadLettered{Head: j.Head(), Attempt: j.Attempt, Fence: j.Fence, Outcome: c.Kind, Reason: reason,
+			Error: &failure, DurationMS: c.duration(), Progress: c.Progress}
 	}
 	if c.Kind == schemas.EventTimedOut {
-		return &schemas.TimedOut{AttemptHead: j.AttemptHead(), Error: *err, DelayMS: schemas.MillisOf(delay),
-			DurationMS: schemas.MillisOf(c.Duration), Progress: c.Progress}
+		return &schemas.TimedOut{AttemptHead: j.AttemptHead(), Error: failure, DelayMS: schemas.MillisOf(delay),
+			DurationMS: c.duration(), Progress: c.Progress}
 	}
-	return &schemas.Failed{AttemptHead: j.AttemptHead(), Error: *err, DelayMS: schemas.MillisOf(delay),
-		DurationMS: schemas.MillisOf(c.Duration), Progress: c.Progress}
+	return &schemas.Failed{AttemptHead: j.AttemptHead(), Error: failure, DelayMS: schemas.MillisOf(delay),
+		DurationMS: c.duration(), Progress: c.Progress}
 }
+
+// failure is the error as it is stored: what was not given is filled in, and counted as unclassified.
+func (c *Outcome) failure() schemas.JobError {
+	switch {
+	case c.Error == nil && c.Kind == schemas.EventTimedOut:
+		return schemas.JobError{Class: schemas.ClassTimeout, Message: "the attempt passed its timeout"}
+	case c.Error == nil:
+		return schemas.JobError{Class: schemas.ClassUnclassified, Message: "no error was given"}
+	}
+	e := *c.Error
+	if e.Class == "" {
+		e.Class = schemas.ClassUnclassified
+	}
+	return e
+}
+
+func (c *Outcome) duration() schemas.Millis { return schemas.MillisOf(max(c.Duration, 0)) }
 
 // judge says what follows a failed attempt: a reason to bury the job, or the delay until its retry.
 func judge(j *Job, class schemas.ErrorClass, retryAfter time.Duration, now time.Time) (schemas.DeadReason, time.Duration) {
@@ -94,7 +125,7 @@ func judge(j *Job, class schemas.ErrorClass, retryAfter time.Duration, now time.
 	if n >= j.Policy.MaxAttempts {
 		return schemas.DeadRetriesExhausted, 0
 	}
-	delay := max(RetryDelay(j.ID, n, j.Policy.Backoff), min(retryAfter, schemas.RetryAfterMax))
+	delay := min(max(RetryDelay(j.ID, n, j.Policy.Backoff), retryAfter), schemas.RetryAfterMax)
 	if !j.Deadline.IsZero() && now.Add(delay).After(j.Deadline) {
 		return schemas.DeadExpired, 0
 	}
@@ -150,7 +181,7 @@ func (c *Lose) decide(j *Job) (schemas.Data, error) {
 	case c.OrgDeleted:
 		bury.Reason = schemas.DeadOrgDeleted
 	case j.CancelRequested:
-		return &schemas.Canceled{Head: j.Head(), Attempt: j.Attempt, Fence: j.Fence, Reason: j.CancelReason, Forced: true}, nil
+		return forced(j), nil
 	case gone && j.Losses+1 >= j.Policy.PoisonLimit, !gone && j.CellLosses+1 >= schemas.CellLossesMax:
 		bury.Reason = schemas.DeadPoison
 	case gone && j.Used+1 >= j.Policy.MaxAttempts:
@@ -171,13 +202,12 @@ func (c *Overrun) decide(j *Job) (schemas.Data, error) {
 	if j.State != schemas.StateRunning || j.Fence != c.Fence {
 		return nil, ErrStaleAttempt
 	}
-	o := Outcome{Fence: c.Fence, Generation: j.Generation, Attempt: j.Attempt, Kind: schemas.EventTimedOut, Forced: true,
-		Error:    &schemas.JobError{Class: schemas.ClassTimeout, Code: "hard_limit", Message: "the attempt passed its hard limit and its worker did not end it"},
-		Duration: c.Now.Sub(j.StartedAt), Now: c.Now}
 	if j.CancelRequested {
-		o.Error, o.Reason = nil, j.CancelReason
+		return forced(j), nil
 	}
-	return o.decide(j)
+	o := Outcome{Kind: schemas.EventTimedOut, Duration: c.Now.Sub(j.StartedAt), Now: c.Now, Error: &schemas.JobError{
+		Class: schemas.ClassTimeout, Code: "hard_limit", Message: "the attempt passed its hard limit and its worker did not end it"}}
+	return o.failed(j), nil
 }
 
 // EndCancel is phase two of a cancel by the dispatcher, when the worker has not ended the attempt in time.
@@ -188,7 +218,12 @@ func (c *EndCancel) decide(j *Job) (schemas.Data, error) {
 		return nil, ErrStaleAttempt
 	}
 	if !j.CancelRequested {
-		return nil, &StateError{j.State, "end the cancel of"}
+		return nil, refuse(j, "end the cancel of", "nobody asked for one")
 	}
-	return &schemas.Canceled{Head: j.Head(), Attempt: j.Attempt, Fence: j.Fence, Reason: j.CancelReason, Forced: true}, nil
+	return forced(j), nil
+}
+
+// forced ends the attempt of a job whose cancel was requested, without its worker's word.
+func forced(j *Job) schemas.Data {
+	return &schemas.Canceled{Head: j.Head(), Attempt: j.Attempt, Fence: j.Fence, Reason: j.CancelReason, Forced: true}
 }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -47,7 +48,7 @@ func DecodeOffer(body []byte) (*Offer, error) {
 		return nil, err
 	}
 	if o.Job == nil {
-		o.Job = new(Job)
+		return nil, errors.New("offer names no job")
 	}
 	o.Job.Spec.Args, o.Args = o.Args, nil
 	return &o, nil

@@ -39,9 +39,9 @@ type Job struct {
 	Fence       Fence     `json:"fence,omitzero"` // the current attempt; zero unless running
 	Session     SessionID `json:"session,omitempty"`
 	Worker      string    `json:"worker,omitempty"`
-	LastFence   Fence     `json:"last_fence,omitzero"`    // the latest attempt that ended
-	LastOutcome EventName `json:"last_outcome,omitempty"` // the event that ended it
-	Late        []int     `json:"late,omitempty"`         // attempts that left a late_result
+	LastFence   Fence     `json:"last_fence,omitzero"`    // the latest attempt that ended, of any generation
+	LastOutcome EventName `json:"last_outcome,omitempty"` // what its worker said it came to, else the event that ended it
+	Late        []Seq     `json:"late,omitempty"`         // fences that left a late_result, of any generation; the latest LateMax
 
 	QueuedAt   time.Time `json:"queued_at,omitzero"`  // of the latest attempt
 	StartedAt  time.Time `json:"started_at,omitzero"` // of the latest attempt
@@ -55,6 +55,8 @@ type Job struct {
 	ResolvedBy   Actor     `json:"resolved_by,omitzero"`
 	ResolvedAt   time.Time `json:"resolved_at,omitzero"`
 	Note         string    `json:"note,omitempty"`
+	// ParentsWaived: an operator retried the job in spite of its parents (R-34).
+	ParentsWaived bool `json:"parents_waived,omitempty"`
 
 	Error      *JobError       `json:"error,omitempty"` // of the latest attempt that failed
 	Progress   *Progress       `json:"progress,omitempty"`
@@ -70,6 +72,10 @@ type Job struct {
 	Illegal    int  `json:"illegal,omitempty"`    // events that were not legal where they stood: kept and ignored (R-224)
 	Unreadable bool `json:"unreadable,omitempty"` // holds an event of ours this binary cannot decode: read-only (DESIGN D8)
 }
+
+// LateMax bounds Job.Late. An attempt whose late_result was forgotten could leave a second one, which
+// changes nothing (R-223).
+const LateMax = 64
 
 // Exists reports whether any submitted event was folded.
 func (j *Job) Exists() bool { return j.State != StateNone }
@@ -100,13 +106,13 @@ func (s *Submitted) Due(at time.Time) (notBefore, deadline time.Time) {
 		notBefore = at.Add(s.DelayMS.Duration())
 	}
 	if s.NotBefore != nil && s.NotBefore.After(notBefore) {
-		notBefore = *s.NotBefore
+		notBefore = s.NotBefore.UTC()
 	}
 	if s.DeadlineMS > 0 {
 		deadline = at.Add(s.DeadlineMS.Duration())
 	}
 	if s.Deadline != nil && (deadline.IsZero() || s.Deadline.Before(deadline)) {
-		deadline = *s.Deadline
+		deadline = s.Deadline.UTC()
 	}
 	return notBefore, deadline
 }
