@@ -25,6 +25,22 @@ func (l *Ledger) Fold(ctx context.Context, org schemas.OrgID, id schemas.JobID) 
 	return j, nil
 }
 
+// FoldBefore returns the job as it was before the message at seq: what a fold of the whole ledger holds when
+// it meets that message. A job that did not exist then is no error: it is empty.
+func (l *Ledger) FoldBefore(ctx context.Context, org schemas.OrgID, id schemas.JobID, seq schemas.Seq) (*Job, error) {
+	entries, err := l.subject(ctx, schemas.JobSubject(org, id))
+	if err != nil {
+		return nil, fmt.Errorf("fold %s.%s before %s: %w", org, id, seq, err)
+	}
+	for i, e := range entries {
+		if e.Seq >= seq {
+			entries = entries[:i]
+			break
+		}
+	}
+	return FoldEvents(org, id, entries), nil
+}
+
 // subject reads all messages of one literal subject, in order.
 func (l *Ledger) subject(ctx context.Context, at schemas.Subject) ([]*Entry, error) {
 	var entries []*Entry
