@@ -2,18 +2,16 @@ package demo_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
 
+	"github.com/dartwing/jobledger/handlers"
 	"github.com/dartwing/jobledger/internal/demo"
 	"github.com/dartwing/jobledger/schemas"
-	demodata "github.com/dartwing/jobledger/testdata/demo"
 )
 
 func TestBatchIsValid(t *testing.T) {
@@ -73,8 +71,8 @@ func TestExpect(t *testing.T) {
 	}
 }
 
-// Runs the whole batch by hand, as a worker would, twice over the same folder and receiver: each job ends as its
-// item expects, and the second run like the first.
+// Runs the whole batch as a worker would, without the waiting, twice over the same folder and receiver: each job
+// ends as its item expects, and the second run like the first.
 func TestBatchEndsAsExpectedTwice(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	if err != nil {
@@ -82,18 +80,27 @@ func TestBatchEndsAsExpectedTwice(t *testing.T) {
 	}
 	defer func() { _ = root.Close() }()
 	r, _, at := receiver(t)
-	ts := demo.New(demo.Config{Input: demodata.Files, Output: root, Receiver: at, Secret: secret})
+	workers := demo.New(demo.Config{Output: root, Receiver: at, Secret: secret}).Handlers()
+	budgets := map[schemas.TypeName]int{}
+	for _, s := range demo.Types() {
+		budgets[s.Name] = s.MaxAttempts
+	}
 	var results [2][]string
 	for run := range results {
 		for n, i := range demo.Batch() {
-			c := demo.Call{Org: string(i.Org), Job: fmt.Sprintf("run%d-job%d", run, n), Token: fmt.Sprintf("run%d-token%d", run, n)}
-			state, reason, result := work(t, ts, i, c)
+			a := &handlers.Attempt{Org: i.Org, ID: schemas.JobID(fmt.Sprintf("run%d-job%d", run, n)), Type: i.Type, Args: i.Args,
+				Token: fmt.Sprintf("run%d-token%d", run, n), MaxAttempts: budgets[i.Type]}
+			if i.MaxAttempts != 0 {
+				a.MaxAttempts = i.MaxAttempts
+			}
+			state, reason, result := work(t, workers[i.Type], a)
 			if !i.Expect.Met(state, reason) {
 				t.Errorf("run %d, %s, %q: %s %s, want %s: %s", run, i.Org, i.Title, state, reason, i.Expect, result)
 			}
-			if i.Type != demo.TypeWebhook {
-				results[run] = append(results[run], result)
+			if len(result) > schemas.ResultMax {
+				t.Errorf("%q: a result of %d bytes is over the inline limit", i.Title, len(result))
 			}
+			results[run] = append(results[run], result)
 		}
 	}
 	if a, b := strings.Join(results[0], "\n"), strings.Join(results[1], "\n"); a != b {
@@ -104,83 +111,45 @@ func TestBatchEndsAsExpectedTwice(t *testing.T) {
 	}
 }
 
-// work runs one item's attempts without their waiting times, and judges errors as do.
-func work(t *testing.T, ts *demo.Tasks, i demo.Item, c demo.Call) (schemas.State, schemas.DeadReason, string) {
+// work runs a job's attempts one after the other. Types that wait by the clock do so in a bubble, so not at all.
+func work(t *testing.T, h handlers.Handler, job *handlers.Attempt) (schemas.State, schemas.DeadReason, string) {
 	t.Helper()
-	budget := i.MaxAttempts
-	if budget == 0 {
-		budget = 3
-	}
 	var last error
-	for c.Attempt = 1; c.Attempt <= budget; c.Attempt++ {
-		out, err := runItem(t, ts, i, c)
-		if err == nil {
-			return schemas.StateCompleted, "", out
+	for n := 1; n <= job.MaxAttempts; n++ {
+		a := &handlers.Attempt{Org: job.Org, ID: job.ID, Type: job.Type, Args: job.Args, Token: job.Token, MaxAttempts: job.MaxAttempts, Number: n}
+		var out json.RawMessage
+		switch job.Type {
+		case demo.TypeSample, demo.TypeLongRunning:
+			synctest.Test(t, func(t *testing.T) { out, last = h.Run(t.Context(), a) })
+		default:
+			out, last = h.Run(t.Context(), a)
 		}
-		last = err
-		var p *demo.PermanentError
-		if errors.As(err, &p) {
-			return schemas.StateDeadLettered, schemas.DeadPermanentError, err.Error()
+		if last == nil {
+			return schemas.StateCompleted, "", string(out)
+		}
+		if permanent(last) {
+			return schemas.StateDeadLettered, schemas.DeadPermanentError, last.Error()
 		}
 	}
 	return schemas.StateDeadLettered, schemas.DeadRetriesExhausted, last.Error()
 }
 
-func runItem(t *testing.T, ts *demo.Tasks, i demo.Item, c demo.Call) (string, error) {
-	t.Helper()
-	ctx := t.Context()
-	switch i.Type {
-	case demo.TypeThumbnail:
-		return typed(t, i.Args, func(in demo.ThumbnailArgs) (any, error) { return ts.Thumbnail(ctx, c, in) })
-	case demo.TypeSummarise:
-		return typed(t, i.Args, func(in demo.SummariseArgs) (any, error) { return ts.SummariseCSV(ctx, c, in) })
-	case demo.TypeCount:
-		return typed(t, i.Args, func(in demo.CountArgs) (any, error) { return ts.CountText(ctx, c, in) })
-	case demo.TypeWebhook:
-		return typed(t, i.Args, func(in demo.WebhookArgs) (any, error) { return ts.DeliverWebhook(ctx, c, in) })
-	case demo.TypeEcho:
-		out, err := demo.Echo(ctx, i.Args)
-		return string(out), err
-	case demo.TypeSample:
-		return inBubble(t, i.Args, func(ctx context.Context, in demo.SampleArgs) (any, error) { return demo.Sample(ctx, c, in) })
-	case demo.TypeLongRunning:
-		return inBubble(t, i.Args, func(ctx context.Context, in demo.LongRunningArgs) (any, error) {
-			return demo.LongRunning(ctx, c, in, 0, nil)
-		})
+// A misspelt argument would go unnoticed: unknown fields are ignored when a job runs.
+func TestBatchArgsHaveNoUnknownFields(t *testing.T) {
+	shapes := map[schemas.TypeName]func() any{
+		demo.TypeThumbnail:   func() any { return new(demo.ThumbnailArgs) },
+		demo.TypeSummarise:   func() any { return new(demo.SummariseArgs) },
+		demo.TypeCount:       func() any { return new(demo.CountArgs) },
+		demo.TypeWebhook:     func() any { return new(demo.WebhookArgs) },
+		demo.TypeSample:      func() any { return new(demo.SampleArgs) },
+		demo.TypeLongRunning: func() any { return new(demo.LongRunningArgs) },
+		demo.TypeEcho:        func() any { return new(any) },
 	}
-	t.Fatalf("no task for type %s", i.Type)
-	return "", nil
-}
-
-func typed[A any](t *testing.T, args json.RawMessage, run func(A) (any, error)) (string, error) {
-	t.Helper()
-	d := json.NewDecoder(bytes.NewReader(args))
-	d.DisallowUnknownFields() // a misspelt argument would go unnoticed
-	var in A
-	if err := d.Decode(&in); err != nil {
-		t.Fatalf("args %s: %v", args, err)
+	for _, i := range demo.Batch() {
+		d := json.NewDecoder(bytes.NewReader(i.Args))
+		d.DisallowUnknownFields()
+		if err := d.Decode(shapes[i.Type]()); err != nil {
+			t.Errorf("%q: args %s: %v", i.Title, i.Args, err)
+		}
 	}
-	out, err := run(in)
-	if err != nil {
-		return "", err
-	}
-	body, err := json.Marshal(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(body) > schemas.ResultMax {
-		t.Errorf("a result of %d bytes is over the inline limit", len(body))
-	}
-	return string(body), nil
-}
-
-// inBubble runs a task that waits by the clock without waiting.
-func inBubble[A any](t *testing.T, args json.RawMessage, run func(context.Context, A) (any, error)) (string, error) {
-	t.Helper()
-	var out string
-	var outErr error
-	synctest.Test(t, func(t *testing.T) {
-		out, outErr = typed(t, args, func(in A) (any, error) { return run(t.Context(), in) })
-	})
-	return out, outErr
 }

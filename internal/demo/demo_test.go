@@ -14,7 +14,9 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/dartwing/jobledger/handlers"
 	"github.com/dartwing/jobledger/internal/demo"
+	"github.com/dartwing/jobledger/schemas"
 	demodata "github.com/dartwing/jobledger/testdata/demo"
 )
 
@@ -29,13 +31,19 @@ func tasks(t *testing.T, input fs.FS) (*demo.Tasks, *os.Root) {
 	return demo.New(demo.Config{Input: input, Output: root}), root
 }
 
-func call() demo.Call { return demo.Call{Org: "acme", Job: "job-1", Attempt: 1, Token: "token-1"} }
+func call() *handlers.Attempt {
+	return &handlers.Attempt{Org: "acme", ID: "job-1", Number: 1, Token: "token-1"}
+}
+
+// permanent reports whether a worker would dead-letter the job at once.
+func permanent(err error) bool {
+	return handlers.Classify(err, nil).Error.Class == schemas.ClassPermanent
+}
 
 // wantPermanent fails unless err is a permanent error whose text holds every part.
 func wantPermanent(t *testing.T, err error, parts ...string) {
 	t.Helper()
-	var p *demo.PermanentError
-	if !errors.As(err, &p) {
+	if err == nil || !permanent(err) {
 		t.Fatalf("error %v: want a permanent one", err)
 	}
 	for _, part := range parts {

@@ -43,7 +43,7 @@ type Delivery struct {
 // Receiver is a local HTTP endpoint for the demo's webhooks. It checks signatures, remembers what it took and, on
 // some paths, fails the first time so that retries show. The zero value needs only Secret.
 type Receiver struct {
-	Secret []byte // key of the signatures
+	Secret string // key of the signatures
 
 	mu     sync.Mutex
 	order  []string // tokens, oldest first; at most tokensMax

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"time"
+
+	"github.com/dartwing/jobledger/handlers"
 )
 
 // Limits of the reference types.
@@ -38,7 +40,7 @@ type SampleResult struct {
 
 // Sample runs for a while and then succeeds or fails by its arguments. It fails at the end, so that a failing
 // attempt is as long as a good one.
-func Sample(ctx context.Context, c Call, in SampleArgs) (SampleResult, error) {
+func Sample(ctx context.Context, a *handlers.Attempt, in SampleArgs) (SampleResult, error) {
 	d := sampleDefault
 	if in.Seconds != nil {
 		if !(*in.Seconds >= 0 && *in.Seconds <= durationMax.Seconds()) { // so written, NaN is refused too
@@ -51,32 +53,32 @@ func Sample(ctx context.Context, c Call, in SampleArgs) (SampleResult, error) {
 			in.TransientPercent, in.PermanentPercent, in.FailFirst)
 	}
 	for step := range sampleSteps {
-		c.progress(step*percentMax/sampleSteps, fmt.Sprintf("step %d of %d", step+1, sampleSteps))
+		report(a, step*percentMax/sampleSteps, fmt.Sprintf("step %d of %d", step+1, sampleSteps))
 		if err := pause(ctx, d/sampleSteps); err != nil {
 			return SampleResult{}, err
 		}
 	}
-	roll := in.roll(c)
+	roll := in.roll(a)
 	switch {
 	case roll < in.PermanentPercent:
-		return SampleResult{}, permanentf("attempt %d failed for good, as asked (permanent_percent %d)", c.Attempt, in.PermanentPercent)
+		return SampleResult{}, permanentf("attempt %d failed for good, as asked (permanent_percent %d)", a.Number, in.PermanentPercent)
 	case roll < in.PermanentPercent+in.TransientPercent:
-		return SampleResult{}, fmt.Errorf("attempt %d failed, as asked (transient_percent %d)", c.Attempt, in.TransientPercent)
-	case c.Attempt <= in.FailFirst:
-		return SampleResult{}, fmt.Errorf("attempt %d failed, as asked (fail_first %d)", c.Attempt, in.FailFirst)
+		return SampleResult{}, handlers.Transient(fmt.Errorf("attempt %d failed, as asked (transient_percent %d)", a.Number, in.TransientPercent))
+	case a.Number <= in.FailFirst:
+		return SampleResult{}, handlers.Transient(fmt.Errorf("attempt %d failed, as asked (fail_first %d)", a.Number, in.FailFirst))
 	}
-	return SampleResult{Attempt: c.Attempt, Seconds: d.Seconds()}, nil
+	return SampleResult{Attempt: a.Number, Seconds: d.Seconds()}, nil
 }
 
 // roll throws a hundred-sided die for the attempt: 0 to 99, always the same for one seed and attempt number.
-func (in SampleArgs) roll(c Call) int {
+func (in SampleArgs) roll(a *handlers.Attempt) int {
 	h := fnv.New64a()
 	if in.Seed != 0 {
 		_, _ = fmt.Fprintf(h, "seed %d", in.Seed) // a hash cannot fail
 	} else {
-		_, _ = fmt.Fprintf(h, "job %s/%s", c.Org, c.Job)
+		_, _ = fmt.Fprintf(h, "job %s/%s", a.Org, a.ID)
 	}
-	_, _ = fmt.Fprintf(h, " attempt %d", c.Attempt)
+	_, _ = fmt.Fprintf(h, " attempt %d", a.Number)
 	x := h.Sum64()
 	x ^= x >> 32 // FNV's last bytes move its high bits little: mix, or neighbouring attempts share their fate
 	x *= 0x9e3779b97f4a7c15
@@ -84,14 +86,11 @@ func (in SampleArgs) roll(c Call) int {
 }
 
 // Echo returns its arguments, byte for byte (R-28).
-func Echo(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
+func Echo(ctx context.Context, a *handlers.Attempt) (json.RawMessage, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if !json.Valid(args) {
-		return nil, &PermanentError{errors.New("the arguments are not JSON")}
-	}
-	return args, nil
+	return a.Args, nil
 }
 
 // LongRunningArgs are the arguments of a long-running job (R-28).
@@ -105,9 +104,13 @@ type LongRunningResult struct {
 	Ticks int `json:"ticks"`
 }
 
-// LongRunning ticks and reports each tick. checkpoint, if not nil, is called with the ticks done so far, and from is
-// what an earlier attempt handed to it: those ticks are not run again.
-func LongRunning(ctx context.Context, c Call, in LongRunningArgs, from int, checkpoint func(done int) error) (LongRunningResult, error) {
+// longCheckpoint is what a long-running job keeps for its next attempt.
+type longCheckpoint struct {
+	Done int `json:"done"` // ticks
+}
+
+// LongRunning ticks, and reports and checkpoints each tick: a later attempt goes on after the last one kept.
+func LongRunning(ctx context.Context, a *handlers.Attempt, in LongRunningArgs) (LongRunningResult, error) {
 	ticks := in.Ticks
 	if ticks == 0 {
 		ticks = ticksDefault
@@ -122,18 +125,31 @@ func LongRunning(ctx context.Context, c Call, in LongRunningArgs, from int, chec
 	if ticks < 1 || ticks > ticksMax {
 		return LongRunningResult{}, permanentf("ticks %d is outside 1 to %d", in.Ticks, ticksMax)
 	}
-	for done := max(from, 0); done < ticks; done++ {
+	for done := resumeAt(a.Checkpoint, ticks); done < ticks; {
 		if err := pause(ctx, tick); err != nil {
 			return LongRunningResult{}, err
 		}
-		c.progress((done+1)*percentMax/ticks, fmt.Sprintf("tick %d of %d", done+1, ticks))
-		if checkpoint != nil {
-			if err := checkpoint(done + 1); err != nil {
-				return LongRunningResult{}, fmt.Errorf("checkpoint of tick %d: %w", done+1, err)
-			}
+		done++
+		report(a, done*percentMax/ticks, fmt.Sprintf("tick %d of %d", done, ticks))
+		kept, err := json.Marshal(longCheckpoint{Done: done})
+		if err != nil {
+			return LongRunningResult{}, err
+		}
+		// Dying before this is stored runs the tick once more; a tick has no effect outside.
+		if err := a.SaveCheckpoint(ctx, kept); err != nil && !errors.Is(err, handlers.ErrNoCheckpoints) {
+			return LongRunningResult{}, fmt.Errorf("checkpoint of tick %d: %w", done, err)
 		}
 	}
 	return LongRunningResult{Ticks: ticks}, nil
+}
+
+// resumeAt returns the ticks that an earlier attempt has done; 0 where raw does not say so.
+func resumeAt(raw json.RawMessage, ticks int) int {
+	var kept longCheckpoint
+	if err := json.Unmarshal(raw, &kept); err != nil || kept.Done < 0 || kept.Done > ticks {
+		return 0
+	}
+	return kept.Done
 }
 
 // pause waits for d or for the end of ctx, whose error it returns.

@@ -9,6 +9,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/dartwing/jobledger/handlers"
 )
 
 // Limits of SummariseCSV.
@@ -54,12 +56,12 @@ type Column struct {
 
 // SummariseCSV reads a table and describes each column. A table without a header, with rows of unequal length or
 // with broken quotes is a permanent error that names the line.
-func (t *Tasks) SummariseCSV(ctx context.Context, c Call, in SummariseArgs) (SummariseResult, error) {
+func (t *Tasks) SummariseCSV(ctx context.Context, a *handlers.Attempt, in SummariseArgs) (SummariseResult, error) {
 	data, err := t.read(in.Path)
 	if err != nil {
 		return SummariseResult{}, err
 	}
-	c.progress(10, "reading "+in.Path)
+	report(a, 10, "reading "+in.Path)
 	r := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))) // spreadsheets write a byte order mark
 	r.ReuseRecord = true
 	header, err := r.Read()
@@ -93,7 +95,7 @@ func (t *Tasks) SummariseCSV(ctx context.Context, c Call, in SummariseArgs) (Sum
 			if err := ctx.Err(); err != nil {
 				return SummariseResult{}, err
 			}
-			c.progress(10+int(r.InputOffset()*89/int64(len(data))), "")
+			report(a, 10+int(r.InputOffset()*89/int64(len(data))), "")
 		}
 		for i, v := range record {
 			stats[i].add(v)

@@ -8,60 +8,51 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+
+	"github.com/dartwing/jobledger/handlers"
+	"github.com/dartwing/jobledger/schemas"
+	demodata "github.com/dartwing/jobledger/testdata/demo"
 )
 
 // fileMax is the greatest input in bytes. A task holds its input in memory, and a worker runs several.
 const fileMax = 32 << 20
 
-// Config says where the tasks read and write. Input and Output are needed by Thumbnail, SummariseCSV and CountText,
-// the others by DeliverWebhook.
+// Config says where the tasks read and write.
 type Config struct {
-	Input  fs.FS    // for example demodata.Files, or the FS of an os.Root: os.DirFS follows links out of its folder
-	Output *os.Root // thumbnails are written below it
+	// Input holds the files that jobs name. nil: the embedded testdata/demo. For a folder take the FS of an
+	// os.Root; os.DirFS follows links out of its folder.
+	Input fs.FS
+	// Output is where thumbnails are written. Required by Thumbnail.
+	Output *os.Root
 
-	Receiver *url.URL     // where webhooks go, for example http://127.0.0.1:40123
-	Secret   []byte       // key of their signature
-	Client   *http.Client // nil: a client of its own that follows no redirect
+	// Receiver is where webhooks go, for example http://127.0.0.1:40123. nil: deliveries fail, and may be retried.
+	Receiver *url.URL
+	// Secret is the key of their signature.
+	Secret string
 }
 
-// Tasks are the demo's jobs as plain functions. It is safe for use by several goroutines.
+// Tasks are the demo's jobs. Each runs for any number of attempts at once.
 type Tasks struct {
-	cfg Config
+	cfg    Config
+	client *http.Client
 }
 
 // New returns the tasks over cfg.
 func New(cfg Config) *Tasks {
-	if cfg.Client == nil {
-		cfg.Client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	if cfg.Input == nil {
+		cfg.Input = demodata.Files
 	}
-	return &Tasks{cfg: cfg}
+	return &Tasks{cfg: cfg, client: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse // a redirect is an answer, not an address we chose
+	}}}
 }
 
-// Call is what a task may know about the attempt that runs it.
-type Call struct {
-	Org     string
-	Job     string
-	Attempt int    // from 1, rising
-	Token   string // the same for all attempts of a job: what makes an outside effect single
-
-	// Progress reports percent (0 to 100) and what is being done; nil: nobody listens.
-	Progress func(percent int, message string)
+func report(a *handlers.Attempt, percent int, message string) {
+	a.Progress(schemas.Progress{Percent: percent, Message: message})
 }
-
-func (c Call) progress(percent int, message string) {
-	if c.Progress != nil {
-		c.Progress(percent, message)
-	}
-}
-
-// PermanentError marks an error that no retry can mend.
-type PermanentError struct{ Err error }
-
-func (e *PermanentError) Error() string { return e.Err.Error() }
-func (e *PermanentError) Unwrap() error { return e.Err }
 
 func permanentf(format string, args ...any) error {
-	return &PermanentError{fmt.Errorf(format, args...)}
+	return handlers.Permanent(fmt.Errorf(format, args...))
 }
 
 // read returns the whole input file name. A name outside the input, a missing file, a folder and a file over

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/dartwing/jobledger/handlers"
 )
 
 // Limits of CountText.
@@ -41,7 +43,7 @@ type WordCount struct {
 }
 
 // CountText checksums a text and counts its lines and words. An empty text is a valid one.
-func (t *Tasks) CountText(ctx context.Context, c Call, in CountArgs) (CountResult, error) {
+func (t *Tasks) CountText(ctx context.Context, a *handlers.Attempt, in CountArgs) (CountResult, error) {
 	top := in.Top
 	if top == 0 {
 		top = topDefault
@@ -53,7 +55,7 @@ func (t *Tasks) CountText(ctx context.Context, c Call, in CountArgs) (CountResul
 	if err != nil {
 		return CountResult{}, err
 	}
-	c.progress(10, "counting "+in.Path)
+	report(a, 10, "counting "+in.Path)
 	sum := sha256.Sum256(data)
 	out := CountResult{SHA256: hex.EncodeToString(sum[:]), Bytes: len(data), Lines: bytes.Count(data, []byte("\n"))}
 	counts := make(map[string]int) // bounded by fileMax

@@ -12,6 +12,8 @@ import (
 	"image/png"
 	"path"
 	"strings"
+
+	"github.com/dartwing/jobledger/handlers"
 )
 
 // Limits of Thumbnail.
@@ -42,7 +44,7 @@ type ThumbnailResult struct {
 
 // Thumbnail scales a photograph down so that its longer side is in.Max pixels, and writes it in the source's own
 // format. A smaller photograph keeps its size.
-func (t *Tasks) Thumbnail(ctx context.Context, c Call, in ThumbnailArgs) (ThumbnailResult, error) {
+func (t *Tasks) Thumbnail(ctx context.Context, a *handlers.Attempt, in ThumbnailArgs) (ThumbnailResult, error) {
 	limit := in.Max
 	if limit == 0 {
 		limit = thumbDefault
@@ -54,12 +56,12 @@ func (t *Tasks) Thumbnail(ctx context.Context, c Call, in ThumbnailArgs) (Thumbn
 	if err != nil {
 		return ThumbnailResult{}, err
 	}
-	c.progress(10, "decoding "+in.Path)
+	report(a, 10, "decoding "+in.Path)
 	src, format, err := decodePhoto(in.Path, data)
 	if err != nil {
 		return ThumbnailResult{}, err
 	}
-	c.progress(40, "scaling")
+	report(a, 40, "scaling")
 	sw, sh := src.Rect.Dx(), src.Rect.Dy()
 	w, h := fit(sw, sh, limit)
 	dst, err := boxScale(ctx, src, w, h)
@@ -70,10 +72,10 @@ func (t *Tasks) Thumbnail(ctx context.Context, c Call, in ThumbnailArgs) (Thumbn
 	if err != nil {
 		return ThumbnailResult{}, fmt.Errorf("thumbnail of %s: %w", in.Path, err)
 	}
-	c.progress(80, "writing")
+	report(a, 80, "writing")
 	base := strings.TrimSuffix(path.Base(in.Path), path.Ext(in.Path))
-	out := fmt.Sprintf("thumbnails/%s/%s-%d.%s", c.Org, base, limit, ext)
-	if err := t.write(ctx, c, out, encoded); err != nil {
+	out := fmt.Sprintf("thumbnails/%s/%s-%d.%s", a.Org, base, limit, ext)
+	if err := t.write(ctx, a, out, encoded); err != nil {
 		return ThumbnailResult{}, err
 	}
 	sum := sha256.Sum256(encoded)
@@ -115,14 +117,14 @@ func encodePhoto(m *image.RGBA, format string) (data []byte, ext string, err err
 
 // write puts data at name below the output root. Dying here leaves name as it was or whole, and perhaps a part file
 // that only this attempt would have written; nobody reads it.
-func (t *Tasks) write(ctx context.Context, c Call, name string, data []byte) error {
+func (t *Tasks) write(ctx context.Context, a *handlers.Attempt, name string, data []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err // the attempt is over: leave the file to the one that holds the job now
 	}
 	if err := t.cfg.Output.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
-	part := fmt.Sprintf("%s.%s-%d.part", name, c.Job, c.Attempt)
+	part := fmt.Sprintf("%s.%s-%d.part", name, a.ID, a.Number)
 	if err := t.cfg.Output.WriteFile(part, data, 0o644); err != nil {
 		_ = t.cfg.Output.Remove(part) // a full disk keeps no half file
 		return fmt.Errorf("output: %w", err)

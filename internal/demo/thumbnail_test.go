@@ -120,7 +120,7 @@ func TestThumbnailTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := call()
-	again.Attempt = 2
+	again.Number = 2
 	second, err := ts.Thumbnail(t.Context(), again, demo.ThumbnailArgs{Path: "photos/rocket.jpg"})
 	if err != nil || first != second {
 		t.Fatalf("second run: %+v, %v; first: %+v", second, err, first)
@@ -138,8 +138,7 @@ func TestThumbnailOutputBlocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := ts.Thumbnail(t.Context(), call(), demo.ThumbnailArgs{Path: "photos/cat.png"})
-	var p *demo.PermanentError
-	if err == nil || errors.As(err, &p) {
+	if err == nil || permanent(err) {
 		t.Fatalf("error %v: want one that may be retried", err)
 	}
 }
@@ -198,7 +197,7 @@ func TestThumbnailStaysBelowOutput(t *testing.T) {
 	defer func() { _ = root.Close() }()
 	ts := demo.New(demo.Config{Input: demodata.Files, Output: root})
 	c := call()
-	c.Org, c.Job = "../../evil", "../../../evil"
+	c.Org, c.ID = "../../evil", "../../../evil"
 	if got, err := ts.Thumbnail(t.Context(), c, demo.ThumbnailArgs{Path: "photos/cat.png"}); err == nil {
 		t.Errorf("written: %+v", got)
 	}

@@ -17,10 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dartwing/jobledger/handlers"
 	"github.com/dartwing/jobledger/internal/demo"
+	"github.com/dartwing/jobledger/schemas"
 )
 
-var secret = []byte("a secret of the test")
+const secret = "a secret of the test"
 
 // receiver runs a Receiver on loopback until the test ends, and returns tasks that deliver to it.
 func receiver(t *testing.T) (*demo.Receiver, *demo.Tasks, *url.URL) {
@@ -43,8 +45,8 @@ func receiver(t *testing.T) (*demo.Receiver, *demo.Tasks, *url.URL) {
 	return r, demo.New(demo.Config{Receiver: at, Secret: secret}), at
 }
 
-func attempt(token string, n int) demo.Call {
-	return demo.Call{Org: "initech", Job: "job-" + token, Attempt: n, Token: token}
+func attempt(token string, n int) *handlers.Attempt {
+	return &handlers.Attempt{Org: "initech", ID: schemas.JobID("job-" + token), Number: n, Token: token}
 }
 
 func TestDeliverWebhook(t *testing.T) {
@@ -83,13 +85,11 @@ func TestMisbehavingPaths(t *testing.T) {
 	}{{demo.PathFlaky + "x", 500, 0, false}, {demo.PathBusy + "x", 503, time.Second, false}, {demo.PathGone + "x", 410, 0, true}} {
 		for _, token := range []string{"first" + c.path, "second" + c.path} { // each token fails once, so a second run of the demo does too
 			_, err := ts.DeliverWebhook(t.Context(), attempt(token, 1), demo.WebhookArgs{Path: c.path, Event: "e"})
-			var status *demo.StatusError
-			if !errors.As(err, &status) || status.Status != c.status || status.RetryAfter != c.after {
-				t.Errorf("%s: %v", c.path, err)
+			if err == nil {
+				t.Fatalf("%s: taken at the first attempt", c.path)
 			}
-			var p *demo.PermanentError
-			if errors.As(err, &p) != c.permanent {
-				t.Errorf("%s: %v is permanent: %v", c.path, err, !c.permanent)
+			if v := handlers.Classify(err, nil); v.Error.RemoteStatus != c.status || v.RetryAfter != c.after || (v.Error.Class == schemas.ClassPermanent) != c.permanent {
+				t.Errorf("%s: judged %+v", c.path, v)
 			}
 			if _, err := ts.DeliverWebhook(t.Context(), attempt(token, 2), demo.WebhookArgs{Path: c.path, Event: "e"}); (err != nil) != c.permanent {
 				t.Errorf("%s, second attempt: %v", c.path, err)
@@ -122,8 +122,7 @@ func TestAnswersAreClassed(t *testing.T) {
 		{301, true}, {307, true}, {400, true}, {401, true}, {404, true}, {410, true}, {422, true}} {
 		status = c.status
 		_, err := ts.DeliverWebhook(t.Context(), attempt("a", 1), demo.WebhookArgs{Path: "/x", Event: "e"})
-		var p *demo.PermanentError
-		if err == nil || errors.As(err, &p) != c.permanent {
+		if err == nil || permanent(err) != c.permanent {
 			t.Errorf("%d: %v; permanent: %v", c.status, err, c.permanent)
 		}
 	}
@@ -167,8 +166,7 @@ func TestDeliverToNobody(t *testing.T) {
 	}
 	for _, ts := range []*demo.Tasks{ts, demo.New(demo.Config{})} {
 		_, err = ts.DeliverWebhook(t.Context(), attempt("a", 1), demo.WebhookArgs{Path: "/x", Event: "e"})
-		var p *demo.PermanentError
-		if err == nil || errors.As(err, &p) {
+		if err == nil || permanent(err) {
 			t.Errorf("no receiver: %v, want an error that may be retried", err)
 		}
 	}
@@ -208,10 +206,10 @@ func TestReceiverBelievesGoodSignaturesOnly(t *testing.T) {
 		"none":       {"", "{}", 401},
 		"no stamp":   {"v1=00", "{}", 401},
 		"other key":  {good("another", now, "{}"), "{}", 401},
-		"other body": {good(string(secret), now, "{}"), `{"x":1}`, 401},
-		"old":        {good(string(secret), now-301, "{}"), "{}", 401},
-		"future":     {good(string(secret), now+400, "{}"), "{}", 401},
-		"too large":  {good(string(secret), now, "{}"), strings.Repeat(" ", 1<<20+1), 413},
+		"other body": {good(secret, now, "{}"), `{"x":1}`, 401},
+		"old":        {good(secret, now-301, "{}"), "{}", 401},
+		"future":     {good(secret, now+400, "{}"), "{}", 401},
+		"too large":  {good(secret, now, "{}"), strings.Repeat(" ", 1<<20+1), 413},
 	} {
 		if got := post(c.signature, c.body); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
@@ -220,7 +218,7 @@ func TestReceiverBelievesGoodSignaturesOnly(t *testing.T) {
 	if d := r.Deliveries(); len(d) != 0 {
 		t.Errorf("taken without a good signature: %+v", d)
 	}
-	if got := post(good(string(secret), now, "{}"), "{}"); got != 200 {
+	if got := post(good(secret, now, "{}"), "{}"); got != 200 {
 		t.Errorf("a good one: %d", got)
 	}
 }
