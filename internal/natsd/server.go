@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -118,6 +119,11 @@ func (s *Server) ConnectInProcess(opts ...nats.Option) (*nats.Conn, error) {
 	}
 	return nc, nil
 }
+
+// InProcessConn opens a raw connection, which makes Server an
+// [nats.InProcessConnProvider]: whoever restarts a server on the same folder can
+// hand clients a provider that leads to the current one.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
 
 // Shutdown stops the server and returns when its files are written and closed
 // and the data folder is free for another process. Close or drain your
