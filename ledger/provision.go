@@ -1,0 +1,301 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// apiLevelMin is the JetStream API level that a cell needs: 2 (nats-server 2.12) brought atomic batches
+	// and the codes Append knows; 1 brought TTLs by message, which LEASE and JOBS live by.
+	apiLevelMin = 2
+
+	// messageRoom is what an event needs beside its args: envelope, tags and error texts.
+	messageRoom = 256 << 10
+
+	// historyConfig is how many versions of a setting CONFIG keeps, the most a bucket can.
+	historyConfig = 64
+
+	// liveTTL is how long the last progress of a job that reports no more stays readable in LIVE.
+	liveTTL = time.Hour
+
+	// bucketDuplicates is the duplicate window of buckets, which use no message ids.
+	bucketDuplicates = time.Minute
+)
+
+// Metadata by which a stream is known to be ours.
+const (
+	metaMark = "jobledger"      // names what the stream is for: "ledger", "work", "bucket", "store"
+	metaCell = "jobledger.cell" // on LEASE: id of the cell's start
+)
+
+func mark(role string) map[string]string { return map[string]string{metaMark: role} }
+
+// ProvisionConfig says what a cell's streams are created with.
+type ProvisionConfig struct {
+	// Replicas of LEDGER and of all that must outlive a server: 1, 3 or 5. 0 keeps what is there, and
+	// creates with 1. A number other than what is there is refused, never changed in passing.
+	Replicas int
+	// DuplicateWindow is how long LEDGER remembers message ids: up to schemas.DedupWindowMax, at about
+	// 150 B of memory a submit. 0 keeps what is there, and creates with schemas.DedupWindow.
+	DuplicateWindow time.Duration
+	// Version of the provisioning program; it stands in cell_started.
+	Version string
+}
+
+func (c *ProvisionConfig) validate() error {
+	if c.Replicas < 0 || c.Replicas > 5 {
+		return badField("replicas", fmt.Errorf("%d replicas: use 1, 3 or 5", c.Replicas))
+	}
+	if c.DuplicateWindow < 0 || c.DuplicateWindow > schemas.DedupWindowMax {
+		return badField("duplicate_window", fmt.Errorf("duplicate window %s is outside 0 to %s", c.DuplicateWindow, schemas.DedupWindowMax))
+	}
+	return nil
+}
+
+// Cell is one start of a cell.
+type Cell struct {
+	// ID is random and changes with each start: when LEASE, which lives in memory, had to be created.
+	ID string
+	// Started: this call began it.
+	Started bool
+}
+
+// Provision creates the streams, buckets and object stores of a cell that are missing, and returns the
+// cell's current start. It is idempotent and safe beside a running system and beside itself.
+//
+// It changes nothing that exists, but for LEDGER's duplicate window. What exists and would break a promise
+// (another program's stream under our name, a ledger that may drop or rewrite events, a server too old) is
+// refused with one sentence naming the setting and what to do.
+func Provision(ctx context.Context, l *Ledger, cfg ProvisionConfig) (Cell, error) {
+	if err := cfg.validate(); err != nil {
+		return Cell{}, err
+	}
+	if err := l.checkServer(ctx); err != nil {
+		return Cell{}, err
+	}
+	replicas, err := l.ensureLedger(ctx, cfg)
+	if err != nil {
+		return Cell{}, err
+	}
+	for _, bucket := range []string{BucketJobs, BucketCounts, BucketConfig, BucketLive} {
+		if err := l.ensureBucket(ctx, bucket, replicas); err != nil {
+			return Cell{}, err
+		}
+	}
+	for _, store := range []string{StoreArgs, StoreResults} {
+		if err := l.ensureStore(ctx, store, replicas); err != nil {
+			return Cell{}, err
+		}
+	}
+	if err := l.EnsureWork(ctx); err != nil && !serverGone(err) {
+		return Cell{}, err // a WORK whose server is away is the leader's to recreate
+	}
+	return l.startCell(ctx, replicas, cfg.Version)
+}
+
+// Check refuses a ledger that could not keep its promises, for processes that use one without provisioning
+// it. It changes nothing.
+func (l *Ledger) Check(ctx context.Context) error {
+	if err := l.checkServer(ctx); err != nil {
+		return err
+	}
+	s, err := l.js.Stream(ctx, StreamLedger)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return Errorf(CodeUnavailable, "there is no stream %s here: start a server (jobledger server) on this account first", StreamLedger)
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", StreamLedger, err)
+	}
+	return refusal(StreamLedger, &s.CachedInfo().Config, checkLedger)
+}
+
+// EnsureBucket creates one of the KV buckets if it is missing, as a view does when somebody deleted it.
+func (l *Ledger) EnsureBucket(ctx context.Context, bucket string) error {
+	s, err := l.js.Stream(ctx, StreamLedger)
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", StreamLedger, err)
+	}
+	return l.ensureBucket(ctx, bucket, s.CachedInfo().Config.Replicas)
+}
+
+// RecreateLive deletes LIVE with what it holds and creates it anew: like WORK it lives in one server's memory.
+func (l *Ledger) RecreateLive(ctx context.Context) error {
+	return l.recreateStream(ctx, bucketStream(BucketLive, 1))
+}
+
+func (l *Ledger) checkServer(ctx context.Context) error {
+	info, err := l.js.AccountInfo(ctx)
+	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+		return Errorf(CodeUnavailable, "JetStream is not enabled for this account: enable it in the server's configuration (%v)", err)
+	}
+	if err != nil {
+		return fmt.Errorf("ask for JetStream: %w", err)
+	}
+	if err := checkLevel(info.API.Level, l.nc.ConnectedServerVersion()); err != nil {
+		return err
+	}
+	if room := int64(schemas.ArgsMax + messageRoom); l.nc.MaxPayload() < room {
+		l.log.Warn("the server's max_payload is too small for args of the documented size: set max_payload to 8MB",
+			zap.Int64("max_payload", l.nc.MaxPayload()), zap.Int64("needed", room))
+	}
+	return nil
+}
+
+func checkLevel(level int, version string) error {
+	if level >= apiLevelMin {
+		return nil
+	}
+	return Errorf(CodeUnavailable, "nats-server %s speaks JetStream API level %d, jobledger needs %d: upgrade it to 2.12 or newer, best to 2.15",
+		version, level, apiLevelMin)
+}
+
+// ensureLedger creates LEDGER or checks the one that is there, and returns its replicas.
+func (l *Ledger) ensureLedger(ctx context.Context, cfg ProvisionConfig) (int, error) {
+	want := ledgerConfig(max(cfg.Replicas, 1), cfg.DuplicateWindow)
+	s, err := l.ensureStream(ctx, want, checkLedger)
+	if err != nil {
+		return 0, err
+	}
+	have := s.CachedInfo().Config
+	if cfg.Replicas != 0 && cfg.Replicas != have.Replicas {
+		return 0, Errorf(CodeInvalidArgument, "stream %s has %d replicas, %d are configured: configure %d, or change the stream first (nats stream edit %s --replicas %d)",
+			StreamLedger, have.Replicas, cfg.Replicas, have.Replicas, StreamLedger, cfg.Replicas)
+	}
+	if cfg.DuplicateWindow != 0 && cfg.DuplicateWindow != have.Duplicates {
+		have.Duplicates = cfg.DuplicateWindow
+		if _, err := l.js.UpdateStream(ctx, have); err != nil {
+			return 0, fmt.Errorf("set the duplicate window of stream %s: %w", StreamLedger, err)
+		}
+	}
+	return have.Replicas, nil
+}
+
+// ensureStream creates cfg's stream, or refuses the one that is there if it is not ours or check names
+// problems.
+func (l *Ledger) ensureStream(ctx context.Context, cfg jetstream.StreamConfig, check func(*jetstream.StreamConfig) []string) (jetstream.Stream, error) {
+	s, err := l.js.Stream(ctx, cfg.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		s, err = l.js.CreateStream(ctx, cfg)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another server was faster
+			s, err = l.js.Stream(ctx, cfg.Name)
+		}
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == codeSubjectsOverlap {
+		return nil, Errorf(CodeUnavailable, "another stream of this account takes subjects of %s (%s): give jobledger an account of its own, or remove that stream: %v",
+			cfg.Name, cfg.Subjects, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", cfg.Name, err)
+	}
+	return s, refusal(cfg.Name, &s.CachedInfo().Config, check)
+}
+
+const codeSubjectsOverlap = 10065
+
+// refusal is the error for a stream that is not ours, or that check finds fault with.
+func refusal(name string, have *jetstream.StreamConfig, check func(*jetstream.StreamConfig) []string) error {
+	if have.Metadata[metaMark] == "" {
+		return Errorf(CodeUnavailable, "stream %s was not made by jobledger (its metadata has no %q): give jobledger an account of its own, or remove that stream",
+			name, metaMark)
+	}
+	if found := check(have); len(found) > 0 {
+		e := Errorf(CodeUnavailable, "stream %s cannot be used: %s", name, joinProblems(found))
+		return e.with("problems", found)
+	}
+	return nil
+}
+
+func (l *Ledger) ensureBucket(ctx context.Context, bucket string, replicas int) error {
+	_, err := l.ensureStream(ctx, bucketStream(bucket, replicas), checkNothing)
+	if err != nil && bucket == BucketLive && serverGone(err) {
+		return nil // progress is lost with its server; the leader recreates the bucket
+	}
+	return err
+}
+
+func (l *Ledger) ensureStore(ctx context.Context, store string, replicas int) error {
+	if _, err := l.js.ObjectStore(ctx, store); err == nil {
+		return nil
+	}
+	_, err := l.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{
+		Bucket: store, Storage: jetstream.FileStorage, Replicas: replicas, Metadata: mark("store"),
+		Description: "jobledger: payloads over the inline limit",
+	})
+	if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
+		return fmt.Errorf("object store %s: %w", store, err)
+	}
+	return nil
+}
+
+// startCell creates LEASE if it is gone and sees to it that the ledger holds a cell_started event of the
+// start that LEASE names. If this process dies between the two, LEASE names a start without an event, and
+// the next caller appends it; if LEASE is gone too, it was no start that anybody saw.
+func (l *Ledger) startCell(ctx context.Context, replicas int, version string) (Cell, error) {
+	want := bucketStream(BucketLease, replicas)
+	want.Metadata[metaCell] = uuid.NewString()
+	s, err := l.ensureStream(ctx, want, checkNothing)
+	if err != nil {
+		return Cell{}, err
+	}
+	// Of two servers that create at once one wins; both read the winner's id.
+	cell := Cell{ID: s.CachedInfo().Config.Metadata[metaCell]}
+	if cell.ID == "" {
+		return Cell{}, Errorf(CodeUnavailable, "bucket %s names no start of the cell: delete it (nats kv del %s), it holds nothing but the leader's lease",
+			BucketLease, BucketLease)
+	}
+	ctx, cancel := withSettleTimeout(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		last, err := l.leaderGet(ctx, getRequest{LastFor: ControlStart.String()})
+		var expect schemas.Seq
+		switch {
+		case err == nil:
+			expect = last.Seq
+			if started, ok := last.Data.(*schemas.CellStarted); ok && started.Cell == cell.ID {
+				return cell, nil
+			}
+		case !errors.Is(err, errNoMessage):
+			return Cell{}, err
+		}
+		err = l.Append(ctx, schemas.NewEvent(ControlStart, &schemas.CellStarted{Cell: cell.ID, Version: version}), expect)
+		if err == nil {
+			cell.Started = true
+			return cell, nil
+		}
+		if !errors.Is(err, ErrRefused) || !pause(ctx, try) {
+			return Cell{}, fmt.Errorf("append cell_started: %w", err)
+		}
+	}
+}
+
+// serverGone reports that the one server which holds a memory stream does not answer.
+func serverGone(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == codeStreamOffline {
+		return true
+	}
+	return unreachable(err)
+}
+
+const codeStreamOffline = 10118
+
+// ledgerSubjects are what LEDGER takes, no more and no less.
+func ledgerSubjects() []string { return []string{"control.>", "jobs.>"} }
+
+// sameSubjects compares without order.
+func sameSubjects(have []string) bool {
+	have = slices.Clone(have)
+	slices.Sort(have)
+	return slices.Equal(have, ledgerSubjects())
+}

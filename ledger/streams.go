@@ -1,0 +1,127 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// ledgerConfig is LEDGER as it is created. Not compressed: a cold write would stall the stream twice as long
+// (ENGINE 6).
+func ledgerConfig(replicas int, window time.Duration) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              StreamLedger,
+		Description:       "jobledger: every event of every job; the only truth",
+		Subjects:          ledgerSubjects(),
+		Retention:         jetstream.LimitsPolicy,
+		Storage:           jetstream.FileStorage,
+		Replicas:          replicas,
+		Discard:           jetstream.DiscardOld,
+		MaxMsgs:           -1,
+		MaxBytes:          -1,
+		MaxMsgsPerSubject: -1,
+		MaxMsgSize:        -1,
+		MaxConsumers:      -1,
+		Duplicates:        cmp.Or(window, schemas.DedupWindow),
+		DenyDelete:        true,
+		AllowDirect:       true,
+		Metadata:          mark("ledger"),
+	}
+}
+
+// checkLedger names what would let an event of LEDGER be lost, changed, or refused for no reason of ours.
+func checkLedger(c *jetstream.StreamConfig) []string {
+	var p problems
+	p.require(sameSubjects(c.Subjects), "its subjects are %s instead of %s", c.Subjects, ledgerSubjects())
+	p.require(c.Retention == jetstream.LimitsPolicy, "retention %s removes events that were read", c.Retention)
+	p.require(c.Storage == jetstream.FileStorage, "%s storage loses all events with its server", c.Storage)
+	p.require(c.DenyDelete, "deny_delete is off, so any event can be removed")
+	p.require(!c.AllowRollup, "allow_rollup_hdrs is on: one header can wipe the stream")
+	p.require(!c.AllowMsgSchedules, "allow_msg_schedules is on: events can be forged through it")
+	p.require(!c.AllowMsgTTL, "allow_msg_ttl is on: events can expire")
+	p.require(!c.AllowMsgCounter, "allow_msg_counter is on: it excludes expected sequences")
+	p.require(c.MaxAge == 0, "max_age %s removes events", c.MaxAge)
+	p.require(c.MaxMsgs <= 0, "max_msgs %d makes it drop or refuse events", c.MaxMsgs)
+	p.require(c.MaxBytes <= 0, "max_bytes %d makes it drop or refuse events", c.MaxBytes)
+	p.require(c.MaxMsgsPerSubject <= 0, "max_msgs_per_subject %d makes it drop or refuse events of one job", c.MaxMsgsPerSubject)
+	p.require(c.MaxMsgSize <= 0 || int(c.MaxMsgSize) >= schemas.ArgsMax+messageRoom,
+		"max_msg_size %d is below the %d bytes an event may need", c.MaxMsgSize, schemas.ArgsMax+messageRoom)
+	p.require(c.RePublish == nil, "it republishes, which reads the disk at each append")
+	p.require(c.SubjectTransform == nil, "a subject transform moves events to other subjects")
+	p.require(c.Mirror == nil && len(c.Sources) == 0, "it is fed from another stream")
+	p.require(!c.NoAck, "no_ack is on, so that no append is ever confirmed")
+	p.require(!c.Sealed, "it is sealed and takes no events")
+	p.require(c.PersistMode != jetstream.AsyncPersistMode, "persist_mode async confirms events before they are written")
+	return p.with("mend it (nats stream edit %s), or move it away and let jobledger create its own", StreamLedger)
+}
+
+// bucketStream is the stream behind one of our KV buckets. It is what nats.go would create, but for the
+// fields that differ from bucket to bucket and that it does not offer: message TTLs without delete markers.
+func bucketStream(bucket string, replicas int) jetstream.StreamConfig {
+	c := jetstream.StreamConfig{
+		Name:              "KV_" + bucket,
+		Subjects:          []string{"$KV." + bucket + ".>"},
+		Storage:           jetstream.FileStorage,
+		Replicas:          replicas,
+		MaxMsgsPerSubject: 1,
+		MaxMsgs:           -1,
+		MaxBytes:          -1,
+		MaxMsgSize:        -1,
+		MaxConsumers:      -1,
+		Discard:           jetstream.DiscardNew,
+		Duplicates:        bucketDuplicates,
+		DenyDelete:        true,
+		AllowRollup:       true,
+		AllowDirect:       true,
+		Metadata:          mark("bucket"),
+	}
+	switch bucket {
+	case BucketJobs:
+		c.Description = "jobledger: current state of each job; a view"
+		c.AllowMsgTTL = true // documents of finished jobs leave with the hot window
+	case BucketCounts:
+		c.Description = "jobledger: counts by state; a view"
+	case BucketConfig:
+		c.Description = "jobledger: settings; a view of the control events"
+		c.MaxMsgsPerSubject = historyConfig
+	case BucketLease:
+		c.Description = "jobledger: the leader's lease"
+		c.Storage = jetstream.MemoryStorage
+		c.AllowMsgTTL = true
+	case BucketLive:
+		c.Description = "jobledger: progress and presence"
+		c.Storage, c.Replicas = jetstream.MemoryStorage, 1
+		c.MaxAge, c.AllowMsgTTL = liveTTL, true
+	}
+	return c
+}
+
+func checkNothing(*jetstream.StreamConfig) []string { return nil }
+
+// problems collects what is wrong with a stream, each as a clause.
+type problems []string
+
+func (p *problems) require(ok bool, format string, args ...any) {
+	if !ok {
+		*p = append(*p, fmt.Sprintf(format, args...))
+	}
+}
+
+// with ends a non-empty list with what to do.
+func (p problems) with(format string, args ...any) []string {
+	if len(p) == 0 {
+		return nil
+	}
+	return append(p, fmt.Sprintf(format, args...))
+}
+
+// joinProblems makes one sentence: the faults, then what to do.
+func joinProblems(p []string) string {
+	n := len(p) - 1
+	return strings.Join(p[:n], "; ") + ": " + p[n]
+}
