@@ -141,25 +141,28 @@ func (c Counts) Total() Count {
 	return t
 }
 
-// CountDocument is what BucketCounts holds under CountKey.String: exact at Seq, and for as long as no
-// event after Seq moved a job of that key.
+// CountDocument is what BucketCounts holds under CountKey.String: exact at its position, and for as long as
+// no later event moved a job of that key.
 type CountDocument struct {
 	Org   schemas.OrgID     `json:"org"`
 	Queue schemas.QueueName `json:"queue"`
 	Type  schemas.TypeName  `json:"type"`
-	Seq   schemas.Seq       `json:"seq"`
+	schemas.Position
 	Count
 	// Latency holds the histograms of waits and durations; null until they are kept.
 	Latency *struct{} `json:"latency"`
 }
 
 // CountsDocument is what BucketCounts holds under KeyCountsAll. It is written after every document that
-// it covers, so whoever reads it first and the counters next sees each at Seq or later.
+// it covers, so whoever reads it first and the counters next sees each at its position or later. A position
+// holds for the bucket that was created at the time beside it, and for no other of the same name.
 type CountsDocument struct {
-	schemas.Position                  // up to here every view is written
-	Jobs             schemas.Position `json:"jobs"`   // up to here BucketJobs is complete
-	Counts           schemas.Position `json:"counts"` // up to here BucketCounts is complete
-	Config           schemas.Position `json:"config"` // up to here BucketConfig is complete
+	schemas.Position                  // up to here BucketCounts is complete; Totals, Quarantined and Illegal are exact at it
+	Jobs             schemas.Position `json:"jobs"` // up to here BucketJobs is complete
+	JobsBucket       time.Time        `json:"jobs_bucket"`
+	JobsRevision     uint64           `json:"jobs_revision"` // documents above it may be ahead of Jobs
+	Config           schemas.Position `json:"config"`        // up to here BucketConfig is complete
+	ConfigBucket     time.Time        `json:"config_bucket"`
 	Totals           Count            `json:"totals"`
 	Quarantined      int64            `json:"quarantined"` // messages on the ledger's subjects that no fold can read
 	Illegal          int64            `json:"illegal"`     // events that were not legal where they stand
@@ -167,12 +170,11 @@ type CountsDocument struct {
 
 // TypeDocument is what BucketConfig holds under TypeKey: the latest settings of a type, with who set them (DESIGN D11).
 type TypeDocument struct {
-	Settings  schemas.TypeSettings `json:"settings"`
-	Seq       schemas.Seq          `json:"seq"`
-	EventID   schemas.EventID      `json:"event_id"`
-	Actor     string               `json:"actor"`
-	Reason    string               `json:"reason"`
-	UpdatedAt time.Time            `json:"updated_at"`
+	Settings schemas.TypeSettings `json:"settings"`
+	schemas.Position
+	Actor     string    `json:"actor"`
+	Reason    string    `json:"reason"`
+	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // TypeKey is a type's key in BucketConfig.

@@ -28,7 +28,8 @@ type Record struct {
 	RetryAt     *time.Time          `json:"retry_at"`
 	SubmittedBy *string             `json:"submitted_by"` // actor
 	Parents     []schemas.ParentRef `json:"parents"`
-	Seq         schemas.Seq         `json:"seq"` // last message folded
+	Seq         schemas.Seq         `json:"seq"`      // last message folded
+	EventID     schemas.EventID     `json:"event_id"` // of that message: sequences can be given out again (DESIGN D2)
 
 	Generation    int                `json:"generation"`
 	SubmittedSeq  schemas.Seq        `json:"submitted_seq"` // of this generation's submitted; lists are ordered by it
@@ -152,7 +153,7 @@ func summaryOf(j *Job) Record {
 		Priority: s.Priority, Attempt: j.Attempt, MaxAttempts: opt(j.Policy.MaxAttempts),
 		SubmittedAt: j.SubmittedAt.UTC(), QueuedAt: when(j.QueuedAt), StartedAt: when(j.StartedAt),
 		FinishedAt: when(j.FinishedAt), RetryAt: when(j.RetryAt), SubmittedBy: opt(j.SubmittedBy.String()),
-		Parents: append([]schemas.ParentRef{}, s.Parents...), Seq: j.LastSeq,
+		Parents: append([]schemas.ParentRef{}, s.Parents...), Seq: j.LastSeq, EventID: j.LastID,
 		Generation: j.Generation, SubmittedSeq: j.SubmittedSeq, AttemptsUsed: j.Used, Flags: flags(j),
 		Owner: opt(j.Principal()), Tags: s.Tags, Batch: opt(s.Batch), Key: opt(s.Key),
 		NotBefore: when(j.NotBefore), Deadline: when(j.Deadline), Worker: opt(j.Worker),

@@ -77,7 +77,7 @@ func TestRecordKeys(t *testing.T) {
 	want := strings.Fields(`id org type queue state reason priority attempt max_attempts progress args result error
 		submitted_at queued_at started_at finished_at retry_at submitted_by parents seq
 		generation attempts_used flags owner tags batch key not_before deadline worker canceled_at resolution
-		result_ref children correlation_id causation_id submitted_seq run_timeout_s cancel args_ref`)
+		result_ref children correlation_id causation_id submitted_seq run_timeout_s cancel args_ref event_id`)
 	slices.Sort(want)
 	if got := keys(body); !slices.Equal(got, want) {
 		t.Errorf("record has keys\n%v\nwant\n%v", got, want)
