@@ -10,6 +10,7 @@ import (
 	"image/draw"
 	"image/jpeg"
 	"image/png"
+	"io"
 	"path"
 	"strings"
 
@@ -57,7 +58,7 @@ func (t *Tasks) Thumbnail(ctx context.Context, a *handlers.Attempt, in Thumbnail
 		return ThumbnailResult{}, err
 	}
 	report(a, 10, "decoding "+in.Path)
-	src, format, err := decodePhoto(in.Path, data)
+	src, format, err := decodePhoto(ctx, in.Path, data)
 	if err != nil {
 		return ThumbnailResult{}, err
 	}
@@ -84,7 +85,7 @@ func (t *Tasks) Thumbnail(ctx context.Context, a *handlers.Attempt, in Thumbnail
 }
 
 // decodePhoto decodes a JPEG or PNG into RGBA. Anything else, a damaged file and one over pixelsMax are permanent errors.
-func decodePhoto(name string, data []byte) (*image.RGBA, string, error) {
+func decodePhoto(ctx context.Context, name string, data []byte) (*image.RGBA, string, error) {
 	header, format, err := image.DecodeConfig(bytes.NewReader(data))
 	if err != nil {
 		return nil, "", permanentf("%s is no photograph in JPEG or PNG: %w", name, err)
@@ -96,13 +97,31 @@ func decodePhoto(name string, data []byte) (*image.RGBA, string, error) {
 	if header.Width < 1 || header.Height < 1 || int64(header.Width)*int64(header.Height) > pixelsMax {
 		return nil, "", permanentf("%s claims %d x %d pixels: between 1 and %d are allowed", name, header.Width, header.Height, pixelsMax)
 	}
-	src, _, err := image.Decode(bytes.NewReader(data))
+	src, _, err := image.Decode(&contextReader{ctx, bytes.NewReader(data)})
+	if ctx.Err() != nil {
+		return nil, "", ctx.Err()
+	}
 	if err != nil {
 		return nil, "", permanentf("%s is damaged: %w", name, err)
 	}
 	rgba := image.NewRGBA(image.Rect(0, 0, src.Bounds().Dx(), src.Bounds().Dy()))
 	draw.Draw(rgba, rgba.Rect, src, src.Bounds().Min, draw.Src)
 	return rgba, format, nil
+}
+
+// contextReader fails when its context has ended. A small file can ask for much decoding (a progressive JPEG of many
+// scans); the decoders know no context, but they must read.
+type contextReader struct {
+	ctx  context.Context // lives as long as one call of decodePhoto
+	data io.Reader
+}
+
+// Read implements io.Reader.
+func (r *contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.data.Read(p)
 }
 
 func encodePhoto(m *image.RGBA, format string) (data []byte, ext string, err error) {

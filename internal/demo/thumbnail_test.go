@@ -261,6 +261,7 @@ func plainAverage(src *image.RGBA, x, y, w, h int) [3]int {
 	return sum
 }
 
+// With go test -fuzz, give -fuzzminimizetime 5x: the minimizer otherwise takes a minute for each new picture.
 func FuzzThumbnail(f *testing.F) {
 	for _, name := range []string{"photos/frame-progressive.jpeg", "broken/rocket-truncated.jpg"} {
 		data, err := demodata.Files.ReadFile(name)
