@@ -47,6 +47,7 @@ var layout = []Layer{
 	{Folder: fixtures},
 	{Folder: "internal/archtest"},
 	{Folder: "schemas"},
+	{Folder: "internal/schemagen", Imports: []string{"schemas"}, Modules: []string{"github.com/google/jsonschema-go"}},
 	{Folder: "ledger", Imports: []string{"schemas"}},
 	{Folder: "projector", Imports: core},
 	{Folder: "dispatcher", Imports: core},

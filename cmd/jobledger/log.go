@@ -1,0 +1,23 @@
+package main
+
+import (
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// logger writes to stderr. quietly is the level without --log-level: commands
+// warn, servers and workers inform. console is for people, json for machines;
+// the field names are a contract (INTERFACE 6).
+func (p *program) logger(quietly zapcore.Level) *zap.Logger {
+	cfg := zap.NewProductionEncoderConfig()
+	cfg.TimeKey, cfg.MessageKey = "time", "msg"
+	cfg.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	encoder := zapcore.NewJSONEncoder(cfg)
+	if p.flags.LogFormat.Value != "json" {
+		cfg.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		cfg.EncodeLevel = zapcore.CapitalLevelEncoder
+		encoder = zapcore.NewConsoleEncoder(cfg)
+	}
+	level := p.flags.logLevel.Or(quietly)
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(p.Stderr)), level))
+}
