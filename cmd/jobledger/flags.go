@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/choria-io/fisk"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -27,13 +26,12 @@ type commonFlags struct {
 	Org, Reason, LogLevelName, LogFormat setting
 
 	zone     *time.Location
-	logLevel option[zapcore.Level]
 	timeout  setting
 	settings []*setting
 }
 
 // setting is a text with its origin, since a flag beats the environment and the
-// environment beats a context file.
+// environment beats a file.
 type setting struct {
 	Value    string
 	fromFlag bool
@@ -48,17 +46,22 @@ func (s *setting) fill(getenv func(string) string) {
 	}
 }
 
+// text declares a flag that fills the setting; env may be empty.
+func (s *setting) text(owner flagOwner, name, env, help string) *fisk.FlagClause {
+	if env != "" {
+		s.env = env
+		help += " ($" + env + ")"
+	}
+	flag := owner.Flag(name, help).IsSetByUser(&s.fromFlag)
+	flag.StringVar(&s.Value)
+	return flag.PlaceHolder(placeholder(name))
+}
+
 // declare adds the flags to the application.
 func (f *commonFlags) declare(app *fisk.Application) {
 	text := func(s *setting, name, env, help string) *fisk.FlagClause {
-		if env != "" {
-			s.env = env
-			help += " ($" + env + ")"
-		}
-		flag := app.Flag(name, help).IsSetByUser(&s.fromFlag)
-		flag.StringVar(&s.Value)
 		f.settings = append(f.settings, s)
-		return flag.PlaceHolder(placeholder(name))
+		return s.text(app, name, env, help)
 	}
 	yes := func(target *bool, name, help string) *fisk.FlagClause {
 		flag := app.Flag(name, help)
@@ -103,11 +106,16 @@ func (f *commonFlags) declareConnection(
 	yes(&f.Trace, "trace", "Show JetStream API requests on stderr")
 }
 
-// resolve checks what can be checked without a command.
+// resolve completes the flags from the environment and checks them.
 func (f *commonFlags) resolve(getenv func(string) string) error {
 	for _, s := range f.settings {
 		s.fill(getenv)
 	}
+	return f.check()
+}
+
+// check reads the values that are more than text.
+func (f *commonFlags) check() error {
 	zone, err := parseZone(f.TZ.Value)
 	if err != nil {
 		return usagef("--tz: %w", err)
@@ -125,16 +133,14 @@ func (f *commonFlags) resolve(getenv func(string) string) error {
 		}
 	}
 	if name := f.LogLevelName.Value; name != "" {
-		level, err := zapcore.ParseLevel(name)
-		if err != nil {
-			return usagef("--log-level: %q is not debug, info, warn or error", name)
+		if err := checkLogLevel(name); err != nil {
+			return usagef("--log-level: %w", err)
 		}
-		f.logLevel = option[zapcore.Level]{Value: level, Set: true}
 	}
-	switch f.LogFormat.Value {
-	case "", "console", "json":
-	default:
-		return usagef("--log-format: %q is not console or json", f.LogFormat.Value)
+	if format := f.LogFormat.Value; format != "" {
+		if err := checkLogFormat(format); err != nil {
+			return usagef("--log-format: %w", err)
+		}
 	}
 	return checkColors(f.Colors.Value)
 }

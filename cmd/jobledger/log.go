@@ -18,6 +18,9 @@ func (p *program) logger(quietly zapcore.Level) *zap.Logger {
 		cfg.EncodeLevel = zapcore.CapitalLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(cfg)
 	}
-	level := p.flags.logLevel.Or(quietly)
+	level := quietly
+	if name := p.flags.LogLevelName.Value; name != "" {
+		level, _ = zapcore.ParseLevel(name) // checked
+	}
 	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(p.Stderr)), level))
 }

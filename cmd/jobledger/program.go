@@ -50,6 +50,7 @@ func (p *program) application() *fisk.Application {
 	app.HelpFlag.Short('h')
 
 	p.flags.declare(app)
+	p.addServer(app)
 	p.addVersion(app)
 	p.addCompletion(app)
 	return app

@@ -1,0 +1,8 @@
+package main
+
+import "github.com/choria-io/fisk"
+
+func (p *program) addServer(app *fisk.Application) {
+	server := group(app, "server", "Run a server and look at it")
+	p.addServerConfig(server)
+}

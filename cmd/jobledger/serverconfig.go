@@ -1,0 +1,276 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.uber.org/zap/zapcore"
+
+	"github.com/dartwing/jobledger/internal/natsd"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// serverConfig is what `server run` can be told, by flag, environment or file.
+type serverConfig struct {
+	store, listen, durability setting
+	replicas, dedupWindow     setting
+	unsafeBind                setting
+}
+
+// declare adds the server's own flags to a command.
+func (c *serverConfig) declare(cmd flagOwner) {
+	c.store.text(cmd, "store", "JOBLEDGER_STORE", "Data folder of the embedded server")
+	c.listen.text(cmd, "listen", "JOBLEDGER_LISTEN", "host:port of the embedded server")
+	c.durability.text(cmd, "durability", "JOBLEDGER_DURABILITY", "standard: synced every second; strict: synced before the answer")
+	c.replicas.text(cmd, "replicas", "JOBLEDGER_REPLICAS", "Replicas of the ledger on an outside NATS: 1, 3 or 5; what is there is kept")
+	c.dedupWindow.text(cmd, "dedup-window", "JOBLEDGER_DEDUP_WINDOW", "How long message ids are remembered, up to 1h")
+	c.unsafeBind.text(cmd, "unsafe-bind", "", "yes: listen beyond loopback without TLS and credentials").PlaceHolder("yes")
+}
+
+// configKey is one setting of the configuration file.
+type configKey struct {
+	name     string
+	setting  *setting
+	fallback string
+	mask     func(string) string // how a value with a secret is shown; nil shows it
+	check    func(string) error  // nil takes any text
+}
+
+// keys lists the settings in the order in which they are shown. Those of the
+// common flags are the same as for every command.
+func (c *serverConfig) keys(f *commonFlags) []configKey {
+	return []configKey{
+		{name: "store", setting: &c.store, fallback: "./jobledger-data"},
+		{name: "listen", setting: &c.listen, fallback: "127.0.0.1:4222", check: checkListen},
+		{name: "durability", setting: &c.durability, fallback: string(natsd.Standard), check: checkDurability},
+		{name: "unsafe_bind", setting: &c.unsafeBind, fallback: "no", check: checkYesNo},
+		{name: "replicas", setting: &c.replicas, check: checkReplicas},
+		{name: "dedup_window", setting: &c.dedupWindow, check: checkWindow},
+		{name: "server", setting: &f.Server, mask: withoutPasswords},
+		{name: "context", setting: &f.Context},
+		{name: "user", setting: &f.User},
+		{name: "password", setting: &f.Password, mask: hidden},
+		{name: "token", setting: &f.Token, mask: hidden},
+		{name: "creds", setting: &f.Creds},
+		{name: "nkey", setting: &f.NKey},
+		{name: "tlscert", setting: &f.TLSCert},
+		{name: "tlskey", setting: &f.TLSKey},
+		{name: "tlsca", setting: &f.TLSCA},
+		{name: "log_level", setting: &f.LogLevelName, fallback: zapcore.InfoLevel.String(), check: checkLogLevel},
+		{name: "log_format", setting: &f.LogFormat, fallback: "console", check: checkLogFormat},
+	}
+}
+
+// problem is one thing wrong with a configuration. Line is null when it is not
+// the file's.
+type problem struct {
+	Line    *int   `json:"line"`
+	Message string `json:"message"`
+}
+
+// effective is a setting as it will be used, and where it comes from. A secret
+// is masked.
+type effective struct {
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+	Source string `json:"source"` // flag, a variable, line N, default
+}
+
+// load completes the settings from the file ("" for none) and the defaults, and
+// checks all of them: flag > environment > file > default. It returns every
+// problem, not only the first.
+func (c *serverConfig) load(p *program, file string) ([]effective, []problem) {
+	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.unsafeBind} {
+		s.fill(p.Getenv)
+	}
+	entries, problems := readConfFile(file)
+	keys := c.keys(&p.flags)
+	lines := map[string]int{}
+	for _, e := range entries {
+		i := slices.IndexFunc(keys, func(k configKey) bool { return k.name == e.Name })
+		if i < 0 {
+			names := make([]string, len(keys))
+			for i, k := range keys {
+				names[i] = k.name
+			}
+			problems = append(problems, problem{&e.Line, fmt.Sprintf("unknown setting %s%s", e.Name, didYouMean("", e.Name, names))})
+			continue
+		}
+		text, err := confText(e.Value)
+		if err != nil {
+			problems = append(problems, problem{&e.Line, fmt.Sprintf("%s: %v", e.Name, err)})
+			continue
+		}
+		if s := keys[i].setting; !s.fromFlag && s.Value == "" {
+			s.Value = text
+			lines[e.Name] = e.Line
+		}
+	}
+	return c.judge(p, keys, lines, problems)
+}
+
+// judge checks each value and the rules between them.
+func (c *serverConfig) judge(p *program, keys []configKey, lines map[string]int, problems []problem) ([]effective, []problem) {
+	var values []effective
+	for _, k := range keys {
+		line, inFile := lines[k.name]
+		e := effective{Name: k.name, Value: k.setting.Value, Source: "default"}
+		switch {
+		case k.setting.fromFlag:
+			e.Source = "flag"
+		case inFile:
+			e.Source = fmt.Sprintf("line %d", line)
+		case k.setting.Value != "":
+			e.Source = k.setting.env
+		default:
+			e.Value, k.setting.Value = k.fallback, k.fallback
+		}
+		if k.check != nil && e.Value != "" {
+			if err := k.check(e.Value); err != nil {
+				at := problem{Message: fmt.Sprintf("%s: %v", k.name, err)}
+				if inFile {
+					at.Line = &line
+				}
+				problems = append(problems, at)
+			}
+		}
+		if k.mask != nil && e.Value != "" {
+			e.Value = k.mask(e.Value)
+		}
+		if e.Value != "" {
+			values = append(values, e)
+		}
+	}
+	if len(problems) == 0 {
+		problems = c.conflicts(p)
+	}
+	return values, problems
+}
+
+// conflicts finds settings that are fine alone and wrong together.
+func (c *serverConfig) conflicts(p *program) []problem {
+	if c.outside(p) {
+		return nil
+	}
+	host, _, _ := net.SplitHostPort(c.listen.Value) // checked
+	if ip := net.ParseIP(host); (ip == nil || !ip.IsLoopback()) && host != "localhost" && c.unsafeBind.Value != "yes" {
+		return []problem{{Message: fmt.Sprintf("listen: %s is not a loopback address, and the embedded server has neither TLS nor logins: use an outside NATS with --server, or --unsafe-bind yes", host)}}
+	}
+	if r := c.replicas.Value; r != "" && r != "1" {
+		return []problem{{Message: fmt.Sprintf("replicas: the embedded server is one server, %s replicas need an outside NATS with --server", r)}}
+	}
+	return nil
+}
+
+// outside tells whether the server runs against a NATS it does not start.
+func (c *serverConfig) outside(p *program) bool {
+	return p.flags.Server.Value != "" || p.flags.Context.Value != ""
+}
+
+// readConfFile reads the file, if there is one; damage is a problem.
+func readConfFile(file string) ([]natsd.ConfEntry, []problem) {
+	if file == "" {
+		return nil, nil
+	}
+	entries, err := natsd.ReadConf(file)
+	if err != nil {
+		return nil, []problem{{Message: err.Error()}}
+	}
+	return entries, nil
+}
+
+// confText takes a file's value as the text that a flag would have.
+func confText(value any) (string, error) {
+	switch v := value.(type) {
+	case string:
+		return v, nil
+	case bool:
+		if v {
+			return "yes", nil
+		}
+		return "no", nil
+	case int64:
+		return strconv.FormatInt(v, 10), nil
+	default:
+		return "", fmt.Errorf("takes one value, not a list or a block")
+	}
+}
+
+func hidden(string) string { return "********" }
+
+// withoutPasswords shows server urls without the passwords they may carry.
+func withoutPasswords(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, s := range list {
+		u, err := url.Parse(strings.TrimSpace(s))
+		switch {
+		case err != nil:
+			list[i] = hidden(s)
+		case u.User != nil:
+			if _, both := u.User.Password(); !both {
+				u.User = url.User("xxxxx") // a lone user is a token
+			}
+			list[i] = u.Redacted()
+		}
+	}
+	return strings.Join(list, ",")
+}
+
+func checkListen(s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fmt.Errorf("%q is not host:port", s)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("%q is not a port from 1 to 65535", port)
+	}
+	return nil
+}
+
+func checkDurability(s string) error {
+	_, err := natsd.ParseDurability(s)
+	return err
+}
+
+func checkYesNo(s string) error {
+	if s != "yes" && s != "no" {
+		return fmt.Errorf("%q is not yes or no", s)
+	}
+	return nil
+}
+
+func checkReplicas(s string) error {
+	if s != "1" && s != "3" && s != "5" {
+		return fmt.Errorf("%q is not 1, 3 or 5", s)
+	}
+	return nil
+}
+
+func checkWindow(s string) error {
+	d, err := parseDuration(s)
+	if err != nil {
+		return fmt.Errorf(`%w (quote it in a file: "10m")`, err)
+	}
+	if d <= 0 || d > schemas.DedupWindowMax {
+		return fmt.Errorf("%s is not above 0 and up to %s", s, schemas.DedupWindowMax)
+	}
+	return nil
+}
+
+func checkLogLevel(s string) error {
+	if _, err := zapcore.ParseLevel(s); err != nil {
+		return fmt.Errorf("%q is not debug, info, warn or error", s)
+	}
+	return nil
+}
+
+func checkLogFormat(s string) error {
+	if s != "console" && s != "json" {
+		return fmt.Errorf("%q is not console or json", s)
+	}
+	return nil
+}
