@@ -76,3 +76,34 @@ func (l *Ledger) leaderGet(ctx context.Context, req getRequest) (*Entry, error) 
 	}
 	return newEntry(resp.Message.Subject, h, resp.Message.Data, resp.Message.Seq, resp.Message.Time), nil
 }
+
+// End returns the position of the ledger's last message as the stream's leader knows it; the zero Position
+// in an empty ledger.
+func (l *Ledger) End(ctx context.Context) (schemas.Position, error) {
+	e, err := l.leaderGet(ctx, getRequest{LastFor: ">"})
+	if errors.Is(err, errNoMessage) {
+		return schemas.Position{}, nil
+	}
+	if err != nil {
+		return schemas.Position{}, err
+	}
+	return e.Position(), nil
+}
+
+// awaitEnd is End, tried until the leader answers, ctx ends or the connection is closed.
+func (l *Ledger) awaitEnd(ctx context.Context) (schemas.Position, error) {
+	for try := 0; ; try++ {
+		actx, cancel := context.WithTimeout(ctx, tailOpenTimeout)
+		end, err := l.End(actx)
+		cancel()
+		if err == nil {
+			return end, nil
+		}
+		if l.nc.IsClosed() {
+			return end, nats.ErrConnectionClosed
+		}
+		if !pause(ctx, try) {
+			return end, ctx.Err()
+		}
+	}
+}

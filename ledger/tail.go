@@ -1,0 +1,321 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// tailHeartbeat is how often the server says that it is still there when nothing happens.
+	tailHeartbeat = time.Second
+	// tailSilence without a message or heartbeat means that the consumer is gone: its server died, its
+	// stream was deleted. Two missed heartbeats and a half.
+	tailSilence = 2500 * time.Millisecond
+	// tailInactive is when the server drops a consumer nobody listens to.
+	tailInactive = 10 * time.Second
+	// tailOpenTimeout bounds the creation of a consumer; a try too many costs nothing.
+	tailOpenTimeout = 2 * time.Second
+	// tailPauseMax bounds the pause between two tries to open a consumer.
+	tailPauseMax = 500 * time.Millisecond
+	// tailComplain is the number of tries, about two seconds of them, after which the log is told.
+	tailComplain = 8
+	// tailBatch is how many entries one call hands out at most.
+	tailBatch = 1024
+)
+
+// ErrPositionExpired: the event at the position is no longer there, or another one is: the ledger went
+// back to older data, or the position left it for the archive. What was folded up to it is to be thrown
+// away and folded again from the beginning (DESIGN D2).
+var ErrPositionExpired = errors.New("position expired: the ledger no longer holds the event it names")
+
+// tail reads LEDGER in order from a position and goes on over reconnects, restarts, leader changes and
+// missed heartbeats: it opens a consumer, and a new one behind the last entry whenever the old one is
+// suspect. Each consumer starts at the position itself, whose event id is compared, so no entry is handed
+// out that does not follow the one before.
+//
+// At most the server's flow control window (32 MiB) waits here when its user is slow. A tail belongs to one
+// goroutine.
+type tail struct {
+	l      *Ledger
+	filter string // subject filter; empty for all
+	pos    schemas.Position
+	status chan nats.Status
+
+	src   *source     // nil while there is none
+	try   int         // tries to open since the last sign of life
+	msgs  []*nats.Msg // taken from src; those before at are handed out
+	at    int
+	timer *time.Timer
+}
+
+// newTail returns a tail behind pos. It must be closed.
+func (l *Ledger) newTail(pos schemas.Position, filter string) *tail {
+	t := &tail{l: l, filter: filter, pos: pos, timer: time.NewTimer(tailSilence)}
+	t.status = l.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	return t
+}
+
+func (t *tail) close() {
+	t.drop()
+	t.timer.Stop()
+	t.l.nc.RemoveStatusListener(t.status)
+}
+
+// next returns the next entries, at least one, waiting for them. The error is ErrPositionExpired, that of
+// ctx, or that the connection is closed; what else goes wrong is overcome, or retried for ever.
+func (t *tail) next(ctx context.Context) ([]*Entry, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if t.src == nil {
+			if err := t.open(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		entries, err := t.take(ctx)
+		if err != nil || len(entries) > 0 {
+			return entries, err
+		}
+		if err := t.wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// wait returns when the source has something, or is to be replaced.
+func (t *tail) wait(ctx context.Context) error {
+	t.timer.Reset(tailSilence)
+	select {
+	case <-t.src.wake:
+	case <-ctx.Done():
+		return ctx.Err()
+	case s := <-t.status:
+		if s == nats.CLOSED || t.l.nc.IsClosed() {
+			return nats.ErrConnectionClosed
+		}
+		t.drop() // connected again: what was sent in between is lost
+	case <-t.timer.C:
+		t.l.log.Warn("ledger tail: silence, opening it anew", zap.Uint64("seq", uint64(t.pos.Seq)))
+		t.drop()
+	}
+	return nil
+}
+
+// take decodes what has arrived.
+func (t *tail) take(ctx context.Context) ([]*Entry, error) {
+	if t.at == len(t.msgs) {
+		t.msgs, t.at = t.src.swap(t.msgs[:0]), 0
+	}
+	var entries []*Entry
+	for t.at < len(t.msgs) && len(entries) < tailBatch {
+		m := t.msgs[t.at]
+		t.msgs[t.at] = nil
+		t.at++
+		if m.Subject == t.src.inbox {
+			if !t.src.control(t.l.nc, m) {
+				t.drop()
+				break
+			}
+			t.try = 0
+			continue
+		}
+		e, ok := t.src.entry(m)
+		if !ok { // a message before it is missing
+			t.drop()
+			break
+		}
+		if !t.src.verified {
+			if e.Position() == t.pos {
+				t.src.verified = true
+				continue
+			}
+			t.drop()
+			return nil, t.suspect(ctx)
+		}
+		if entries == nil {
+			entries = make([]*Entry, 0, min(len(t.msgs)-t.at+1, tailBatch))
+		}
+		entries, t.pos, t.try = append(entries, e), e.Position(), 0
+	}
+	return entries, nil
+}
+
+// drop gives the consumer up; next opens another one.
+func (t *tail) drop() {
+	if t.src != nil {
+		t.src.close(t.l.js)
+		t.src, t.msgs, t.at = nil, nil, 0
+	}
+}
+
+// open creates a consumer, or waits a moment after a failure. nil without a source means: try again.
+func (t *tail) open(ctx context.Context) error {
+	if t.l.nc.IsClosed() {
+		return nats.ErrConnectionClosed
+	}
+	if t.try > 0 {
+		if err := t.pause(ctx); err != nil {
+			return err
+		}
+	}
+	for len(t.status) > 0 {
+		<-t.status // news of connections before this try
+	}
+	t.try++
+	octx, cancel := context.WithTimeout(ctx, tailOpenTimeout)
+	defer cancel()
+	src, exists, err := t.l.openSource(octx, t.pos.Seq, t.filter)
+	if err != nil {
+		if t.try == tailComplain {
+			t.l.log.Warn("ledger tail: cannot open, trying on", zap.Uint64("seq", uint64(t.pos.Seq)), zap.Error(err))
+		}
+		return ctx.Err()
+	}
+	if t.pos.Seq > 0 && !exists {
+		src.close(t.l.js)
+		return t.suspect(ctx)
+	}
+	t.src = src
+	t.src.verified = t.pos.Seq == 0
+	return nil
+}
+
+// suspect asks the stream's leader about the position: the consumer may live on a replica that lags behind.
+func (t *tail) suspect(ctx context.Context) error {
+	e, err := t.l.leaderGet(ctx, getRequest{Seq: t.pos.Seq})
+	switch {
+	case errors.Is(err, errNoMessage):
+		return ErrPositionExpired
+	case err != nil:
+		return ctx.Err() // nothing is known: try again
+	case e.Position() != t.pos:
+		return ErrPositionExpired
+	}
+	return nil
+}
+
+// pause waits before another try: longer with each, and only until the connection is there again.
+func (t *tail) pause(ctx context.Context) error {
+	timer := time.NewTimer(min(10*time.Millisecond<<min(t.try, 8), tailPauseMax))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.status:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
+// source is one push consumer and what it has delivered. The consumer keeps nothing on disk and is dropped
+// by the server when nobody listens to it.
+type source struct {
+	name     string
+	inbox    string
+	sub      *nats.Subscription
+	wake     chan struct{} // capacity 1: something was added to the queue
+	verified bool          // the position's event has come and is the right one
+	last     uint64        // consumer sequence of the last message, to see a gap
+
+	mu    sync.Mutex
+	queue []*nats.Msg
+}
+
+// openSource creates a consumer that starts at from (1 for 0). exists reports whether there is any message
+// from there on.
+func (l *Ledger) openSource(ctx context.Context, from schemas.Seq, filter string) (src *source, exists bool, err error) {
+	s := &source{name: "jl-tail-" + uuid.NewString(), inbox: l.nc.NewInbox(), wake: make(chan struct{}, 1)}
+	if s.sub, err = l.nc.Subscribe(s.inbox, s.add); err != nil {
+		return nil, false, err
+	}
+	// The server's flow control bounds what can be pending.
+	if err = s.sub.SetPendingLimits(-1, -1); err != nil {
+		return nil, false, err
+	}
+	cfg := jetstream.ConsumerConfig{
+		Name: s.name, Description: "jobledger: reads the ledger in order",
+		DeliverSubject: s.inbox, DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckNonePolicy,
+		FilterSubject: filter, FlowControl: true, IdleHeartbeat: tailHeartbeat, InactiveThreshold: tailInactive,
+		MemoryStorage: true, Replicas: 1,
+	}
+	if from > 0 {
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, uint64(from)
+	}
+	c, err := l.js.CreatePushConsumer(ctx, StreamLedger, cfg)
+	if err != nil {
+		_ = s.sub.Unsubscribe() // fails only when the connection is closed, which ends it too
+		return nil, false, fmt.Errorf("consumer on stream %s: %w", StreamLedger, err)
+	}
+	info := c.CachedInfo()
+	return s, info.NumPending > 0 || info.Delivered.Consumer > 0, nil
+}
+
+// close ends the subscription. The consumer is deleted without waiting; the server does it otherwise.
+func (s *source) close(js jetstream.JetStream) {
+	_ = s.sub.Unsubscribe()
+	_ = js.Conn().Publish("$JS.API.CONSUMER.DELETE."+StreamLedger+"."+s.name, nil)
+}
+
+// add is called by the connection for each message.
+func (s *source) add(m *nats.Msg) {
+	s.mu.Lock()
+	s.queue = append(s.queue, m)
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// swap takes the queue and leaves free in its place.
+func (s *source) swap(free []*nats.Msg) []*nats.Msg {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := s.queue
+	s.queue = free
+	return q
+}
+
+// control answers flow control, in order, so that what waits here is bounded. It reports false if the
+// server has sent messages that did not arrive.
+func (s *source) control(nc *nats.Conn, m *nats.Msg) bool {
+	if m.Header.Get("Status") != statusControl {
+		return false // the consumer has ended
+	}
+	reply := m.Reply
+	if reply == "" {
+		reply = m.Header.Get("Nats-Consumer-Stalled")
+	}
+	if reply != "" {
+		_ = nc.Publish(reply, nil) // lost only with the connection, which opens a new consumer
+	}
+	if v := m.Header.Get("Nats-Last-Consumer"); v != "" {
+		last, err := schemas.ParseSeq(v)
+		return err == nil && uint64(last) <= s.last
+	}
+	return true
+}
+
+// statusControl is the status of heartbeats and flow control requests.
+const statusControl = "100"
+
+// entry decodes a message; false if one before it did not arrive.
+func (s *source) entry(m *nats.Msg) (*Entry, bool) {
+	meta, err := m.Metadata()
+	if err != nil || meta.Sequence.Consumer != s.last+1 {
+		return nil, false
+	}
+	s.last++
+	return newEntry(m.Subject, m.Header, m.Data, schemas.Seq(meta.Sequence.Stream), meta.Timestamp), true
+}
