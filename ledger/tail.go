@@ -78,6 +78,9 @@ func (t *tail) next(ctx context.Context) ([]*Entry, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		if t.reconnected() {
+			t.drop() // what was sent in between is lost, and what waits here may be of a ledger that is no more
+		}
 		if t.src == nil {
 			if err := t.open(ctx); err != nil {
 				return nil, err
@@ -94,18 +97,25 @@ func (t *tail) next(ctx context.Context) ([]*Entry, error) {
 	}
 }
 
-// wait returns when the source has something, or is to be replaced.
+// reconnected reports whether the connection was lost and came back, or was closed, since the last call.
+func (t *tail) reconnected() bool {
+	news := false
+	for len(t.status) > 0 {
+		<-t.status
+		news = true
+	}
+	return news
+}
+
+// wait returns when the source has something, or may have to be replaced.
 func (t *tail) wait(ctx context.Context) error {
 	t.timer.Reset(tailSilence)
 	select {
 	case <-t.src.wake:
 	case <-ctx.Done():
 		return ctx.Err()
-	case s := <-t.status:
-		if s == nats.CLOSED || t.l.nc.IsClosed() {
-			return nats.ErrConnectionClosed
-		}
-		t.drop() // connected again: what was sent in between is lost
+	case <-t.status:
+		t.drop()
 	case <-t.timer.C:
 		t.l.log.Warn("ledger tail: silence, opening it anew", zap.Uint64("seq", uint64(t.pos.Seq)))
 		t.drop()
@@ -170,9 +180,7 @@ func (t *tail) open(ctx context.Context) error {
 			return err
 		}
 	}
-	for len(t.status) > 0 {
-		<-t.status // news of connections before this try
-	}
+	t.reconnected() // news of before this try is no news
 	t.try++
 	octx, cancel := context.WithTimeout(ctx, tailOpenTimeout)
 	defer cancel()
