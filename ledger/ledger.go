@@ -49,6 +49,8 @@ type Ledger struct {
 	js      jetstream.JetStream
 	log     *zap.Logger
 	publish PublishFunc
+
+	settings settingsCache
 }
 
 // New returns a Ledger on cfg.Conn. It does not talk to the server: Provision creates what is missing and

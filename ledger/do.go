@@ -1,0 +1,143 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// Meta is what an event says about where it came from. All of it is optional.
+type Meta struct {
+	// Actor is who did it; zero means the component that the event's name implies.
+	Actor schemas.Actor
+	// CausationID is the causing event or request.
+	CausationID string
+	// CorrelationID is the root job of a chain; empty takes the job's own, if it has one.
+	CorrelationID string
+	// Traceparent and Tracestate are the W3C trace context, on submitted and running (INTERFACE 5).
+	Traceparent string
+	Tracestate  string
+}
+
+// event makes the event of data, not yet stored.
+func (m *Meta) event(at schemas.Subject, data schemas.Data) *schemas.Event {
+	e := schemas.NewEvent(at, data)
+	e.Actor, e.CausationID, e.CorrelationID = m.Actor, m.CausationID, m.CorrelationID
+	e.Traceparent, e.Tracestate = m.Traceparent, m.Tracestate
+	return e
+}
+
+// Do carries out cmd on a job: fold, decide, append, and again from the fold as long as others were faster.
+// It returns the job with the event applied; the event is nil when cmd was already true and nothing was to
+// be written.
+//
+// Errors are, or wrap, an *Error: not_found, invalid_state (a *StateError), stale_attempt, and unavailable
+// when time ran out: with ReasonOutcomeUnknown (errors.Is ErrUnknown) the event may be stored, else it is
+// not. The job, where it is known, is returned with an error too. A ctx without deadline is bounded by
+// SettleTimeout.
+func (l *Ledger) Do(ctx context.Context, org schemas.OrgID, id schemas.JobID, cmd Command, m Meta) (*Job, *schemas.Event, error) {
+	ctx, cancel := withSettleTimeout(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		j, err := l.foldSettled(ctx, org, id)
+		if err != nil {
+			return nil, nil, coded(err)
+		}
+		after, e, err := l.attempt(ctx, j, cmd, m)
+		if !errors.Is(err, ErrRefused) {
+			return after, e, coded(err)
+		}
+		if !pause(ctx, try) {
+			return j, nil, Errorf(CodeUnavailable, "other writers of job %s.%s were always faster: %v", org, id, err)
+		}
+	}
+}
+
+// DoFrom is Do for a caller that holds a fold of the job: it tries j first, without a read. What j forbids,
+// or says is done already, is believed only after a fresh fold. j itself is not changed.
+func (l *Ledger) DoFrom(ctx context.Context, j *Job, cmd Command, m Meta) (*Job, *schemas.Event, error) {
+	ctx, cancel := withSettleTimeout(ctx)
+	defer cancel()
+	after, e, err := l.attempt(ctx, j, cmd, m)
+	switch {
+	case err == nil && e != nil:
+		return after, e, nil
+	case errors.Is(err, ErrUnknown), isTooLarge(err):
+		return after, e, coded(err)
+	}
+	return l.Do(ctx, j.Org, j.ID, cmd, m)
+}
+
+// attempt decides cmd on j and appends the event, if any, once. The job it returns is a copy of j, with the
+// event applied if that is stored.
+func (l *Ledger) attempt(ctx context.Context, j *Job, cmd Command, m Meta) (*Job, *schemas.Event, error) {
+	data, err := Decide(j, cmd)
+	if err != nil || data == nil {
+		return clone(j), nil, err
+	}
+	m.CorrelationID = cmp.Or(m.CorrelationID, j.CorrelationID)
+	e := m.event(schemas.JobSubject(j.Org, j.ID), data)
+	if err := l.Append(ctx, e, j.LastSeq); err != nil {
+		return clone(j), nil, err
+	}
+	after := clone(j)
+	if !Apply(after, e) {
+		// Decide and Apply share one table: an event decided on j is legal on j.
+		panic(fmt.Sprintf("ledger: stored %s at %d is illegal in state %s", e.Name(), e.Seq, j.State))
+	}
+	return after, e, nil
+}
+
+// foldSettled is Fold that outlasts elections and restarts, as long as ctx allows. A job without any event
+// is no error here: Decide says what that means.
+func (l *Ledger) foldSettled(ctx context.Context, org schemas.OrgID, id schemas.JobID) (*Job, error) {
+	for try := 0; ; try++ {
+		j, err := l.Fold(ctx, org, id)
+		if err == nil || errors.Is(err, ErrNotFound) {
+			return j, nil
+		}
+		if !passing(err) || !pause(ctx, try) {
+			return nil, err
+		}
+	}
+}
+
+// passing reports an error of a read that a little later may be gone.
+func passing(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.Code == http.StatusServiceUnavailable
+	}
+	return unreachable(err)
+}
+
+// clone copies j for Apply, which replaces what j points to and never changes it, but appends to Late.
+func clone(j *Job) *Job {
+	c := *j
+	c.Late = slices.Clip(c.Late)
+	return &c
+}
+
+// coded returns err as it is if it holds an *Error, else as one.
+func coded(err error) error {
+	if err == nil {
+		return nil
+	}
+	var own *Error
+	if errors.As(err, &own) {
+		return err
+	}
+	return AsError(err)
+}
+
+func isTooLarge(err error) bool {
+	var own *Error
+	return errors.As(err, &own) && own.Code == CodePayloadTooLarge
+}

@@ -1,0 +1,193 @@
+package ledger
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// prepare validates a request in the order of R-01 that is the ledger's own: names, type, then size and
+// content of the args, then everything else; and resolves the type's settings into what is stored.
+func (l *Ledger) prepare(ctx context.Context, r *SubmitRequest) (*submission, error) {
+	if err := r.checkNames(); err != nil {
+		return nil, err
+	}
+	t, err := l.typeFor(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	s := &submission{l: l, org: r.Org, meta: r.Meta, reuse: t.Reuse, spec: r.spec(t)}
+	if s.content, err = l.checkArgs(t, &s.spec); err != nil {
+		return nil, err
+	}
+	s.dedup(r, t)
+	if err := s.parents(ctx); err != nil {
+		return nil, err
+	}
+	return s, r.checkTimes(time.Now())
+}
+
+// checkNames refuses what cannot be a subject token, before any request is made.
+func (r *SubmitRequest) checkNames() error {
+	for _, f := range []struct {
+		field, value string
+		required     bool
+	}{
+		{"org", string(r.Org), true}, {"type", string(r.Type), true}, {"queue", string(r.Queue), false},
+		{"resource", r.Resource, false},
+	} {
+		if f.value == "" && !f.required {
+			continue
+		}
+		if err := schemas.CheckToken(f.field, f.value); err != nil {
+			return badField(f.field, err)
+		}
+	}
+	if r.ID != "" {
+		if err := schemas.CheckCallerJobID(string(r.ID)); err != nil {
+			return badField("id", err)
+		}
+	}
+	if r.Priority != "" {
+		if err := r.Priority.Validate(); err != nil {
+			return badField("priority", err)
+		}
+	}
+	switch r.OnDuplicate {
+	case "", DuplicateReturn, DuplicateError:
+	default:
+		return badField("on_duplicate", fmt.Errorf("%q is unknown: use %s or %s", r.OnDuplicate, DuplicateReturn, DuplicateError))
+	}
+	if r.NoDedup && r.Key != "" {
+		return badField("key", errors.New("a key asks for dedup and no_dedup forbids it: give one of them"))
+	}
+	return nil
+}
+
+func (l *Ledger) typeFor(ctx context.Context, r *SubmitRequest) (*schemas.TypeSettings, error) {
+	t, err := l.Type(ctx, r.Type)
+	if e := AsError(err); e != nil && e.Code == CodeUnknownType && r.RegisterUnknown {
+		t, err = l.registerType(ctx, r.Type, r.Meta)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if t.Disabled {
+		e := Errorf(CodeTypeDisabled, "type %s is disabled: it takes no new jobs", r.Type)
+		e.Field = "type"
+		return nil, e
+	}
+	return t, nil
+}
+
+// spec is what is stored, without what dedup adds.
+func (r *SubmitRequest) spec(t *schemas.TypeSettings) schemas.Submitted {
+	spec := schemas.Submitted{
+		Type: r.Type, Queue: cmp.Or(r.Queue, t.Queue, schemas.QueueDefault),
+		Priority: cmp.Or(r.Priority, t.Priority, schemas.PriorityNormal),
+		Resource: r.Resource, Principal: r.Principal, Key: r.Key,
+		NotBefore: r.NotBefore, DelayMS: schemas.MillisOf(r.Delay),
+		Deadline: r.Deadline, DeadlineMS: schemas.MillisOf(r.DeadlineIn),
+		Parents: append([]schemas.ParentRef(nil), r.Parents...), Batch: r.Batch, Tags: r.Tags,
+		Override: r.Override, Reason: r.Reason, ArgsRef: r.ArgsRef,
+		Args: bytes.TrimSpace(r.Args),
+	}
+	if len(spec.Args) == 0 && spec.ArgsRef == nil {
+		spec.Args = json.RawMessage("{}")
+	}
+	return spec
+}
+
+// checkArgs returns the content hash of args that are JSON, within the limit and to the type's schema.
+func (l *Ledger) checkArgs(t *schemas.TypeSettings, spec *schemas.Submitted) (string, error) {
+	if spec.ArgsRef != nil {
+		if len(spec.Args) > 0 {
+			return "", badField("args", errors.New("args are given inline and by reference: give one of them"))
+		}
+		return contentOf(spec)
+	}
+	if len(spec.Args) > schemas.ArgsMax {
+		e := Errorf(CodePayloadTooLarge, "args are %d bytes: the limit is %d bytes (1 MiB); pass larger ones by reference", len(spec.Args), schemas.ArgsMax)
+		e.Field = "args"
+		return "", e.with(DetailField, "args").with("limit", schemas.ArgsMax)
+	}
+	content, err := contentOf(spec)
+	if err != nil {
+		return "", badField("args", err)
+	}
+	if l.cfg.CheckArgs == nil {
+		return content, nil
+	}
+	if err := l.cfg.CheckArgs(t, spec.Args); err != nil {
+		var own *Error
+		if errors.As(err, &own) {
+			return "", err
+		}
+		return "", badField("args", err)
+	}
+	return content, nil
+}
+
+// dedup gives the spec its content id, if it is to carry one (DESIGN D4). The caller's own id is exact and
+// carries none; neither do children and batch items, unless the caller gave a key.
+func (s *submission) dedup(r *SubmitRequest, t *schemas.TypeSettings) {
+	policy, window := t.DedupFor()
+	s.window = window
+	s.key = r.Key != "" && r.ID == ""
+	content := !r.NoDedup && r.ID == "" && len(r.Parents) == 0 && r.Batch == ""
+	switch {
+	case s.key && policy == schemas.DedupOff:
+		policy, window = schemas.DedupStrict, schemas.DedupWindow
+	case !s.key && !content:
+		return
+	}
+	s.spec.Dedup, s.spec.WindowMS = policy, schemas.MillisOf(window)
+	if policy != schemas.DedupOff {
+		s.spec.Hash = s.content
+	}
+}
+
+// parents refuses a parent that does not exist, so that there is no cycle, and fixes the generation
+// of each.
+func (s *submission) parents(ctx context.Context) error {
+	if len(s.spec.Parents) > schemas.ParentsMax {
+		return badField("parents", fmt.Errorf("%d parents: at most %d are allowed; use a batch for more", len(s.spec.Parents), schemas.ParentsMax))
+	}
+	for i := range s.spec.Parents {
+		p := &s.spec.Parents[i]
+		if err := schemas.CheckToken("parent", string(p.ID)); err != nil {
+			return badField("parents", err)
+		}
+		j, err := s.l.foldSettled(ctx, s.org, p.ID)
+		if err != nil {
+			return err
+		}
+		if !j.Exists() || p.Generation > j.Generation {
+			e := Errorf(CodeNotFound, "parent %s does not exist: %v", p.ID, ErrNotFound)
+			e.Field = "parents"
+			return e.with(DetailField, "parents").with("id", p.ID)
+		}
+		if p.Generation == 0 {
+			p.Generation = j.Generation
+		}
+	}
+	return nil
+}
+
+// checkTimes refuses times that lie too far ahead. now is this process's clock: a guard against
+// mistakes of years needs no better.
+func (r *SubmitRequest) checkTimes(now time.Time) error {
+	if r.Delay < 0 || r.DeadlineIn < 0 {
+		return badField("delay", errors.New("delay and deadline may not be negative"))
+	}
+	if r.NotBefore != nil && r.NotBefore.Sub(now) > schemas.NotBeforeMax {
+		return badField("not_before", fmt.Errorf("%s is more than %s ahead", r.NotBefore.Format(time.RFC3339), schemas.NotBeforeMax))
+	}
+	return nil
+}

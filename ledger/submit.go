@@ -1,0 +1,334 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// What Submit does when the work is a duplicate; the zero value returns the job that exists.
+const (
+	DuplicateReturn = "return"
+	DuplicateError  = "error" // fails with code duplicate
+)
+
+// duplicateHopsMax bounds how many earlier submissions of the same work one Submit follows: each was
+// canceled or failed inside one window, and costs two reads.
+const duplicateHopsMax = 1000
+
+// SubmitRequest asks for one job. Absent fields take the type's setting, then the engine's default.
+type SubmitRequest struct {
+	Org  schemas.OrgID    // required
+	Type schemas.TypeName // required
+	// Args is any JSON value of at most schemas.ArgsMax bytes, stored byte for byte; empty means {}. Larger
+	// ones travel as ArgsRef, in place of Args.
+	Args    json.RawMessage
+	ArgsRef *schemas.ObjectRef
+
+	// ID is the caller's own job id: exact, and never a duplicate by content. Empty gives a new one.
+	ID schemas.JobID
+	// Key is an idempotency key within the dedup window: it stands for the content, also where the type
+	// has no dedup. It does not go together with NoDedup.
+	Key string
+	// NoDedup submits without content id: the work runs however often it was submitted.
+	NoDedup bool
+	// OnDuplicate is DuplicateReturn or DuplicateError.
+	OnDuplicate string
+
+	Queue     schemas.QueueName
+	Priority  schemas.Priority
+	Resource  string
+	Principal string // whom the job runs as, when it is not Meta.Actor
+
+	NotBefore  *time.Time    // earliest start
+	Delay      time.Duration // earliest start from the submit; rounded up to milliseconds
+	Deadline   *time.Time    // latest start
+	DeadlineIn time.Duration // latest start from the submit
+
+	// Parents must exist. A Generation of 0 means the current one. Children carry no content id.
+	Parents  []schemas.ParentRef
+	Batch    string
+	Tags     map[string]string
+	Override *schemas.Override
+	Reason   string
+	Meta     Meta
+
+	// RegisterUnknown registers an unknown type with the engine's defaults first, as `jobledger dev` does.
+	RegisterUnknown bool
+}
+
+// Receipt says which job stands for a submission.
+type Receipt struct {
+	ID         schemas.JobID `json:"id"`
+	Org        schemas.OrgID `json:"org"`
+	Seq        schemas.Seq   `json:"seq"` // ledger sequence of its submitted event
+	Duplicate  bool          `json:"duplicate"`
+	State      schemas.State `json:"state"`
+	Generation int           `json:"generation"`
+}
+
+// Submit stores a job, or finds the one that stands for the same work (DESIGN D4). When it returns without
+// error the job is in the ledger and needs no second write to run (R-02).
+//
+// Errors are *Error: invalid_argument, unknown_type, type_disabled, payload_too_large, not_found (a parent),
+// duplicate (on request), id_conflict, and unavailable. Unavailable with ReasonOutcomeUnknown may have stored
+// the job: its id is in Receipt.ID and details.id. Submitting again with the same ID or Key, or the same
+// content within the dedup window, is safe in any case. A ctx without deadline is bounded by SettleTimeout.
+//
+// If this process dies in here, the job is stored or not; nothing else needs repair.
+func (l *Ledger) Submit(ctx context.Context, r SubmitRequest) (Receipt, error) {
+	ctx, cancel := withSettleTimeout(ctx)
+	defer cancel()
+	s, err := l.prepare(ctx, &r)
+	if err != nil {
+		return Receipt{}, coded(err)
+	}
+	var receipt Receipt
+	switch {
+	case r.ID != "":
+		receipt, err = s.under(ctx, r.ID, s.judgeOwnID)
+	case s.spec.Dedup == schemas.DedupInFlight:
+		receipt, err = s.under(ctx, derivedID(&s.spec), s.judgeInFlight)
+	default:
+		receipt, err = s.fresh(ctx)
+	}
+	if err != nil {
+		return receipt, coded(err)
+	}
+	if receipt.Duplicate && r.OnDuplicate == DuplicateError {
+		e := Errorf(CodeDuplicate, "job %s stands for the same work already", receipt.ID)
+		return receipt, e.with("id", receipt.ID).with("seq", receipt.Seq).with("state", receipt.State)
+	}
+	return receipt, nil
+}
+
+// submission is one validated request on its way.
+type submission struct {
+	l       *Ledger
+	org     schemas.OrgID
+	meta    Meta
+	spec    schemas.Submitted
+	content string // ContentHash, also where the spec does not carry it
+	key     bool   // the caller's key stands for the content
+	window  time.Duration
+	reuse   schemas.ReusePolicy
+}
+
+// fresh stores the job under a new id; the stream's window finds an earlier submission of the same work.
+func (s *submission) fresh(ctx context.Context) (Receipt, error) {
+	id := schemas.NewJobID()
+	e, err := s.begin(&Job{Org: s.org, ID: id})
+	if err != nil {
+		return Receipt{}, err
+	}
+	e.MsgID = DedupID(s.org, &s.spec)
+	for range duplicateHopsMax {
+		err := s.l.Append(ctx, e, 0)
+		if err == nil {
+			return s.accepted(e), nil
+		}
+		var refused *RefusedError
+		switch {
+		case !errors.As(err, &refused):
+			return s.failed(id, err)
+		case !refused.Duplicate:
+			// A foreign message, or a caller's own id, stands on the id we drew: draw another.
+			id = schemas.NewJobID()
+			again, err := s.begin(&Job{Org: s.org, ID: id})
+			if err != nil {
+				return Receipt{}, err
+			}
+			again.MsgID, e = e.MsgID, again
+			continue
+		}
+		j, err := s.blocking(ctx, refused.At)
+		if err != nil || j != nil {
+			return s.duplicateOf(j), err
+		}
+		// The earlier job no longer blocks: all who race extend the id alike, and one of them wins.
+		extended := *e // an event is never changed once it was handed to Append
+		extended.MsgID = DedupID(s.org, &s.spec) + ":" + refused.At.String()
+		e = &extended
+	}
+	return Receipt{}, Errorf(CodeUnavailable, "the same work was submitted and ended without success more than %d times within its window", duplicateHopsMax)
+}
+
+// blocking returns the job that stands for the submission stored at seq under our message id, or nil if it
+// does not stand in our way.
+func (s *submission) blocking(ctx context.Context, seq schemas.Seq) (*Job, error) {
+	entry, err := s.l.EventAt(ctx, seq)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil // archived: longer ago than any window
+	}
+	if err != nil {
+		return nil, err
+	}
+	earlier, ok := entry.Data.(*schemas.Submitted)
+	if !ok || entry.Org != s.org {
+		return nil, nil // a foreign message sits on our id
+	}
+	if err := s.sameContent(entry.Job, earlier); err != nil {
+		return nil, err
+	}
+	j, err := s.follow(ctx, entry.Job)
+	if err != nil {
+		return nil, err
+	}
+	now, err := s.l.streamTime(ctx)
+	if err != nil {
+		return nil, err
+	}
+	policy := j.Spec
+	if policy.Dedup == schemas.DedupOff { // a later generation under the caller's own id
+		policy.Dedup, policy.WindowMS = earlier.Dedup, earlier.WindowMS
+	}
+	if !Blocks(&policy, j.State, now.Sub(j.SubmittedAt)) {
+		return nil, nil
+	}
+	return j, nil
+}
+
+// follow folds a job, and goes on to the one it names if it was canceled as a duplicate.
+func (s *submission) follow(ctx context.Context, id schemas.JobID) (*Job, error) {
+	for range duplicateHopsMax {
+		j, err := s.l.foldSettled(ctx, s.org, id)
+		if err != nil {
+			return nil, err
+		}
+		if !j.Exists() {
+			return nil, Errorf(CodeUnavailable, "job %s has left the ledger: try again", id)
+		}
+		if j.State != schemas.StateCanceled || j.DuplicateOf == nil || j.DuplicateOf.ID == id {
+			return j, nil
+		}
+		id = j.DuplicateOf.ID
+	}
+	return nil, Errorf(CodeInternal, "job %s is a duplicate of a duplicate without end", id)
+}
+
+// sameContent refuses a key that stands for other content.
+func (s *submission) sameContent(id schemas.JobID, earlier *schemas.Submitted) error {
+	if !s.key {
+		return nil // the message id is the content
+	}
+	if content, err := contentOf(earlier); err == nil && content == s.content {
+		return nil
+	}
+	e := Errorf(CodeIDConflict, "the idempotency key was used for other content, by job %s", id)
+	e.Field = "key"
+	return e.with(DetailField, "key").with("id", id)
+}
+
+// standing says whether the job that holds the id stands for the submission. false without error: the next
+// generation may begin.
+type standing func(ctx context.Context, j *Job) (stands bool, err error)
+
+// under stores the job under an exact id, as its first or next generation.
+func (s *submission) under(ctx context.Context, id schemas.JobID, judge standing) (Receipt, error) {
+	j := &Job{Org: s.org, ID: id} // mostly the id is new: try without a read
+	for try := 0; ; try++ {
+		if j.Exists() {
+			stands, err := judge(ctx, j)
+			if err != nil {
+				return Receipt{}, err
+			}
+			if stands {
+				j, err = s.follow(ctx, j.ID)
+				return s.duplicateOf(j), err
+			}
+		}
+		e, err := s.begin(j)
+		if err != nil {
+			return Receipt{}, err
+		}
+		err = s.l.Append(ctx, e, j.LastSeq)
+		if err == nil {
+			return s.accepted(e), nil
+		}
+		if !errors.Is(err, ErrRefused) {
+			return s.failed(id, err)
+		}
+		if try > 0 && !pause(ctx, try) { // the first refusal only says that the id is not new
+			return Receipt{}, Errorf(CodeUnavailable, "other writers of job %s were always faster: %v", id, err)
+		}
+		if j, err = s.l.foldSettled(ctx, s.org, id); err != nil {
+			return Receipt{}, err
+		}
+	}
+}
+
+// judgeOwnID judges the caller's own id (R-07): unfinished, or inside the window, equal content is the same
+// job and other content a conflict; later the type's policy decides.
+func (s *submission) judgeOwnID(ctx context.Context, j *Job) (bool, error) {
+	content, err := contentOf(&j.Spec)
+	same := err == nil && content == s.content
+	if j.State.Finished() {
+		now, err := s.l.streamTime(ctx)
+		if err != nil {
+			return false, err
+		}
+		if now.Sub(j.SubmittedAt) >= s.window && mayReuse(s.reuse, j.State) {
+			return false, nil
+		}
+	}
+	if same {
+		return true, nil
+	}
+	e := Errorf(CodeIDConflict, "job id %s is taken by other content (generation %d, %s)", j.ID, j.Generation, j.State)
+	e.Field = "id"
+	return false, e.with(DetailField, "id").with("state", j.State)
+}
+
+// judgeInFlight judges an id derived from the content or the key: the job stands for it while unfinished.
+func (s *submission) judgeInFlight(_ context.Context, j *Job) (bool, error) {
+	if !Blocks(&schemas.Submitted{Dedup: schemas.DedupInFlight}, j.State, 0) {
+		return false, nil
+	}
+	return true, s.sameContent(j.ID, &j.Spec)
+}
+
+// begin decides the submitted event behind what j's subject holds.
+func (s *submission) begin(j *Job) (*schemas.Event, error) {
+	data, err := Decide(j, &Begin{Spec: s.spec})
+	if err != nil {
+		return nil, err
+	}
+	return s.meta.event(schemas.JobSubject(j.Org, j.ID), data), nil
+}
+
+func (s *submission) accepted(e *schemas.Event) Receipt {
+	return Receipt{ID: e.Job, Org: e.Org, Seq: e.Seq, State: schemas.StateSubmitted,
+		Generation: e.Data.(*schemas.Submitted).Generation}
+}
+
+func (s *submission) duplicateOf(j *Job) Receipt {
+	if j == nil {
+		return Receipt{}
+	}
+	return Receipt{ID: j.ID, Org: j.Org, Seq: j.SubmittedSeq, Duplicate: true, State: j.State, Generation: j.Generation}
+}
+
+// failed names the job in an error, so that the caller of a submit whose fate is unknown can ask for it.
+func (s *submission) failed(id schemas.JobID, err error) (Receipt, error) {
+	if own := AsError(err); errors.Is(err, ErrUnknown) {
+		return Receipt{ID: id, Org: s.org}, own.with("id", id)
+	}
+	return Receipt{}, err
+}
+
+// streamTime is the time by the clock of LEDGER's leader, the one that stamps events.
+func (l *Ledger) streamTime(ctx context.Context) (time.Time, error) {
+	for try := 0; ; try++ {
+		s, err := l.js.Stream(ctx, StreamLedger)
+		if err == nil {
+			return s.CachedInfo().TimeStamp.UTC(), nil
+		}
+		if !passing(err) || !pause(ctx, try) {
+			return time.Time{}, fmt.Errorf("time of stream %s: %w", StreamLedger, err)
+		}
+	}
+}
