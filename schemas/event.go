@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -220,6 +222,7 @@ func Decode(subject string, h nats.Header, body []byte, seq Seq, at time.Time) (
 	if e.Subject, err = ParseSubject(subject); err != nil {
 		return e, err
 	}
+	h = lowerNames(h)
 	e.ID = EventID(header(h, HeaderID))
 	ceType := header(h, HeaderType)
 	if e.ID == "" || !strings.HasPrefix(ceType, ourPrefix) {
@@ -343,20 +346,49 @@ func SpliceJSON(v any, raws ...RawField) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// header reads an attribute: the exact key first, then any case. Of several spellings the first in byte
-// order is taken, so that every replay reads the same.
+// header reads an attribute of headers whose names lowerNames has seen.
 func header(h nats.Header, key string) string {
-	if v, ok := h[key]; ok && len(v) > 0 {
+	if v := h[key]; len(v) > 0 {
 		return unescape(v[0])
 	}
-	found := ""
-	for k, v := range h {
-		if len(v) > 0 && strings.EqualFold(k, key) && (found == "" || k < found) {
-			found = k
+	return ""
+}
+
+// lowerNames returns h with the names of attributes in lower case, so that they are read tolerant of case:
+// h itself when they are so already, as ours are. The exact spelling wins over others, and of those the
+// first in byte order, so that every replay reads the same.
+func lowerNames(h nats.Header) nats.Header {
+	odd := false
+	for k := range h {
+		if odd = oddName(k); odd {
+			break
 		}
 	}
-	if found == "" {
-		return ""
+	if !odd {
+		return h
 	}
-	return unescape(h[found][0])
+	lower := make(nats.Header, len(h))
+	for _, k := range slices.Sorted(maps.Keys(h)) {
+		name := k
+		if oddName(k) {
+			name = strings.ToLower(k)
+		}
+		if _, taken := lower[name]; !taken || name == k {
+			lower[name] = h[k]
+		}
+	}
+	return lower
+}
+
+// oddName reports a name that is neither in lower case nor one of the server's.
+func oddName(k string) bool {
+	if strings.HasPrefix(k, "Nats-") {
+		return false
+	}
+	for i := 0; i < len(k); i++ {
+		if k[i] >= 'A' && k[i] <= 'Z' {
+			return true
+		}
+	}
+	return false
 }
