@@ -78,7 +78,10 @@ func NewFeed(cfg FeedConfig) (*Feed, error) {
 // position is gone are told.
 func (f *Feed) Run(ctx context.Context) error {
 	for {
-		end, err := f.l.awaitEnd(ctx)
+		end, err := f.l.End(ctx)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			continue // the ledger is away for longer than one read waits
+		}
 		if err != nil {
 			return fmt.Errorf("ledger feed: %w", err)
 		}

@@ -8,7 +8,8 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// Fold returns the job as the stream's leader knows it: never stale, also on a replicated stream.
+// Fold returns the job as the stream's leader knows it: never stale, also on a replicated stream. Like all
+// reads of this package it waits out a leader change or a restart until ctx ends, or SettleTimeout.
 //
 // The error is ErrNotFound when the subject holds no event of ours. The job is then not nil: its LastSeq is
 // the sequence that an append on this subject must expect, for a foreign message may stand there (DESIGN
@@ -41,12 +42,48 @@ func (l *Ledger) FoldBefore(ctx context.Context, org schemas.OrgID, id schemas.J
 	return FoldEvents(org, id, entries), nil
 }
 
-// subject reads all messages of one literal subject, in order.
-func (l *Ledger) subject(ctx context.Context, at schemas.Subject) ([]*Entry, error) {
-	var entries []*Entry
+// subject reads all messages of one literal subject, in order, as the stream's leader knows them.
+func (l *Ledger) subject(ctx context.Context, at schemas.Subject) (entries []*Entry, err error) {
+	err = l.reading(ctx, func(ctx context.Context) error {
+		entries, err = l.subjectOnce(ctx, at.String())
+		return err
+	})
+	return entries, err
+}
+
+// subjectOnce takes one direct get as a rule, and on a replicated stream one question to the leader, how far
+// the subject goes.
+func (l *Ledger) subjectOnce(ctx context.Context, subject string) ([]*Entry, error) {
+	replicated := l.replicated(ctx)
+	entries, err := l.directSubject(ctx, subject)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return l.subjectFrom(ctx, subject, nil)
+	case !replicated:
+		return entries, nil
+	}
+	newest, err := l.leaderGet(ctx, getRequest{LastFor: subject})
+	switch {
+	case errors.Is(err, errNoMessage):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case len(entries) == 0 || entries[len(entries)-1].Seq < newest.Seq:
+		return l.subjectFrom(ctx, subject, entries)
+	}
+	return entries, nil
+}
+
+// subjectFrom reads on behind entries from the stream's leader, one message at a time.
+func (l *Ledger) subjectFrom(ctx context.Context, subject string, entries []*Entry) ([]*Entry, error) {
 	next := schemas.Seq(1)
+	if n := len(entries); n > 0 {
+		next = entries[n-1].Seq + 1
+	}
 	for {
-		e, err := l.leaderGet(ctx, getRequest{Seq: next, NextFor: at.String()})
+		e, err := l.leaderGet(ctx, getRequest{Seq: next, NextFor: subject})
 		if errors.Is(err, errNoMessage) {
 			return entries, nil
 		}
@@ -59,8 +96,14 @@ func (l *Ledger) subject(ctx context.Context, at schemas.Subject) ([]*Entry, err
 }
 
 // EventAt returns the stored message at seq as the stream's leader knows it; ErrNotFound if there is none.
-func (l *Ledger) EventAt(ctx context.Context, seq schemas.Seq) (*Entry, error) {
-	e, err := l.leaderGet(ctx, getRequest{Seq: seq})
+func (l *Ledger) EventAt(ctx context.Context, seq schemas.Seq) (e *Entry, err error) {
+	if seq == 0 {
+		return nil, ErrNotFound
+	}
+	err = l.reading(ctx, func(ctx context.Context) error {
+		e, err = l.leaderGet(ctx, getRequest{Seq: seq})
+		return err
+	})
 	if errors.Is(err, errNoMessage) {
 		return nil, ErrNotFound
 	}

@@ -37,6 +37,10 @@ type getResponse struct {
 // subjectLeaderGet is answered by the stream's leader alone, so what it does not find is not there.
 const subjectLeaderGet = "$JS.API.STREAM.MSG.GET." + StreamLedger
 
+// readTimeout is how long one read waits for its answer. Short, because repeating it is always safe, and a
+// request that met a leader change is never answered.
+const readTimeout = 2 * time.Second
+
 // errNoMessage: the stream's leader holds no such message.
 var errNoMessage = errors.New("no such message in the ledger")
 
@@ -50,7 +54,7 @@ func (l *Ledger) leaderGet(ctx context.Context, req getRequest) (*Entry, error) 
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	m, err := l.nc.RequestWithContext(ctx, subjectLeaderGet, body)
 	if err != nil {
@@ -80,30 +84,29 @@ func (l *Ledger) leaderGet(ctx context.Context, req getRequest) (*Entry, error) 
 // End returns the position of the ledger's last message as the stream's leader knows it; the zero Position
 // in an empty ledger.
 func (l *Ledger) End(ctx context.Context) (schemas.Position, error) {
-	e, err := l.leaderGet(ctx, getRequest{LastFor: ">"})
+	var end schemas.Position
+	err := l.reading(ctx, func(ctx context.Context) error {
+		e, err := l.leaderGet(ctx, getRequest{LastFor: ">"})
+		if err == nil {
+			end = e.Position()
+		}
+		return err
+	})
 	if errors.Is(err, errNoMessage) {
 		return schemas.Position{}, nil
 	}
-	if err != nil {
-		return schemas.Position{}, err
-	}
-	return e.Position(), nil
+	return end, err
 }
 
-// awaitEnd is End, tried until the leader answers, ctx ends or the connection is closed.
-func (l *Ledger) awaitEnd(ctx context.Context) (schemas.Position, error) {
+// reading repeats a read until it is answered, also with errNoMessage. It gives up when ctx ends, after
+// SettleTimeout if ctx has no deadline, or when the connection is closed.
+func (l *Ledger) reading(ctx context.Context, read func(context.Context) error) error {
+	ctx, cancel := withSettleTimeout(ctx)
+	defer cancel()
 	for try := 0; ; try++ {
-		actx, cancel := context.WithTimeout(ctx, tailOpenTimeout)
-		end, err := l.End(actx)
-		cancel()
-		if err == nil {
-			return end, nil
-		}
-		if l.nc.IsClosed() {
-			return end, nats.ErrConnectionClosed
-		}
-		if !pause(ctx, try) {
-			return end, ctx.Err()
+		err := read(ctx)
+		if err == nil || errors.Is(err, errNoMessage) || l.nc.IsClosed() || !pause(ctx, try) {
+			return err
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -51,6 +52,7 @@ type Ledger struct {
 	publish PublishFunc
 
 	settings settingsCache
+	replicas atomic.Pointer[replicas] // nil: not known yet
 }
 
 // New returns a Ledger on cfg.Conn. It does not talk to the server: Provision creates what is missing and
