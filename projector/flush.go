@@ -1,0 +1,173 @@
+package projector
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// put is one document on its way into a bucket. The flush fills in what became of it.
+type put struct {
+	bucket string
+	key    string
+	body   []byte
+	seq    schemas.Seq // the document is true at it
+	slot   *slot       // owned by the fold; the flush reads rev and known, which the fold leaves alone meanwhile
+	job    *jobEntry   // of JOBS
+	count  ledger.CountKey
+	kind   schemas.TypeName
+
+	assumed schemas.Seq // as in jobEntry, when the flush took it
+
+	rev   uint64 // revision of the document that stands there now
+	found *found // what stood there, if the put was refused
+	err   error  // not settled: the document is written again
+}
+
+// found is what every document says of itself; the event's id stands under one of two names.
+type found struct {
+	Seq          schemas.Seq     `json:"seq"`
+	ID           schemas.EventID `json:"id"`
+	EventID      schemas.EventID `json:"event_id"` // of JOBS, where id is the job's
+	Generation   int             `json:"generation"`
+	SubmittedSeq schemas.Seq     `json:"submitted_seq"`
+}
+
+// batch is all that one flush writes.
+type batch struct {
+	docs   []*put // of JOBS and CONFIG
+	counts []*put
+	all    *put // nil while counters are ahead of the fold
+	doc    ledger.CountsDocument
+}
+
+// seal completes the document that says how far the views are written, once all puts stand.
+func (b *batch) seal() (err error) {
+	for _, p := range b.docs {
+		if p.bucket == ledger.BucketJobs {
+			b.doc.JobsRevision = max(b.doc.JobsRevision, p.rev)
+		}
+	}
+	b.all.body, err = json.Marshal(&b.doc)
+	return err
+}
+
+// take hands all changed documents to a flush. From here the fold may change them again; the next flush
+// takes those.
+func (v *views) take() (*batch, error) {
+	b := &batch{docs: make([]*put, 0, len(v.dirtyJobs)+len(v.dirtyTypes))}
+	for _, ent := range v.dirtyJobs {
+		body, err := ledger.Document(ent.job)
+		if err != nil {
+			return nil, err
+		}
+		ent.dirty, ent.out = false, true
+		b.docs = append(b.docs, &put{bucket: ledger.BucketJobs, key: ledger.JobKey(ent.key.org, ent.key.id),
+			body: body, seq: ent.job.LastSeq, slot: &ent.slot, job: ent, assumed: ent.assumed})
+	}
+	for _, k := range v.dirtyCounts {
+		doc := ledger.CountDocument{Org: k.Org, Queue: k.Queue, Type: k.Type, Position: v.at, Count: *v.counts[k]}
+		body, err := json.Marshal(&doc)
+		if err != nil {
+			return nil, err
+		}
+		s := v.countSlots[k]
+		s.dirty, s.out = false, true
+		b.counts = append(b.counts, &put{bucket: ledger.BucketCounts, key: k.String(), body: body, seq: v.at.Seq, slot: s, count: k})
+	}
+	for _, name := range v.dirtyTypes {
+		t := v.types[name]
+		body, err := json.Marshal(&t.doc)
+		if err != nil {
+			return nil, err
+		}
+		t.dirty, t.out = false, true
+		b.docs = append(b.docs, &put{bucket: ledger.BucketConfig, key: ledger.TypeKey(name), body: body, seq: t.doc.Seq, slot: &t.slot, kind: name})
+	}
+	v.dirtyJobs, v.dirtyCounts, v.dirtyTypes = nil, nil, nil
+	if v.settled() {
+		b.doc = v.position()
+		b.all = &put{bucket: ledger.BucketCounts, key: ledger.KeyCountsAll, seq: b.doc.Seq, slot: &v.all}
+		v.moved = false
+	}
+	return b, nil
+}
+
+// position says how far the views are written once everything that was changed is.
+func (v *views) position() ledger.CountsDocument {
+	return ledger.CountsDocument{
+		Position: later(v.countsAt, v.at),
+		Jobs:     later(v.jobsAt, v.at), JobsBucket: v.jobsBucket, JobsRevision: v.jobsRevision,
+		Config: later(v.configAt, v.at), ConfigBucket: v.configBucket,
+		Totals: v.counts.Total(), Quarantined: v.quarantined, Illegal: v.illegal,
+	}
+}
+
+// done takes back what a flush came to. It reports the jobs whose assumption of being new must be proved.
+func (v *views) done(b *batch) (doubted []*jobEntry) {
+	for _, p := range slices.Concat(b.docs, b.counts) {
+		p.slot.out = false
+		p.slot.settle(p)
+		switch {
+		case p.err != nil:
+			v.again(p)
+		case p.job != nil:
+			if v.settleJob(p) {
+				doubted = append(doubted, p.job)
+			}
+		}
+	}
+	if b.all != nil {
+		v.all.settle(b.all)
+		v.moved = v.moved || b.all.err != nil
+		v.jobsRevision = b.doc.JobsRevision
+	}
+	return doubted
+}
+
+func (s *slot) settle(p *put) {
+	s.rev, s.known = p.rev, p.err == nil
+}
+
+// doubted reports that the document which stands where a new job's was expected tells of another life.
+func (p *put) doubted() bool {
+	return p.found != nil && p.assumed > 0 && (p.found.SubmittedSeq != p.assumed || p.found.Generation != 1)
+}
+
+// settleJob reports whether the document found in place of a new job's first one is of another life.
+func (v *views) settleJob(p *put) bool {
+	ent := p.job
+	if p.doubted() {
+		return true
+	}
+	ent.assumed = 0
+	if ent.job.State.Finished() && !ent.dirty {
+		v.jobs.remove(ent) // hardly anything follows; if it does, the subject is read
+	}
+	return false
+}
+
+// again marks a document that was not stored as changed.
+func (v *views) again(p *put) {
+	v.moved = true
+	switch {
+	case p.job != nil:
+		v.touch(p.job)
+	case p.bucket == ledger.BucketCounts:
+		v.touchCount(p.count)
+	case p.bucket == ledger.BucketConfig:
+		if t := v.types[p.kind]; !t.dirty {
+			t.dirty = true
+			v.dirtyTypes = append(v.dirtyTypes, p.kind)
+		}
+	}
+}
+
+func later(a, b schemas.Position) schemas.Position {
+	if a.Seq > b.Seq {
+		return a
+	}
+	return b
+}

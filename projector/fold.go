@@ -1,0 +1,236 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// jobsCached is how many folds are kept; a job outside it costs one read of its subject per event
+	// that comes while it is out. It exceeds what two flushes can hold back.
+	jobsCached = 3 * dirtyMax
+	// dirtyMax is how many documents may wait for a flush before no more events are taken.
+	dirtyMax = 16_384
+)
+
+// foldBefore returns the fold of a job's subject up to, and without, the event at seq.
+type foldBefore func(ctx context.Context, k jobKey, seq schemas.Seq) (*ledger.Job, error)
+
+// views is the fold behind all three buckets. It does no I/O but through before. One goroutine owns it.
+type views struct {
+	before foldBefore
+
+	at schemas.Position // last message folded
+	// What the buckets covered when this fold began; an event at or below changes the fold, not the view.
+	jobsAt, countsAt, configAt schemas.Position
+	covered                    map[ledger.CountKey]schemas.Seq // counters that were written ahead of countsAt
+	coveredMax                 schemas.Seq
+
+	jobsBucket, countsBucket, configBucket time.Time // when the buckets that we write were created
+	jobsRevision                           uint64    // above it, documents may be ahead of jobsAt
+
+	jobs      *jobCache
+	dirtyJobs []*jobEntry
+	seen      *seen // nil unless the fold began at zero
+	suspects  map[jobKey]bool
+
+	counts      ledger.Counts
+	countSlots  map[ledger.CountKey]*slot
+	dirtyCounts []ledger.CountKey
+	quarantined int64
+	illegal     int64
+
+	types      map[schemas.TypeName]*typeEntry
+	dirtyTypes []schemas.TypeName
+	all        slot
+	moved      bool // at is above what COUNTS/all says
+}
+
+type typeEntry struct {
+	slot
+	doc ledger.TypeDocument
+}
+
+func newViews(before foldBefore) *views {
+	return &views{
+		before: before, jobs: newJobCache(jobsCached), suspects: make(map[jobKey]bool),
+		counts: make(ledger.Counts), countSlots: make(map[ledger.CountKey]*slot),
+		covered: make(map[ledger.CountKey]schemas.Seq), types: make(map[schemas.TypeName]*typeEntry),
+	}
+}
+
+// apply folds one message of the ledger. bad is what Decode said of it, nil for an event. On an error,
+// which comes from before, nothing has changed and the message may be applied again.
+func (v *views) apply(ctx context.Context, e *schemas.Event, bad error) error {
+	if e.Seq <= v.at.Seq {
+		return nil
+	}
+	if e.Job != "" {
+		if err := v.applyJob(ctx, e, bad); err != nil {
+			return fmt.Errorf("fold %s at %s: %w", e.Subject, e.Seq, err)
+		}
+	} else if set, ok := e.Data.(*schemas.TypeSet); ok && bad == nil {
+		v.applyType(e, set)
+	}
+	if bad != nil && e.Seq > v.countsAt.Seq {
+		v.quarantined++
+	}
+	v.at = schemas.Position{Seq: e.Seq, ID: e.ID}
+	v.moved = true
+	return nil
+}
+
+func (v *views) applyJob(ctx context.Context, e *schemas.Event, bad error) error {
+	ent, err := v.entry(ctx, e)
+	if err != nil {
+		return err
+	}
+	was, illegal := ledger.StandingOf(ent.job), ent.job.Illegal
+	if bad != nil {
+		ledger.Skip(ent.job, e, errors.Is(bad, schemas.ErrUndecodable))
+	} else {
+		ledger.Apply(ent.job, e)
+	}
+	strip(ent.job)
+	if e.Seq > v.countsAt.Seq {
+		v.count(e.Seq, was, ledger.StandingOf(ent.job))
+		v.illegal += int64(ent.job.Illegal - illegal)
+	}
+	switch {
+	case !ent.job.Exists(): // only messages that no fold can read: there is no job to show
+		v.jobs.remove(ent)
+	case e.Seq > v.jobsAt.Seq:
+		v.touch(ent)
+	case ent.job.State.Finished():
+		v.jobs.remove(ent)
+	}
+	return nil
+}
+
+// entry returns the fold before e. A first submitted of an id nobody knows is taken for what it says it
+// is: new. A fold from zero knows that it is; one that began later finds out when the put that creates the
+// document is refused (see prove). Everything else that is not cached is read from the ledger.
+func (v *views) entry(ctx context.Context, e *schemas.Event) (*jobEntry, error) {
+	k := jobKey{e.Org, e.Job}
+	if ent := v.jobs.get(k); ent != nil {
+		return ent, nil
+	}
+	ent := &jobEntry{key: k}
+	first := false
+	if s, ok := e.Data.(*schemas.Submitted); ok {
+		first = s.Generation == 1 && s.From == schemas.StateNone && !v.suspects[k]
+		if v.seen != nil {
+			first = v.seen.add(k) && first
+		}
+	}
+	if first {
+		ent.job = new(ledger.Job)
+		ent.known = e.Seq > v.jobsAt.Seq
+		if v.seen == nil {
+			ent.assumed = e.Seq
+		}
+	} else {
+		job, err := v.before(ctx, k, e.Seq)
+		if err != nil {
+			return nil, err
+		}
+		strip(job)
+		ent.job = job
+	}
+	v.jobs.put(ent)
+	return ent, nil
+}
+
+func (v *views) touch(ent *jobEntry) {
+	if !ent.dirty {
+		ent.dirty = true
+		v.dirtyJobs = append(v.dirtyJobs, ent)
+	}
+}
+
+// count moves a job between counters, but for one that its document already counted at a later sequence.
+func (v *views) count(seq schemas.Seq, was, is ledger.Standing) {
+	if was == is {
+		return
+	}
+	if seq <= v.covered[was.Key] {
+		was = ledger.Standing{}
+	}
+	if seq <= v.covered[is.Key] {
+		is = ledger.Standing{}
+	}
+	v.counts.Apply(was, is)
+	for _, s := range [2]ledger.Standing{was, is} {
+		if s.State != schemas.StateNone {
+			v.touchCount(s.Key)
+		}
+	}
+}
+
+func (v *views) touchCount(k ledger.CountKey) {
+	s := v.countSlots[k]
+	if s == nil {
+		s = &slot{known: true} // every existing counter was read at the start
+		v.countSlots[k] = s
+	}
+	if !s.dirty {
+		s.dirty = true
+		v.dirtyCounts = append(v.dirtyCounts, k)
+	}
+}
+
+func (v *views) applyType(e *schemas.Event, set *schemas.TypeSet) {
+	if e.Seq <= v.configAt.Seq {
+		return
+	}
+	t := v.types[set.Settings.Name]
+	if t == nil {
+		t = new(typeEntry)
+		v.types[set.Settings.Name] = t
+	}
+	t.doc = ledger.TypeDocument{Settings: set.Settings, Position: schemas.Position{Seq: e.Seq, ID: e.ID},
+		Actor: e.Actor.String(), Reason: set.Reason, UpdatedAt: e.Time}
+	if !t.dirty {
+		t.dirty = true
+		v.dirtyTypes = append(v.dirtyTypes, set.Settings.Name)
+	}
+}
+
+// changed is how many documents wait for a flush.
+func (v *views) changed() int { return len(v.dirtyJobs) + len(v.dirtyCounts) + len(v.dirtyTypes) }
+
+// settled reports whether the counters are exact at v.at: none was written ahead of it.
+func (v *views) settled() bool { return v.at.Seq >= v.coveredMax }
+
+// prove repairs the fold of a job that was taken for new and was not: some writer put a submitted where
+// none is legal. It is read in full, and the counters exchange what they believed for what is true.
+func (v *views) prove(ctx context.Context, ent *jobEntry) error {
+	first := ent.assumed
+	was, err := v.before(ctx, ent.key, first)
+	if err != nil {
+		return err
+	}
+	is, err := v.before(ctx, ent.key, ent.job.LastSeq+1)
+	if err != nil {
+		return err
+	}
+	strip(is)
+	if first <= v.coveredMax {
+		return errCountsDoubtful
+	}
+	v.count(first, ledger.StandingOf(ent.job), ledger.Standing{})
+	v.count(first, ledger.StandingOf(was), ledger.StandingOf(is))
+	v.illegal += int64(is.Illegal - was.Illegal - ent.job.Illegal)
+	ent.job, ent.assumed, ent.known = is, 0, false
+	v.touch(ent)
+	return nil
+}
+
+// errCountsDoubtful: a repair cannot be counted exactly because counters were written ahead; they are
+// folded again from zero.
+var errCountsDoubtful = errors.New("counters must be folded again")

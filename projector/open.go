@@ -1,0 +1,231 @@
+package projector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// open reads how far the views are written and returns a fold that begins there. Buckets that are gone are
+// created; a view whose position cannot be trusted begins at zero.
+func (p *Projector) open(ctx context.Context) (*views, error) {
+	v := newViews(func(ctx context.Context, k jobKey, seq schemas.Seq) (*ledger.Job, error) {
+		return p.cfg.Ledger.FoldBefore(ctx, k.org, k.id, seq)
+	})
+	v.suspects = p.suspects
+	jobs, err := p.ensure(ctx, ledger.BucketJobs)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := p.ensure(ctx, ledger.BucketCounts)
+	if err != nil {
+		return nil, err
+	}
+	config, err := p.ensure(ctx, ledger.BucketConfig)
+	if err != nil {
+		return nil, err
+	}
+	doc, rev, err := p.w.stored(ctx)
+	if err != nil {
+		return nil, err
+	}
+	jobsInfo, configInfo := jobs.CachedInfo(), config.CachedInfo()
+	v.jobsBucket, v.countsBucket, v.configBucket = jobsInfo.Created.UTC(), counts.CachedInfo().Created.UTC(), configInfo.Created.UTC()
+	v.all = slot{rev: rev, known: true}
+	if doc == nil {
+		// Nothing says what the documents are worth. Whatever a lost COUNTS leaves behind is thrown away,
+		// so that no document of a job that the ledger does not hold survives (DESIGN D2).
+		return v, p.emptied(ctx, v, jobsInfo, counts.CachedInfo(), configInfo)
+	}
+	v.countsAt = doc.Position
+	v.quarantined, v.illegal = doc.Quarantined, doc.Illegal
+	if doc.JobsBucket.Equal(v.jobsBucket) {
+		if doc.Jobs.Seq >= doc.Seq && int64(jobsInfo.State.Msgs) < doc.Totals.Total() {
+			return v, p.mismatch(ctx, "documents of JOBS are missing")
+		}
+		v.jobsAt, v.jobsRevision = doc.Jobs, doc.JobsRevision
+	}
+	if doc.ConfigBucket.Equal(v.configBucket) {
+		v.configAt = doc.Config
+	}
+	if err := p.load(ctx, v, jobs, counts, config); err != nil {
+		return nil, err
+	}
+	v.at = earliest(v.jobsAt, v.countsAt, v.configAt)
+	if v.at.Seq == 0 {
+		v.seen = newSeen()
+	}
+	p.log.Info("views are read", zap.Uint64("from_seq", uint64(v.at.Seq)), zap.Uint64("jobs_seq", uint64(v.jobsAt.Seq)),
+		zap.Uint64("counts_seq", uint64(v.countsAt.Seq)), zap.Uint64("config_seq", uint64(v.configAt.Seq)))
+	return v, nil
+}
+
+// errReopen: the buckets were changed by open itself; read them again.
+var errReopen = errors.New("views begin anew")
+
+func (p *Projector) ensure(ctx context.Context, bucket string) (jetstream.Stream, error) {
+	if err := p.cfg.Ledger.EnsureBucket(ctx, bucket); err != nil {
+		return nil, err
+	}
+	s, err := p.w.js.Stream(ctx, streamPrefix+bucket)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", bucket, err)
+	}
+	return s, nil
+}
+
+// stored reads COUNTS/all; nil if there is none.
+func (w *writer) stored(ctx context.Context) (*ledger.CountsDocument, uint64, error) {
+	ask := &put{bucket: ledger.BucketCounts, key: ledger.KeyCountsAll}
+	there, err := w.read(ctx, ask)
+	if err != nil || there == nil {
+		return nil, 0, err
+	}
+	var doc ledger.CountsDocument
+	if there.found == nil || json.Unmarshal(there.body, &doc) != nil {
+		return nil, there.rev, nil
+	}
+	return &doc, there.rev, nil
+}
+
+// emptied makes sure that a fold from zero meets empty buckets.
+func (p *Projector) emptied(ctx context.Context, v *views, infos ...*jetstream.StreamInfo) error {
+	for _, info := range infos {
+		if info.State.Msgs > 0 || info.State.LastSeq > 0 {
+			return p.mismatch(ctx, "COUNTS says nothing about what is there")
+		}
+	}
+	v.seen = newSeen()
+	return nil
+}
+
+// mismatch deletes all three buckets; the caller opens them again, empty. We die here: the next one finds
+// what is left of them without a position, and deletes it too.
+func (p *Projector) mismatch(ctx context.Context, why string) error {
+	p.log.Warn("views are thrown away and folded from zero", zap.String("reason", why))
+	// COUNTS first: it holds the position, without which the others are worth nothing.
+	for _, bucket := range []string{ledger.BucketCounts, ledger.BucketJobs, ledger.BucketConfig} {
+		if err := deleteBucket(ctx, p.w.js, bucket); err != nil {
+			return err
+		}
+	}
+	return errReopen
+}
+
+func deleteBucket(ctx context.Context, js jetstream.JetStream, bucket string) error {
+	err := js.DeleteStream(ctx, streamPrefix+bucket)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("delete bucket %s: %w", bucket, err)
+	}
+	return nil
+}
+
+// load reads the counters and checks that everything written belongs to this ledger: the latest position
+// that any document bears must be an event that the ledger still holds under that id. An earlier one then
+// is too, for the ledger only grows.
+func (p *Projector) load(ctx context.Context, v *views, jobs, counts, config jetstream.Stream) error {
+	latest := later(later(v.jobsAt, v.countsAt), v.configAt)
+	err := each(ctx, counts, 1, func(key string, rev uint64, body []byte) {
+		var doc ledger.CountDocument
+		if key == ledger.KeyCountsAll || json.Unmarshal(body, &doc) != nil {
+			return
+		}
+		k := ledger.CountKey{Org: doc.Org, Queue: doc.Queue, Type: doc.Type}
+		n := doc.Count
+		v.counts[k], v.countSlots[k] = &n, &slot{rev: rev, known: true}
+		latest = later(latest, doc.Position)
+		if doc.Seq > v.countsAt.Seq {
+			v.covered[k], v.coveredMax = doc.Seq, max(v.coveredMax, doc.Seq)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	note := func(_ string, _ uint64, body []byte) {
+		var f found
+		if json.Unmarshal(body, &f) == nil {
+			latest = later(latest, f.position())
+		}
+	}
+	if v.jobsAt.Seq > 0 {
+		if err := each(ctx, jobs, v.jobsRevision+1, note); err != nil {
+			return err
+		}
+	}
+	if err := each(ctx, config, 1, note); err != nil {
+		return err
+	}
+	if latest.Seq == 0 {
+		return nil
+	}
+	there, err := p.cfg.Ledger.EventAt(ctx, latest.Seq)
+	switch {
+	case err == nil && there.ID == latest.ID:
+		return nil
+	case err != nil && !errors.Is(err, ledger.ErrNotFound):
+		return err
+	}
+	return p.mismatch(ctx, "the ledger does not hold the event they were written at")
+}
+
+// each hands over every document of a bucket from revision rev on.
+func each(ctx context.Context, s jetstream.Stream, rev uint64, take func(key string, rev uint64, body []byte)) error {
+	info, err := s.Info(ctx)
+	if err != nil {
+		return err
+	}
+	last := info.State.LastSeq
+	if info.State.Msgs == 0 || last < rev {
+		return nil
+	}
+	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: rev})
+	if err != nil {
+		return err
+	}
+	it, err := c.Messages()
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	prefix := subjectPrefix + strings.TrimPrefix(info.Config.Name, streamPrefix) + "."
+	for {
+		m, err := it.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		if m.Headers().Get(headerKVOperation) == "" {
+			take(strings.TrimPrefix(m.Subject(), prefix), meta.Sequence.Stream, m.Data())
+		}
+		if meta.NumPending == 0 || meta.Sequence.Stream >= last {
+			return nil
+		}
+	}
+}
+
+func (f *found) position() schemas.Position {
+	if f.EventID != "" {
+		return schemas.Position{Seq: f.Seq, ID: f.EventID}
+	}
+	return schemas.Position{Seq: f.Seq, ID: f.ID}
+}
+
+func earliest(first schemas.Position, others ...schemas.Position) schemas.Position {
+	for _, o := range others {
+		if o.Seq < first.Seq {
+			first = o
+		}
+	}
+	return first
+}

@@ -1,0 +1,151 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// flushIdle is how long after its first change a document is written when there is little to write;
+	// with the put itself it stays below the 250 ms of DESIGN D9.
+	flushIdle = 150 * time.Millisecond
+	// flushLoad is the same under load, so that a job of less than a second costs one put; below 1 s.
+	flushLoad = 850 * time.Millisecond
+	// loadFrom is how many changed documents within flushIdle count as load: about 700 a second.
+	loadFrom = 100
+	// checkEvery is how often the buckets are looked at, for a deletion that no put and no message told of.
+	checkEvery = 10 * time.Second
+	// retryWait is the pause before the views are opened again after an error.
+	retryWait = 500 * time.Millisecond
+	// stopWait bounds the last flush when Run is told to stop. It saves a restart some folding, no more.
+	stopWait = 2 * time.Second
+	// entriesAhead is how many batches of entries the feed may be ahead of the fold.
+	entriesAhead = 4
+)
+
+// Config says what to project, and where.
+type Config struct {
+	// Ledger is read for folds and positions; its connection also carries the puts. Give the projector a
+	// ledger on a connection of its own (ENGINE 10). Required.
+	Ledger *ledger.Ledger
+	// Feed is the process's one tail of the ledger. Required.
+	Feed *ledger.Feed
+	// Logger is required; use zap.NewNop() for none.
+	Logger *zap.Logger
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Ledger == nil:
+		return errors.New("projector: Config.Ledger is required")
+	case c.Feed == nil:
+		return errors.New("projector: Config.Feed is required")
+	case c.Logger == nil:
+		return errors.New("projector: Config.Logger is required")
+	}
+	return nil
+}
+
+// Projector writes the KV views while its server leads.
+type Projector struct {
+	cfg Config
+	log *zap.Logger
+	w   *writer
+	// suspects are jobs under whose id an illegal submitted was met: they are never taken for new. Only
+	// a foreign writer makes them; beyond suspectsMax they are found again each time. Owned by Run.
+	suspects map[jobKey]bool
+}
+
+const suspectsMax = 10_000
+
+// New returns a projector. It does not talk to the server.
+func New(cfg Config) (*Projector, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	w, err := newWriter(cfg.Ledger.Conn())
+	if err != nil {
+		return nil, err
+	}
+	return &Projector{cfg: cfg, log: cfg.Logger, w: w, suspects: make(map[jobKey]bool)}, nil
+}
+
+// Run keeps the views while ctx lasts; call it while this server leads, one call at a time. It returns nil
+// when ctx ends, after a last flush. It survives the loss of any bucket and of the server: it opens the
+// views again and goes on from what they say.
+//
+// If this process dies here, the next leader does the same.
+func (p *Projector) Run(ctx context.Context, epoch schemas.Seq) error {
+	log := p.log.With(zap.Uint64("epoch", uint64(epoch)))
+	for ctx.Err() == nil {
+		err := p.session(ctx)
+		var gone *lostError
+		switch {
+		case ctx.Err() != nil:
+		case errors.As(err, &gone):
+			log.Warn("a view is gone and is folded again", zap.String("bucket", gone.bucket))
+		case errors.Is(err, errReopen), errors.Is(err, errCountsDoubtful):
+			log.Info("views begin anew", zap.Error(err))
+		default:
+			log.Warn("views cannot be kept; trying again", zap.Error(err))
+			wait(ctx, retryWait)
+		}
+	}
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// session opens the views and keeps them until something is wrong with them.
+func (p *Projector) session(ctx context.Context) error {
+	gone, stop, err := p.watchDeletes()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	v, err := p.open(ctx)
+	if err != nil {
+		return err
+	}
+	s := &session{p: p, v: v, gone: gone, flushed: make(chan error, 1)}
+	err = s.run(ctx)
+	if errors.Is(err, errCountsDoubtful) {
+		return errors.Join(err, deleteBucket(ctx, p.w.js, ledger.BucketCounts))
+	}
+	return err
+}
+
+// watchDeletes tells of buckets that are deleted. It is a shortcut: a put finds out too.
+func (p *Projector) watchDeletes() (<-chan string, func(), error) {
+	gone := make(chan string, 3)
+	sub, err := p.cfg.Ledger.Conn().Subscribe(subjectDeleted+"*", func(m *nats.Msg) {
+		bucket := strings.TrimPrefix(m.Subject, subjectDeleted+streamPrefix)
+		switch bucket {
+		case ledger.BucketJobs, ledger.BucketCounts, ledger.BucketConfig:
+			select {
+			case gone <- bucket:
+			default:
+			}
+		}
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("watch for deleted buckets: %w", err)
+	}
+	return gone, func() { _ = sub.Unsubscribe() }, nil
+}

@@ -1,0 +1,268 @@
+package projector
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	putsPending = 256              // puts under way at once
+	putTimeout  = 5 * time.Second  // a put without an answer for so long is unknown: read, then write again
+	readers     = 8                // documents read at once, where a revision is not known
+	putTries    = 4                // reads and puts of one document within one flush; then the next flush goes on
+	drainWait   = 10 * time.Second // a flush that takes longer is given up as a whole
+)
+
+// JetStream's error codes that a put may meet; 10164 and 10071 both mean: look (ENGINE 1).
+const (
+	codeWrongLast       = 10071
+	codeWrongLastBusy   = 10164
+	codeNoMessage       = 10037
+	codeStreamNotFound  = 10059
+	subjectMessageGet   = "$JS.API.STREAM.MSG.GET.KV_"
+	headerKVOperation   = "KV-Operation" // on a marker that a document was deleted
+	subjectDeleted      = "$JS.EVENT.ADVISORY.STREAM.DELETED."
+	streamPrefix        = "KV_"
+	subjectPrefix       = "$KV."
+	errTextViewUnusable = "bucket is gone or incomplete"
+)
+
+// lostError: a bucket was deleted or purged beneath us. Its view is folded from zero.
+type lostError struct{ bucket string }
+
+func (e *lostError) Error() string { return e.bucket + ": " + errTextViewUnusable }
+
+// writer puts documents. It owns no goroutine between calls.
+type writer struct {
+	nc *nats.Conn
+	js jetstream.JetStream
+}
+
+func newWriter(nc *nats.Conn) (*writer, error) {
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(putsPending), jetstream.WithPublishAsyncTimeout(putTimeout))
+	if err != nil {
+		return nil, err
+	}
+	return &writer{nc: nc, js: js}, nil
+}
+
+// errSkipped: the document waits for the next flush, because one that it counts is in doubt.
+var errSkipped = errors.New("skipped")
+
+// flush writes b: the documents, then the counters that count them, then how far all that reaches. The
+// outcome of each is in the put. The error is a lostError, or that of ctx.
+func (w *writer) flush(ctx context.Context, b *batch) error {
+	ctx, cancel := context.WithTimeout(ctx, drainWait)
+	defer cancel()
+	if err := w.write(ctx, b.docs); err != nil {
+		return err
+	}
+	stored, doubted := true, false
+	for _, p := range b.docs {
+		stored, doubted = stored && p.err == nil, doubted || p.doubted()
+	}
+	if doubted { // a job was counted as new and is not
+		for _, p := range b.counts {
+			p.err = errSkipped
+		}
+		stored = false
+	} else if err := w.write(ctx, b.counts); err != nil {
+		return err
+	}
+	for _, p := range b.counts {
+		stored = stored && p.err == nil
+	}
+	if b.all == nil {
+		return nil
+	}
+	if !stored {
+		b.all.err = errSkipped // it may not cover what is not stored
+		return nil
+	}
+	if b.all.err = b.seal(); b.all.err != nil {
+		return b.all.err
+	}
+	return w.write(ctx, []*put{b.all})
+}
+
+// write pipelines the puts whose revision is known, then reads and writes the others.
+func (w *writer) write(ctx context.Context, puts []*put) error {
+	futures := make([]jetstream.PubAckFuture, len(puts))
+	for i, p := range puts {
+		if !p.slot.known {
+			p.err = errRead
+			continue
+		}
+		futures[i], p.err = w.js.PublishMsgAsync(p.message(), jetstream.WithExpectLastSequencePerSubject(p.slot.rev), jetstream.WithStallWait(putTimeout))
+	}
+	for i, f := range futures {
+		if f == nil {
+			continue
+		}
+		select {
+		case ack := <-f.Ok():
+			puts[i].rev = ack.Sequence
+		case puts[i].err = <-f.Err():
+		case <-ctx.Done():
+			puts[i].err = ctx.Err()
+		}
+	}
+	return w.settle(ctx, puts)
+}
+
+// errRead: the document's revision is not known, it must be read first.
+var errRead = errors.New("revision is not known")
+
+// settle reads and writes, a few at a time, the documents that the pipeline did not store.
+func (w *writer) settle(ctx context.Context, puts []*put) error {
+	work := make(chan *put)
+	errs := make(chan error, readers)
+	var wg sync.WaitGroup
+	start := sync.OnceFunc(func() {
+		for range readers {
+			wg.Go(func() {
+				var lost error
+				for p := range work {
+					if lost == nil {
+						lost = w.settleOne(ctx, p)
+					}
+				}
+				errs <- lost
+			})
+		}
+	})
+	for _, p := range puts {
+		if p.err != nil {
+			start()
+			work <- p
+		}
+	}
+	close(work)
+	wg.Wait()
+	close(errs)
+	var all error
+	for err := range errs {
+		all = errors.Join(all, err)
+	}
+	return all
+}
+
+// settleOne decides by what stands in the bucket: the document with the higher sequence stays (DESIGN D9).
+// The error is a lostError; anything else is in p.err, and the next flush tries again.
+func (w *writer) settleOne(ctx context.Context, p *put) error {
+	trusted := p.slot.known && p.slot.rev > 0 && code(p.err) != 0
+	for range putTries {
+		there, err := w.read(ctx, p)
+		switch {
+		case lost(err):
+			return &lostError{p.bucket}
+		case err != nil:
+			p.err = err
+			return ctx.Err()
+		case there == nil && trusted:
+			// What we wrote is not there: the bucket was purged, or is another one of the same name.
+			return &lostError{p.bucket}
+		}
+		p.rev = 0
+		if there != nil {
+			p.rev, p.found = there.rev, there.found
+			if p.stays(there) {
+				p.err = nil
+				return nil
+			}
+		}
+		ack, err := w.js.PublishMsg(ctx, p.message(), jetstream.WithExpectLastSequencePerSubject(p.rev))
+		if err == nil {
+			p.rev, p.err = ack.Sequence, nil
+			return nil
+		}
+		p.err = err
+	}
+	return ctx.Err()
+}
+
+// stays reports whether what is there is not to be replaced by p.
+func (p *put) stays(there *stored) bool {
+	if there.found == nil { // deleted by hand, or no document of ours
+		return false
+	}
+	if p.doubted() {
+		return true // our fold is wrong, not the document
+	}
+	return there.found.Seq >= p.seq
+}
+
+// stored is a document as it stands in a bucket; found is nil where it was deleted or is none of ours.
+type stored struct {
+	rev   uint64
+	body  []byte
+	found *found
+}
+
+// read asks the bucket's leader for the document of p; nil if there is none.
+func (w *writer) read(ctx context.Context, p *put) (*stored, error) {
+	ask, err := json.Marshal(map[string]string{"last_by_subj": p.subject()})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	m, err := w.nc.RequestWithContext(ctx, subjectMessageGet+p.bucket, ask)
+	if err != nil {
+		return nil, fmt.Errorf("read %s/%s: %w", p.bucket, p.key, err)
+	}
+	var answer struct {
+		Message *struct {
+			Seq    uint64 `json:"seq"`
+			Header []byte `json:"hdrs"`
+			Data   []byte `json:"data"`
+		} `json:"message"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return nil, fmt.Errorf("read %s/%s: %w", p.bucket, p.key, err)
+	}
+	switch {
+	case answer.Error != nil && answer.Error.ErrorCode == codeNoMessage:
+		return nil, nil
+	case answer.Error != nil:
+		return nil, fmt.Errorf("read %s/%s: %w", p.bucket, p.key, answer.Error)
+	case answer.Message == nil:
+		return nil, fmt.Errorf("read %s/%s: the answer holds no message", p.bucket, p.key)
+	}
+	s := &stored{rev: answer.Message.Seq, body: answer.Message.Data}
+	if bytes.Contains(answer.Message.Header, []byte(headerKVOperation)) {
+		return s, nil
+	}
+	var f found
+	if json.Unmarshal(answer.Message.Data, &f) == nil && f.Seq > 0 {
+		s.found = &f
+	}
+	return s, nil
+}
+
+func (p *put) subject() string { return subjectPrefix + p.bucket + "." + p.key }
+
+func (p *put) message() *nats.Msg { return &nats.Msg{Subject: p.subject(), Data: p.body} }
+
+// code is JetStream's number of err, 0 if it has none.
+func code(err error) jetstream.ErrorCode {
+	var e jetstream.JetStreamError
+	if errors.As(err, &e) && e.APIError() != nil {
+		return e.APIError().ErrorCode
+	}
+	return 0
+}
+
+// lost reports that a stream does not exist.
+func lost(err error) bool {
+	return code(err) == codeStreamNotFound
+}
