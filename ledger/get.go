@@ -20,6 +20,7 @@ type getRequest struct {
 	NextFor  string      `json:"next_by_subj,omitempty"` // the subject's first message at or after Seq
 	Batch    int         `json:"batch,omitempty"`        // direct get only
 	MaxBytes int         `json:"max_bytes,omitempty"`    // direct get only
+	Since    *time.Time  `json:"start_time,omitempty"`   // in place of Seq: from this stream time on
 }
 
 // getResponse is the answer of the leader's get.
@@ -96,6 +97,21 @@ func (l *Ledger) End(ctx context.Context) (schemas.Position, error) {
 		return schemas.Position{}, nil
 	}
 	return end, err
+}
+
+// state is where the ledger begins and ends, as its leader knows it.
+func (l *Ledger) state(ctx context.Context) (jetstream.StreamState, error) {
+	var state jetstream.StreamState
+	err := l.reading(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+		s, err := l.js.Stream(ctx, StreamLedger)
+		if err == nil {
+			state = s.CachedInfo().State
+		}
+		return err
+	})
+	return state, err
 }
 
 // reading repeats a read until it is answered, also with errNoMessage. It gives up when ctx ends, after

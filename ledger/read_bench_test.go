@@ -68,3 +68,26 @@ func BenchmarkFeedLatency(b *testing.B) {
 	b.ReportMetric(float64(seen[len(seen)*99/100].Microseconds()), "us-seen-p99")
 	b.ReportMetric(float64(acked[len(acked)/2].Microseconds()), "us-ack-p50")
 }
+
+// BenchmarkReplay reads the whole ledger, and encodes it as the command does.
+func BenchmarkReplay(b *testing.B) {
+	env := ledgertest.Start(b)
+	fill(b, env, "acme", benchJobs)
+	last := end(b, env.Ledger)
+	for name, fn := range map[string]func(e *ledger.Entry) error{
+		"read":        func(*ledger.Entry) error { return nil },
+		"ndjson":      func(e *ledger.Entry) error { line := ledger.LineOf(e); _, err := line.Encode(true); return err },
+		"cloudevents": func(e *ledger.Entry) error { _, err := ledger.CloudEvent(e); return err },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				n := 0
+				err := env.Ledger.Replay(b.Context(), ledger.ReplayQuery{}, func(e *ledger.Entry) error { n++; return fn(e) })
+				if err != nil || n != int(last) {
+					b.Fatal(n, err)
+				}
+			}
+			b.ReportMetric(float64(last)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -18,6 +19,9 @@ import (
 const (
 	// tailHeartbeat is how often the server says that it is still there when nothing happens.
 	tailHeartbeat = time.Second
+	// tailEndHeartbeat is the same for a tail that has an end: where no event of its filter stands there, a
+	// heartbeat is what tells. The least that the server takes.
+	tailEndHeartbeat = 100 * time.Millisecond
 	// tailSilence without a message or heartbeat means that the consumer is gone: its server died, its
 	// stream was deleted. Two missed heartbeats and a half.
 	tailSilence = 2500 * time.Millisecond
@@ -47,8 +51,10 @@ var ErrPositionExpired = errors.New("position expired: the ledger no longer hold
 // goroutine.
 type tail struct {
 	l      *Ledger
-	filter string // subject filter; empty for all
-	pos    schemas.Position
+	filter string           // subject filter; empty for all
+	pos    schemas.Position // of the last entry handed out
+	start  schemas.Seq      // where a tail without a position begins
+	until  schemas.Seq      // last sequence to hand out; 0 never ends
 	status chan nats.Status
 
 	src   *source     // nil while there is none
@@ -58,7 +64,7 @@ type tail struct {
 	timer *time.Timer
 }
 
-// newTail returns a tail behind pos. It must be closed.
+// newTail returns a tail behind pos that never ends. It must be closed.
 func (l *Ledger) newTail(pos schemas.Position, filter string) *tail {
 	t := &tail{l: l, filter: filter, pos: pos, timer: time.NewTimer(tailSilence)}
 	t.status = l.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
@@ -72,11 +78,15 @@ func (t *tail) close() {
 }
 
 // next returns the next entries, at least one, waiting for them. The error is ErrPositionExpired, that of
-// ctx, or that the connection is closed; what else goes wrong is overcome, or retried for ever.
+// ctx, that the connection is closed, or io.EOF behind until; what else goes wrong is overcome, or retried
+// for ever.
 func (t *tail) next(ctx context.Context) ([]*Entry, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
+		}
+		if t.until > 0 && t.pos.Seq >= t.until {
+			return nil, io.EOF
 		}
 		if t.reconnected() {
 			t.drop() // what was sent in between is lost, and what waits here may be of a ledger that is no more
@@ -90,6 +100,9 @@ func (t *tail) next(ctx context.Context) ([]*Entry, error) {
 		entries, err := t.take(ctx)
 		if err != nil || len(entries) > 0 {
 			return entries, err
+		}
+		if t.src != nil && t.until > 0 && t.src.passed >= t.until {
+			return nil, io.EOF
 		}
 		if err := t.wait(ctx); err != nil {
 			return nil, err
@@ -154,6 +167,9 @@ func (t *tail) take(ctx context.Context) ([]*Entry, error) {
 			t.drop()
 			return nil, t.suspect(ctx)
 		}
+		if t.until > 0 && e.Seq > t.until {
+			break
+		}
 		if entries == nil {
 			entries = make([]*Entry, 0, min(len(t.msgs)-t.at+1, tailBatch))
 		}
@@ -184,7 +200,11 @@ func (t *tail) open(ctx context.Context) error {
 	t.try++
 	octx, cancel := context.WithTimeout(ctx, tailOpenTimeout)
 	defer cancel()
-	src, exists, err := t.l.openSource(octx, t.pos.Seq, t.filter)
+	from, heartbeat := max(t.pos.Seq, t.start), tailHeartbeat
+	if t.until > 0 {
+		heartbeat = tailEndHeartbeat
+	}
+	src, exists, err := t.l.openSource(octx, from, t.filter, heartbeat)
 	if err != nil {
 		if t.try == tailComplain {
 			t.l.log.Warn("ledger tail: cannot open, trying on", zap.Uint64("seq", uint64(t.pos.Seq)), zap.Error(err))
@@ -235,6 +255,7 @@ type source struct {
 	wake     chan struct{} // capacity 1: something was added to the queue
 	verified bool          // the position's event has come and is the right one
 	last     uint64        // consumer sequence of the last message, to see a gap
+	passed   schemas.Seq   // the server has gone through the stream up to here, and all it found was taken
 
 	mu    sync.Mutex
 	queue []*nats.Msg
@@ -242,7 +263,7 @@ type source struct {
 
 // openSource creates a consumer that starts at from (1 for 0). exists reports whether there is any message
 // from there on.
-func (l *Ledger) openSource(ctx context.Context, from schemas.Seq, filter string) (src *source, exists bool, err error) {
+func (l *Ledger) openSource(ctx context.Context, from schemas.Seq, filter string, heartbeat time.Duration) (src *source, exists bool, err error) {
 	s := &source{name: "jl-tail-" + uuid.NewString(), inbox: l.nc.NewInbox(), wake: make(chan struct{}, 1)}
 	if s.sub, err = l.nc.Subscribe(s.inbox, s.add); err != nil {
 		return nil, false, err
@@ -254,7 +275,7 @@ func (l *Ledger) openSource(ctx context.Context, from schemas.Seq, filter string
 	cfg := jetstream.ConsumerConfig{
 		Name: s.name, Description: "jobledger: reads the ledger in order",
 		DeliverSubject: s.inbox, DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckNonePolicy,
-		FilterSubject: filter, FlowControl: true, IdleHeartbeat: tailHeartbeat, InactiveThreshold: tailInactive,
+		FilterSubject: filter, FlowControl: true, IdleHeartbeat: heartbeat, InactiveThreshold: tailInactive,
 		MemoryStorage: true, Replicas: 1,
 	}
 	if from > 0 {
@@ -310,7 +331,12 @@ func (s *source) control(nc *nats.Conn, m *nats.Msg) bool {
 	}
 	if v := m.Header.Get("Nats-Last-Consumer"); v != "" {
 		last, err := schemas.ParseSeq(v)
-		return err == nil && uint64(last) <= s.last
+		if err != nil || uint64(last) > s.last {
+			return false
+		}
+		if seq, err := schemas.ParseSeq(m.Header.Get("Nats-Last-Stream")); err == nil {
+			s.passed = max(s.passed, seq)
+		}
 	}
 	return true
 }
@@ -325,5 +351,6 @@ func (s *source) entry(m *nats.Msg) (*Entry, bool) {
 		return nil, false
 	}
 	s.last++
-	return newEntry(m.Subject, m.Header, m.Data, schemas.Seq(meta.Sequence.Stream), meta.Timestamp), true
+	s.passed = schemas.Seq(meta.Sequence.Stream)
+	return newEntry(m.Subject, m.Header, m.Data, s.passed, meta.Timestamp), true
 }

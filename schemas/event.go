@@ -134,6 +134,9 @@ func (e *Event) Name() EventName {
 	return e.Data.Name()
 }
 
+// Type is the event's ce-type.
+func (e *Event) Type() string { return typePrefix + string(e.Name()) }
+
 // NewEvent returns an event with a fresh id, not yet stored.
 func NewEvent(at Subject, data Data) *Event {
 	return &Event{Subject: at, ID: NewEventID(), Data: data}
@@ -167,7 +170,7 @@ func (e *Event) Encode() (*nats.Msg, error) {
 	put(HeaderSpecVersion, specVersion)
 	put(HeaderID, string(e.ID))
 	put(HeaderSource, e.Source())
-	put(HeaderType, typePrefix+string(e.Name()))
+	put(HeaderType, e.Type())
 	if e.Meant != nil {
 		put(HeaderTime, e.Meant.UTC().Format(time.RFC3339Nano))
 	}
@@ -353,6 +356,9 @@ func header(h nats.Header, key string) string {
 	}
 	return ""
 }
+
+// TypeOf is the ce-type of a message, also of one that Decode refuses; empty if it has none.
+func TypeOf(h nats.Header) string { return header(lowerNames(h), HeaderType) }
 
 // lowerNames returns h with the names of attributes in lower case, so that they are read tolerant of case:
 // h itself when they are so already, as ours are. The exact spelling wins over others, and of those the

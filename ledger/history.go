@@ -1,0 +1,246 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// JobHistory is the whole story of one job, with what it amounts to.
+type JobHistory struct {
+	Job      *Job
+	Attempts AttemptList
+	Entries  []*Entry // every message on the job's subject, in ledger order
+	Illegal  []bool   // whether the entry of the same index is an event that was not legal where it stands (R-224)
+}
+
+// History reads a job's story as the stream's leader knows it (R-34). The error is ErrNotFound when the
+// subject holds no event of ours.
+func (l *Ledger) History(ctx context.Context, org schemas.OrgID, id schemas.JobID) (*JobHistory, error) {
+	entries, err := l.subject(ctx, schemas.JobSubject(org, id))
+	if err != nil {
+		return nil, fmt.Errorf("history of %s.%s: %w", org, id, err)
+	}
+	h := &JobHistory{Job: &Job{Org: org, ID: id}, Attempts: AttemptList{}, Entries: entries, Illegal: make([]bool, len(entries))}
+	for i, e := range entries {
+		if !e.ApplyTo(h.Job) {
+			h.Illegal[i] = true
+		} else if e.Err == nil {
+			h.Attempts.Apply(e.Event)
+		}
+	}
+	if !h.Job.Exists() && !h.Job.Unreadable {
+		return nil, ErrNotFound
+	}
+	return h, nil
+}
+
+// Lines are the job's events as `job history` shows them; foreign messages are none.
+func (h *JobHistory) Lines() []HistoryLine {
+	lines := make([]HistoryLine, 0, len(h.Entries))
+	for i, e := range h.Entries {
+		if errors.Is(e.Err, schemas.ErrForeign) {
+			continue
+		}
+		line := LineOf(e)
+		line.Illegal = h.Illegal[i]
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// HistoryLine is one event as it is shown (INTERFACE 2.5): one line of `job history`, and of `log replay`
+// with Org, ID and Type besides.
+type HistoryLine struct {
+	Seq        schemas.Seq       `json:"seq"`
+	Time       time.Time         `json:"time"` // the ledger's clock
+	Event      schemas.EventName `json:"event"`
+	Actor      string            `json:"actor"` // who did it; the component that writes this event where nobody else is named
+	Generation *int              `json:"generation"`
+	Attempt    *int              `json:"attempt"` // of events about one attempt
+	From       *schemas.State    `json:"from"`    // state before, as the event says; null before the first
+	To         *schemas.State    `json:"to"`      // state after, where it is legal
+	Reason     *string           `json:"reason"`
+	// Illegal: the event was not legal where it stands and changed nothing (R-224). Only a history knows.
+	Illegal bool `json:"illegal,omitempty"`
+	// Quarantined says why this version cannot read the event.
+	Quarantined string `json:"quarantined,omitempty"`
+
+	place
+	// Data is the event's body, byte for byte but for line breaks between its values; null if it is not JSON.
+	Data json.RawMessage `json:"data"`
+}
+
+// place says where an event stands.
+type place struct {
+	Org  *schemas.OrgID    `json:"org"`  // null for a control event
+	ID   *schemas.JobID    `json:"id"`   // null for a control event
+	Type *schemas.TypeName `json:"type"` // null where the event is about no type
+}
+
+// LineOf describes e, which must not be a foreign message. It needs no fold: what it tells is in the event.
+func LineOf(e *Entry) HistoryLine {
+	line := HistoryLine{Seq: e.Seq, Time: e.Time.UTC(), Event: e.Name(), Actor: actorOf(e.Event),
+		place: place{Org: opt(e.Org), ID: opt(e.Job)}, Data: oneLine(e.Body)}
+	if e.Err != nil {
+		line.Quarantined = e.Err.Error()
+		ceType := ceTypeOf(e)
+		line.Event = schemas.EventName(ceType[strings.LastIndexByte(ceType, '.')+1:])
+		return line
+	}
+	switch d := e.Data.(type) {
+	case *schemas.Submitted:
+		line.Generation, line.Type = opt(d.Generation), opt(d.Type)
+		line.From = opt(d.From)
+	case schemas.JobData:
+		head := d.Common()
+		line.Generation, line.Type, line.From = opt(head.Generation), opt(head.Type), opt(head.From)
+	case *schemas.TypeSet:
+		line.Type = opt(d.Settings.Name)
+	}
+	line.To = toOf(line.From, e)
+	line.Attempt = attemptOf(e.Data)
+	line.Reason = reasonOf(e.Data)
+	return line
+}
+
+// Encode returns the line as JSON on one line, with Org, ID and Type if placed. Data stays as it is.
+func (h *HistoryLine) Encode(placed bool) ([]byte, error) {
+	data := schemas.RawField{Name: "data", Value: orNull(h.Data)}
+	bare := *h
+	bare.Data = nil
+	if !placed {
+		return schemas.SpliceJSON(&unplaced{HistoryLine: &bare}, data)
+	}
+	return schemas.SpliceJSON(&placedLine{HistoryLine: &bare}, data)
+}
+
+// The two shapes of a line: a field of an outer struct hides that of the same name inside.
+type (
+	unplaced struct {
+		*HistoryLine
+		Org  *struct{} `json:"org,omitempty"`
+		ID   *struct{} `json:"id,omitempty"`
+		Type *struct{} `json:"type,omitempty"`
+		Data *struct{} `json:"data,omitempty"`
+	}
+	placedLine struct {
+		*HistoryLine
+		Data *struct{} `json:"data,omitempty"`
+	}
+)
+
+// toOf is the state that follows. Whether a cancel was requested decides only what is legal, so both rows
+// of running are tried.
+func toOf(from *schemas.State, e *Entry) *schemas.State {
+	if e.Control != "" {
+		return nil
+	}
+	state := schemas.StateNone
+	if from != nil {
+		state = *from
+	}
+	for _, requested := range []bool{false, true} {
+		if to, ok := Next(state, requested, e.Name()); ok {
+			return opt(to)
+		}
+	}
+	return nil
+}
+
+func attemptOf(data schemas.Data) *int {
+	switch d := data.(type) {
+	case *schemas.Running:
+		return opt(d.Attempt)
+	case *schemas.Canceled:
+		return opt(d.Attempt)
+	case *schemas.DeadLettered:
+		return opt(d.Attempt)
+	case interface{ Named() *schemas.AttemptHead }:
+		return opt(d.Named().Attempt)
+	}
+	return nil
+}
+
+// reasonOf is why the event happened, where it says so.
+func reasonOf(data schemas.Data) *string {
+	switch d := data.(type) {
+	case *schemas.Submitted:
+		return opt(d.Reason)
+	case *schemas.Canceled:
+		return opt(d.Reason)
+	case *schemas.DeadLettered:
+		return opt(string(d.Reason))
+	case *schemas.CancelRequested:
+		return opt(d.Reason)
+	case *schemas.Released:
+		return opt(d.Cause)
+	case *schemas.Lost:
+		return opt(string(d.Cause))
+	case *schemas.Retried:
+		return opt(d.Reason)
+	case *schemas.Resolved:
+		return opt(d.Note)
+	case *schemas.Ignored:
+		return opt(d.Note)
+	case *schemas.TypeSet:
+		return opt(d.Reason)
+	}
+	return nil
+}
+
+// Components that write events in nobody's name (INTERFACE 5).
+const (
+	actorDispatcher = "system:dispatcher"
+	actorWorker     = "system:worker"
+	actorPublisher  = "system:publisher"
+	actorServer     = "system:server"
+)
+
+// actorOf names who did it: the stored actor, else the component that the event's name implies.
+func actorOf(e *schemas.Event) string {
+	if e.Actor != (schemas.Actor{}) || e.Data == nil {
+		return e.Actor.String()
+	}
+	switch d := e.Data.(type) {
+	case *schemas.Submitted:
+		return actorPublisher
+	case *schemas.Running, *schemas.Completed, *schemas.Failed, *schemas.TimedOut, *schemas.Released, *schemas.LateResult:
+		return actorWorker
+	case *schemas.Canceled:
+		if d.Outcome != "" {
+			return actorWorker
+		}
+	case *schemas.DeadLettered:
+		if d.Outcome != "" {
+			return actorWorker
+		}
+	case *schemas.CellStarted, *schemas.LeaderElected, *schemas.TypeSet:
+		return actorServer
+	}
+	return actorDispatcher
+}
+
+// oneLine returns body without line breaks, which in JSON can stand only between values; nil if it is not
+// JSON.
+func oneLine(body []byte) json.RawMessage {
+	if !json.Valid(body) {
+		return nil
+	}
+	if bytes.IndexByte(body, '\n') < 0 && bytes.IndexByte(body, '\r') < 0 {
+		return body
+	}
+	out := bytes.Clone(body)
+	for i, c := range out {
+		if c == '\n' || c == '\r' {
+			out[i] = ' '
+		}
+	}
+	return out
+}

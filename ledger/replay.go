@@ -1,0 +1,224 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// clockStep is by how much the server's clock may have been set back: a replay bounded by time looks so far
+// beyond its bounds for events that belong inside.
+const clockStep = time.Minute
+
+// ReplayBound is one end of a replay: a sequence or a stream time, inclusive; the zero value is open.
+type ReplayBound struct {
+	Seq  schemas.Seq
+	Time time.Time
+}
+
+// ReplayQuery says which events a replay is about; a zero field asks for nothing. Job needs Org.
+type ReplayQuery struct {
+	Org      schemas.OrgID
+	Job      schemas.JobID
+	Type     schemas.TypeName
+	Event    schemas.EventName
+	From, To ReplayBound
+	// Foreign hands out messages that are no events too.
+	Foreign bool
+}
+
+func (q *ReplayQuery) validate() error {
+	for _, b := range []struct {
+		field string
+		ReplayBound
+	}{{"from", q.From}, {"to", q.To}} {
+		if b.Seq > 0 && !b.Time.IsZero() {
+			return badField(b.field, errors.New("give a sequence or a time, not both"))
+		}
+	}
+	if q.Job != "" && q.Org == "" {
+		return badField("job", errors.New("a job is named together with its org"))
+	}
+	if q.Org != "" {
+		if err := schemas.CheckToken("org", string(q.Org)); err != nil {
+			return badField("org", err)
+		}
+	}
+	return nil
+}
+
+// Replay calls fn with every matching event once, ascending, from one bound to the other or to the last
+// sequence of the ledger when it started (INTERFACE 2.5). Two replays with the same bounds hand out the
+// same. It goes on over reconnects and leader changes; what fn returns ends it and is returned. fn may be
+// slow: no more than about 32 MiB wait for it.
+//
+// The error is ErrPositionExpired when the ledger went back to older data meanwhile: what fn has seen is
+// void then.
+func (l *Ledger) Replay(ctx context.Context, q ReplayQuery, fn func(*Entry) error) error {
+	if err := q.validate(); err != nil {
+		return err
+	}
+	state, err := l.state(ctx)
+	if err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	end := schemas.Seq(state.LastSeq)
+	if q.To.Seq == 0 || q.To.Seq > end {
+		q.To.Seq = end
+	}
+	if q.Job != "" {
+		return l.replayJob(ctx, &q, fn)
+	}
+	start, err := l.replayStart(ctx, q.From)
+	if err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	if start > q.To.Seq {
+		return nil
+	}
+	filter := ""
+	if q.Org != "" {
+		filter = "jobs." + string(q.Org) + ".>"
+	}
+	t := l.newTail(schemas.Position{}, filter)
+	defer t.close()
+	t.start, t.until = start, q.To.Seq
+	for {
+		entries, err := t.next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("replay: %w", err)
+		}
+		for _, e := range entries {
+			if !q.To.Time.IsZero() && e.Time.After(q.To.Time.Add(clockStep)) {
+				return nil
+			}
+			if err := q.hand(e, fn); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// replayJob needs the job's subject only.
+func (l *Ledger) replayJob(ctx context.Context, q *ReplayQuery, fn func(*Entry) error) error {
+	entries, err := l.subject(ctx, schemas.JobSubject(q.Org, q.Job))
+	if err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	for _, e := range entries {
+		if e.Seq >= q.From.Seq && e.Seq <= q.To.Seq {
+			if err := q.hand(e, fn); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// hand calls fn if e matches.
+func (q *ReplayQuery) hand(e *Entry, fn func(*Entry) error) error {
+	switch {
+	case errors.Is(e.Err, schemas.ErrForeign) && !q.Foreign,
+		q.Event != "" && e.Name() != q.Event,
+		q.Type != "" && typeOf(e.Data) != q.Type,
+		e.Time.Before(q.From.Time),
+		!q.To.Time.IsZero() && e.Time.After(q.To.Time):
+		return nil
+	}
+	return fn(e)
+}
+
+// typeOf is the type that an event is about; empty for none.
+func typeOf(data schemas.Data) schemas.TypeName {
+	switch d := data.(type) {
+	case *schemas.Submitted:
+		return d.Type
+	case schemas.JobData:
+		return d.Common().Type
+	case *schemas.TypeSet:
+		return d.Settings.Name
+	}
+	return ""
+}
+
+// replayStart is the first sequence that b lets in, or one before it.
+func (l *Ledger) replayStart(ctx context.Context, b ReplayBound) (schemas.Seq, error) {
+	if b.Time.IsZero() {
+		return max(b.Seq, 1), nil
+	}
+	since := b.Time.UTC().Add(-clockStep)
+	var first *Entry
+	err := l.reading(ctx, func(ctx context.Context) (err error) {
+		first, err = l.leaderGet(ctx, getRequest{NextFor: ">", Since: &since})
+		return err
+	})
+	if errors.Is(err, errNoMessage) {
+		return schemas.Seq(1<<64 - 1), nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return first.Seq, nil
+}
+
+// cloudEvent is the CloudEvents JSON format 1.0, with the extensions of INTERFACE 5.
+type cloudEvent struct {
+	SpecVersion     string    `json:"specversion"`
+	ID              string    `json:"id"`
+	Source          string    `json:"source"`
+	Type            string    `json:"type"`
+	Subject         string    `json:"subject"` // the job's id, or "<scope>.<kind>[.<name>]"
+	Time            time.Time `json:"time"`    // when it happened by meaning, else when it was stored
+	DataContentType string    `json:"datacontenttype,omitempty"`
+	AuthType        string    `json:"authtype,omitempty"`
+	AuthID          string    `json:"authid,omitempty"`
+	CausationID     string    `json:"causationid,omitempty"`
+	CorrelationID   string    `json:"correlationid,omitempty"`
+	Traceparent     string    `json:"traceparent,omitempty"`
+	Tracestate      string    `json:"tracestate,omitempty"`
+	Sequence        string    `json:"sequence"`     // ledger sequence, zero-padded so that it sorts as text
+	RecordedTime    time.Time `json:"recordedtime"` // the ledger's clock
+	DataBase64      []byte    `json:"data_base64,omitempty"`
+}
+
+// CloudEvent returns an event in the CloudEvents JSON format 1.0, on one line, its data byte for byte but
+// for line breaks between values. It returns schemas.ErrForeign for a message that is no event.
+func CloudEvent(e *Entry) ([]byte, error) {
+	if errors.Is(e.Err, schemas.ErrForeign) {
+		return nil, e.Err
+	}
+	c := cloudEvent{
+		SpecVersion: "1.0", ID: string(e.ID), Source: e.Source(), Type: ceTypeOf(e), Subject: string(e.Job),
+		Time: e.Time, AuthType: e.Actor.Type, AuthID: e.Actor.ID, CausationID: e.CausationID,
+		CorrelationID: e.CorrelationID, Traceparent: e.Traceparent, Tracestate: e.Tracestate,
+		Sequence: fmt.Sprintf("%020d", uint64(e.Seq)), RecordedTime: e.Time,
+	}
+	if e.Control != "" {
+		c.Subject = e.Control
+	}
+	if e.Meant != nil {
+		c.Time = e.Meant.UTC()
+	}
+	data := oneLine(e.Body)
+	if data == nil {
+		c.DataBase64 = e.Body
+		return schemas.SpliceJSON(&c)
+	}
+	c.DataContentType = "application/json"
+	return schemas.SpliceJSON(&c, schemas.RawField{Name: "data", Value: data})
+}
+
+// ceTypeOf is the event's ce-type, also of one this version cannot decode.
+func ceTypeOf(e *Entry) string {
+	if e.Err == nil {
+		return e.Type()
+	}
+	return schemas.TypeOf(e.Header)
+}
