@@ -285,7 +285,7 @@ func deleteBuckets(t testing.TB, env *ledgertest.Env, buckets ...string) {
 // writer may on an otherwise idle ledger. The jobs of a group run at the same time.
 func fill(t testing.TB, env *ledgertest.Env, prefix string, n int) {
 	t.Helper()
-	const group = 64
+	const group = 8
 	last, err := env.Ledger.End(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -326,7 +326,7 @@ func publishNext(t testing.TB, env *ledgertest.Env, j *ledger.Job, seq schemas.S
 		t.Fatal(err)
 	}
 	m.Header[schemas.HeaderExpect] = []string{j.LastSeq.String()}
-	if _, err := env.Ledger.JetStream().PublishMsgAsync(m); err != nil {
+	if _, err := env.Ledger.JetStream().PublishMsgAsync(m, jetstream.WithStallWait(30*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	e.Seq, e.Time = seq, time.Now()

@@ -20,8 +20,8 @@ const (
 	flushIdle = 150 * time.Millisecond
 	// flushLoad is the same under load, so that a job of less than a second costs one put; below 1 s.
 	flushLoad = 850 * time.Millisecond
-	// loadFrom is how many changed documents within flushIdle count as load: about 700 a second.
-	loadFrom = 100
+	// loadFrom is how many changed documents within flushIdle count as load: about 200 a second.
+	loadFrom = 32
 	// checkEvery is how often the buckets are looked at, for a deletion that no put and no message told of.
 	checkEvery = 10 * time.Second
 	// retryWait is the pause before the views are opened again after an error.
