@@ -126,8 +126,7 @@ const (
 
 // send publishes once and judges the reply. A settled nil error means stored.
 func (a *appending) send(ctx context.Context, try int) (verdict, error) {
-	try = min(try, 8) // beyond, the shift would only overflow
-	wait, cancel := context.WithTimeout(ctx, min(replyTimeoutMin<<try, RequestTimeout))
+	wait, cancel := context.WithTimeout(ctx, replyTimeout(try))
 	reply, err := a.l.publish(wait, a.m)
 	cancel()
 	if err != nil {
@@ -312,6 +311,11 @@ func withSettleTimeout(ctx context.Context) (context.Context, context.CancelFunc
 		return ctx, func() {}
 	}
 	return context.WithTimeout(ctx, SettleTimeout)
+}
+
+// replyTimeout is how long a try waits for its reply.
+func replyTimeout(try int) time.Duration {
+	return min(replyTimeoutMin<<min(try, 8), RequestTimeout) // beyond 8 the shift would only overflow
 }
 
 // pause waits a jittered moment before the next try, longer with each; false if ctx ends first.

@@ -168,7 +168,7 @@ func (c *canonicalizer) object(dst []byte, depth int) ([]byte, error) {
 // sortMembers puts the members, which stand one after the other from open, in order and commas between them.
 func sortMembers(dst []byte, open int, members []member) []byte {
 	written := bytes.Clone(dst[open:])
-	name := func(m member) []byte { return written[m.start-open : m.nameEnd-open] }
+	name := func(m member) []byte { return written[m.start-open+1 : m.nameEnd-open-1] } // without quotes
 	slices.SortStableFunc(members, func(a, b member) int { return bytes.Compare(name(a), name(b)) })
 	dst = dst[:open]
 	for i, m := range members {

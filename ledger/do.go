@@ -5,10 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -46,7 +43,7 @@ func (l *Ledger) Do(ctx context.Context, org schemas.OrgID, id schemas.JobID, cm
 	ctx, cancel := withSettleTimeout(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
-		j, err := l.foldSettled(ctx, org, id)
+		j, err := l.foldAny(ctx, org, id)
 		if err != nil {
 			return nil, nil, coded(err)
 		}
@@ -95,27 +92,13 @@ func (l *Ledger) attempt(ctx context.Context, j *Job, cmd Command, m Meta) (*Job
 	return after, e, nil
 }
 
-// foldSettled is Fold that outlasts elections and restarts, as long as ctx allows. A job without any event
-// is no error here: Decide says what that means.
-func (l *Ledger) foldSettled(ctx context.Context, org schemas.OrgID, id schemas.JobID) (*Job, error) {
-	for try := 0; ; try++ {
-		j, err := l.Fold(ctx, org, id)
-		if err == nil || errors.Is(err, ErrNotFound) {
-			return j, nil
-		}
-		if !passing(err) || !pause(ctx, try) {
-			return nil, err
-		}
+// foldAny is Fold for callers to whom a job without any event is no error: Decide says what that means.
+func (l *Ledger) foldAny(ctx context.Context, org schemas.OrgID, id schemas.JobID) (*Job, error) {
+	j, err := l.Fold(ctx, org, id)
+	if errors.Is(err, ErrNotFound) {
+		return j, nil
 	}
-}
-
-// passing reports an error of a read that a little later may be gone.
-func passing(err error) bool {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		return api.Code == http.StatusServiceUnavailable
-	}
-	return unreachable(err)
+	return j, err
 }
 
 // clone copies j for Apply, which replaces what j points to and never changes it, but appends to Late.

@@ -164,7 +164,7 @@ func (s *submission) parents(ctx context.Context) error {
 		if err := schemas.CheckToken("parent", string(p.ID)); err != nil {
 			return badField("parents", err)
 		}
-		j, err := s.l.foldSettled(ctx, s.org, p.ID)
+		j, err := s.l.foldAny(ctx, s.org, p.ID)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -27,6 +28,9 @@ const (
 
 	// liveTTL is how long the last progress of a job that reports no more stays readable in LIVE.
 	liveTTL = time.Hour
+
+	// memoryAnswerMax is how long a stream in one server's memory may take to answer before it counts as gone.
+	memoryAnswerMax = 2 * time.Second
 
 	// bucketDuplicates is the duplicate window of buckets, which use no message ids.
 	bucketDuplicates = time.Minute
@@ -97,8 +101,10 @@ func Provision(ctx context.Context, l *Ledger, cfg ProvisionConfig) (Cell, error
 			return Cell{}, err
 		}
 	}
-	if err := l.EnsureWork(ctx); err != nil && !serverGone(err) {
-		return Cell{}, err // a WORK whose server is away is the leader's to recreate
+	// A WORK whose server is away is the leader's to recreate.
+	err = l.tolerating(ctx, l.EnsureWork)
+	if err != nil {
+		return Cell{}, err
 	}
 	return l.startCell(ctx, replicas, cfg.Version)
 }
@@ -109,21 +115,21 @@ func (l *Ledger) Check(ctx context.Context) error {
 	if err := l.checkServer(ctx); err != nil {
 		return err
 	}
-	s, err := l.js.Stream(ctx, StreamLedger)
+	s, err := l.stream(ctx, StreamLedger)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return Errorf(CodeUnavailable, "there is no stream %s here: start a server (jobledger server) on this account first", StreamLedger)
 	}
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", StreamLedger, err)
+		return coded(err)
 	}
 	return refusal(StreamLedger, &s.CachedInfo().Config, checkLedger)
 }
 
 // EnsureBucket creates one of the KV buckets if it is missing, as a view does when somebody deleted it.
 func (l *Ledger) EnsureBucket(ctx context.Context, bucket string) error {
-	s, err := l.js.Stream(ctx, StreamLedger)
+	s, err := l.stream(ctx, StreamLedger)
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", StreamLedger, err)
+		return coded(err)
 	}
 	return l.ensureBucket(ctx, bucket, s.CachedInfo().Config.Replicas)
 }
@@ -134,7 +140,11 @@ func (l *Ledger) RecreateLive(ctx context.Context) error {
 }
 
 func (l *Ledger) checkServer(ctx context.Context) error {
-	info, err := l.js.AccountInfo(ctx)
+	var info *jetstream.AccountInfo
+	err := l.asking(ctx, func(ctx context.Context) (err error) {
+		info, err = l.js.AccountInfo(ctx)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
 		return Errorf(CodeUnavailable, "JetStream is not enabled for this account: enable it in the server's configuration (%v)", err)
 	}
@@ -173,7 +183,11 @@ func (l *Ledger) ensureLedger(ctx context.Context, cfg ProvisionConfig) (int, er
 	}
 	if cfg.DuplicateWindow != 0 && cfg.DuplicateWindow != have.Duplicates {
 		have.Duplicates = cfg.DuplicateWindow
-		if _, err := l.js.UpdateStream(ctx, have); err != nil {
+		err := l.asking(ctx, func(ctx context.Context) error {
+			_, err := l.js.UpdateStream(ctx, have)
+			return err
+		})
+		if err != nil {
 			return 0, fmt.Errorf("set the duplicate window of stream %s: %w", StreamLedger, err)
 		}
 	}
@@ -182,14 +196,17 @@ func (l *Ledger) ensureLedger(ctx context.Context, cfg ProvisionConfig) (int, er
 
 // ensureStream creates cfg's stream, or refuses the one that is there if it is not ours or check names
 // problems.
-func (l *Ledger) ensureStream(ctx context.Context, cfg jetstream.StreamConfig, check func(*jetstream.StreamConfig) []string) (jetstream.Stream, error) {
-	s, err := l.js.Stream(ctx, cfg.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = l.js.CreateStream(ctx, cfg)
+func (l *Ledger) ensureStream(ctx context.Context, cfg jetstream.StreamConfig, check func(*jetstream.StreamConfig) []string) (s jetstream.Stream, err error) {
+	err = l.asking(ctx, func(ctx context.Context) error {
+		s, err = l.js.Stream(ctx, cfg.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			s, err = l.js.CreateStream(ctx, cfg)
+		}
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another server was faster
 			s, err = l.js.Stream(ctx, cfg.Name)
 		}
-	}
+		return err
+	})
 	var api *jetstream.APIError
 	if errors.As(err, &api) && api.ErrorCode == codeSubjectsOverlap {
 		return nil, Errorf(CodeUnavailable, "another stream of this account takes subjects of %s (%s): give jobledger an account of its own, or remove that stream: %v",
@@ -217,20 +234,37 @@ func refusal(name string, have *jetstream.StreamConfig, check func(*jetstream.St
 }
 
 func (l *Ledger) ensureBucket(ctx context.Context, bucket string, replicas int) error {
-	_, err := l.ensureStream(ctx, bucketStream(bucket, replicas), checkNothing)
-	if err != nil && bucket == BucketLive && serverGone(err) {
-		return nil // progress is lost with its server; the leader recreates the bucket
+	ensure := func(ctx context.Context) error {
+		_, err := l.ensureStream(ctx, bucketStream(bucket, replicas), checkNothing)
+		return err
 	}
-	return err
+	if bucket == BucketLive {
+		return l.tolerating(ctx, ensure) // progress is lost with its server; the leader recreates the bucket
+	}
+	return ensure(ctx)
+}
+
+// tolerating ensures a stream that lives in one server's memory, and gives up quietly when that server does
+// not answer: only deleting and creating would help, which is not for everybody who starts to do.
+func (l *Ledger) tolerating(ctx context.Context, ensure func(context.Context) error) error {
+	short, cancel := context.WithTimeout(ctx, memoryAnswerMax)
+	defer cancel()
+	if err := ensure(short); err != nil && (ctx.Err() != nil || !serverGone(err)) {
+		return err
+	}
+	return nil
 }
 
 func (l *Ledger) ensureStore(ctx context.Context, store string, replicas int) error {
-	if _, err := l.js.ObjectStore(ctx, store); err == nil {
-		return nil
-	}
-	_, err := l.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{
-		Bucket: store, Storage: jetstream.FileStorage, Replicas: replicas, Metadata: mark("store"),
-		Description: "jobledger: payloads over the inline limit",
+	err := l.asking(ctx, func(ctx context.Context) error {
+		_, err := l.js.ObjectStore(ctx, store)
+		if errors.Is(err, jetstream.ErrBucketNotFound) {
+			_, err = l.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{
+				Bucket: store, Storage: jetstream.FileStorage, Replicas: replicas, Metadata: mark("store"),
+				Description: "jobledger: payloads over the inline limit",
+			})
+		}
+		return err
 	})
 	if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
 		return fmt.Errorf("object store %s: %w", store, err)
@@ -257,7 +291,11 @@ func (l *Ledger) startCell(ctx context.Context, replicas int, version string) (C
 	ctx, cancel := withSettleTimeout(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
-		last, err := l.leaderGet(ctx, getRequest{LastFor: ControlStart.String()})
+		var last *Entry
+		err := l.reading(ctx, func(ctx context.Context) (err error) {
+			last, err = l.leaderGet(ctx, getRequest{LastFor: ControlStart.String()})
+			return err
+		})
 		var expect schemas.Seq
 		switch {
 		case err == nil:
@@ -277,6 +315,42 @@ func (l *Ledger) startCell(ctx context.Context, replicas int, version string) (C
 			return Cell{}, fmt.Errorf("append cell_started: %w", err)
 		}
 	}
+}
+
+// stream returns a handle whose cached info is fresh.
+func (l *Ledger) stream(ctx context.Context, name string) (s jetstream.Stream, err error) {
+	err = l.asking(ctx, func(ctx context.Context) error {
+		s, err = l.js.Stream(ctx, name)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", name, err)
+	}
+	return s, nil
+}
+
+// asking repeats an idempotent request to JetStream until it is answered: during an election requests are
+// dropped without a word. It gives up when ctx ends, after SettleTimeout if ctx has no deadline.
+func (l *Ledger) asking(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := withSettleTimeout(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		once, cancel := context.WithTimeout(ctx, replyTimeout(try))
+		err := ask(once)
+		cancel()
+		if err == nil || !passing(err) || l.nc.IsClosed() || !pause(ctx, try) {
+			return err
+		}
+	}
+}
+
+// passing reports an error that a little later may be gone.
+func passing(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.Code == http.StatusServiceUnavailable
+	}
+	return unreachable(err)
 }
 
 // serverGone reports that the one server which holds a memory stream does not answer.

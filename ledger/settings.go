@@ -101,18 +101,12 @@ func unknownType(name schemas.TypeName) *Error {
 // readType folds the control subject of a type: its last type_set holds all of it. seq is the subject's last
 // sequence, whatever stands there; settings are nil if the type was never set.
 func (l *Ledger) readType(ctx context.Context, name schemas.TypeName) (settings *schemas.TypeSettings, seq schemas.Seq, err error) {
-	ctx, cancel := withSettleTimeout(ctx)
-	defer cancel()
-	for try := 0; ; try++ {
-		settings, seq, err = l.lastTypeSet(ctx, ControlType(name))
-		if err == nil || !passing(err) || !pause(ctx, try) {
-			return settings, seq, err
-		}
-	}
-}
-
-func (l *Ledger) lastTypeSet(ctx context.Context, at schemas.Subject) (*schemas.TypeSettings, schemas.Seq, error) {
-	last, err := l.leaderGet(ctx, getRequest{LastFor: at.String()})
+	at := ControlType(name)
+	var last *Entry
+	err = l.reading(ctx, func(ctx context.Context) error {
+		last, err = l.leaderGet(ctx, getRequest{LastFor: at.String()})
+		return err
+	})
 	if errors.Is(err, errNoMessage) {
 		return nil, 0, nil
 	}
@@ -140,11 +134,15 @@ func (l *Ledger) lastTypeSet(ctx context.Context, at schemas.Subject) (*schemas.
 
 // Types returns the settings of all registered types, by name.
 func (l *Ledger) Types(ctx context.Context) ([]*schemas.TypeSettings, error) {
-	s, err := l.js.Stream(ctx, StreamLedger)
+	s, err := l.stream(ctx, StreamLedger)
 	if err != nil {
-		return nil, coded(fmt.Errorf("stream %s: %w", StreamLedger, err))
+		return nil, coded(err)
 	}
-	info, err := s.Info(ctx, jetstream.WithSubjectFilter(ControlType("*").String()))
+	var info *jetstream.StreamInfo
+	err = l.asking(ctx, func(ctx context.Context) error {
+		info, err = s.Info(ctx, jetstream.WithSubjectFilter(ControlType("*").String()))
+		return err
+	})
 	if err != nil {
 		return nil, coded(fmt.Errorf("subjects of types: %w", err))
 	}
@@ -233,9 +231,9 @@ func (l *Ledger) checkSettings(ctx context.Context, t *schemas.TypeSettings) err
 	if t.WindowMS == nil || t.WindowMS.Duration() <= schemas.DedupWindow {
 		return nil // not above what every cell judges, whatever its own window
 	}
-	s, err := l.js.Stream(ctx, StreamLedger)
+	s, err := l.stream(ctx, StreamLedger)
 	if err != nil {
-		return coded(fmt.Errorf("stream %s: %w", StreamLedger, err))
+		return coded(err)
 	}
 	if own := s.CachedInfo().Config.Duplicates; t.WindowMS.Duration() > own {
 		return badField("dedup_window_ms", fmt.Errorf("dedup window %s is longer than the ledger's own of %s: choose a shorter one, or provision the cell with a longer",

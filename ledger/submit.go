@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -195,7 +194,7 @@ func (s *submission) blocking(ctx context.Context, seq schemas.Seq) (*Job, error
 // follow folds a job, and goes on to the one it names if it was canceled as a duplicate.
 func (s *submission) follow(ctx context.Context, id schemas.JobID) (*Job, error) {
 	for range duplicateHopsMax {
-		j, err := s.l.foldSettled(ctx, s.org, id)
+		j, err := s.l.foldAny(ctx, s.org, id)
 		if err != nil {
 			return nil, err
 		}
@@ -255,7 +254,7 @@ func (s *submission) under(ctx context.Context, id schemas.JobID, judge standing
 		if try > 0 && !pause(ctx, try) { // the first refusal only says that the id is not new
 			return Receipt{}, Errorf(CodeUnavailable, "other writers of job %s were always faster: %v", id, err)
 		}
-		if j, err = s.l.foldSettled(ctx, s.org, id); err != nil {
+		if j, err = s.l.foldAny(ctx, s.org, id); err != nil {
 			return Receipt{}, err
 		}
 	}
@@ -322,13 +321,9 @@ func (s *submission) failed(id schemas.JobID, err error) (Receipt, error) {
 
 // streamTime is the time by the clock of LEDGER's leader, the one that stamps events.
 func (l *Ledger) streamTime(ctx context.Context) (time.Time, error) {
-	for try := 0; ; try++ {
-		s, err := l.js.Stream(ctx, StreamLedger)
-		if err == nil {
-			return s.CachedInfo().TimeStamp.UTC(), nil
-		}
-		if !passing(err) || !pause(ctx, try) {
-			return time.Time{}, fmt.Errorf("time of stream %s: %w", StreamLedger, err)
-		}
+	s, err := l.stream(ctx, StreamLedger)
+	if err != nil {
+		return time.Time{}, err
 	}
+	return s.CachedInfo().TimeStamp.UTC(), nil
 }

@@ -58,10 +58,24 @@ func (l *Ledger) RecreateWork(ctx context.Context) error {
 // recreateStream deletes a stream that is a cache and creates it anew. If this process dies in between, the
 // stream is missing, which its users repair by calling here or EnsureWork again.
 func (l *Ledger) recreateStream(ctx context.Context, cfg jetstream.StreamConfig) error {
-	if err := l.js.DeleteStream(ctx, cfg.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+	err := l.asking(ctx, func(ctx context.Context) error {
+		err := l.js.DeleteStream(ctx, cfg.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("delete stream %s: %w", cfg.Name, err)
 	}
-	if _, err := l.js.CreateStream(ctx, cfg); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+	err = l.asking(ctx, func(ctx context.Context) error {
+		_, err := l.js.CreateStream(ctx, cfg)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another leader was faster
+			return nil
+		}
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("create stream %s: %w", cfg.Name, err)
 	}
 	return nil
@@ -80,7 +94,7 @@ func checkWork(c *jetstream.StreamConfig) []string {
 // cheap enough for each start of a worker, not for each pull.
 func (l *Ledger) EnsureConsumer(ctx context.Context, q schemas.QueueName, t schemas.TypeName) (jetstream.Consumer, error) {
 	name := ConsumerName(q, t)
-	c, err := l.js.CreateOrUpdateConsumer(ctx, StreamWork, jetstream.ConsumerConfig{
+	cfg := jetstream.ConsumerConfig{
 		Durable:       name,
 		FilterSubject: ConsumerFilter(q, t),
 		AckPolicy:     jetstream.AckExplicitPolicy,
@@ -91,6 +105,11 @@ func (l *Ledger) EnsureConsumer(ctx context.Context, q schemas.QueueName, t sche
 		MaxWaiting:    workWaitingMax,
 		Replicas:      1,
 		MemoryStorage: true,
+	}
+	var c jetstream.Consumer
+	err := l.asking(ctx, func(ctx context.Context) (err error) {
+		c, err = l.js.CreateOrUpdateConsumer(ctx, StreamWork, cfg)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("consumer %s on stream %s: %w", name, StreamWork, err)

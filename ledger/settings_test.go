@@ -1,0 +1,94 @@
+package ledger_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/ledger/ledgertest"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// R-04, DESIGN D11: settings are events; unchanged ones write nothing, bad ones are refused.
+func TestPutType(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	l, ctx := env.Ledger, env.Context()
+	ada := ledger.Meta{Actor: schemas.Actor{Type: "user", ID: "ada"}}
+	s := schemas.TypeSettings{Name: "mail", Queue: "out", MaxAttempts: 3, Schema: json.RawMessage(`{"type":"object"}`)}
+	e, err := l.PutType(ctx, s, ada, "first")
+	if err != nil || e == nil || e.Seq == 0 {
+		t.Fatalf("put: %v %v", e, err)
+	}
+	if e, err = l.PutType(ctx, s, ada, "again"); err != nil || e != nil {
+		t.Errorf("the same settings again: %v (%v), want nothing written", e, err)
+	}
+	s.MaxAttempts = 4
+	if e, err = l.PutType(ctx, s, ada, "more"); err != nil || e == nil {
+		t.Errorf("other settings: %v %v", e, err)
+	}
+	if got, err := l.Type(ctx, "mail"); err != nil || got.MaxAttempts != 4 || string(got.Schema) != `{"type":"object"}` {
+		t.Errorf("read back %+v (%v)", got, err)
+	}
+	stored := messages(t, l, "control.cell.type.mail")
+	if len(stored) != 2 || stored[1].Actor != ada.Actor || stored[1].Data.(*schemas.TypeSet).Reason != "more" {
+		t.Errorf("the history of the type is %+v", stored)
+	}
+	for name, bad := range map[string]schemas.TypeSettings{
+		"name": {Name: "a.b"}, "queue": {Name: "x", Queue: ">"}, "attempts": {Name: "x", MaxAttempts: 99},
+		"schema": {Name: "x", Schema: json.RawMessage(`{`)}, "dedup": {Name: "x", Dedup: "sometimes"},
+	} {
+		if _, err := l.PutType(ctx, bad, ada, ""); ledger.AsError(err).Code != ledger.CodeInvalidArgument {
+			t.Errorf("bad %s: %v, want invalid_argument", name, err)
+		}
+	}
+	if _, err := l.Type(ctx, "ghost"); ledger.AsError(err).Code != ledger.CodeUnknownType {
+		t.Errorf("unknown type: %v", err)
+	}
+	if _, err := l.PutType(ctx, schemas.TypeSettings{Name: "another"}, ada, ""); err != nil {
+		t.Fatal(err)
+	}
+	types, err := l.Types(ctx)
+	if err != nil || len(types) != 2 || types[0].Name != "another" || types[1].Name != "mail" {
+		t.Errorf("all types: %+v (%v)", types, err)
+	}
+}
+
+// A change made by another process holds here after at most a second; a foreign message on the subject
+// changes nothing.
+func TestTypeIsFresh(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	here, there, ctx := env.Ledger, env.NewLedger(), env.Context()
+	if _, err := there.PutType(ctx, schemas.TypeSettings{Name: "mail", Queue: "one"}, ledger.Meta{}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := here.Type(ctx, "mail"); err != nil || got.Queue != "one" {
+		t.Fatalf("%+v %v", got, err)
+	}
+	if _, err := there.PutType(ctx, schemas.TypeSettings{Name: "mail", Queue: "two"}, ledger.Meta{}, ""); err != nil {
+		t.Fatal(err)
+	}
+	publishForeign(t, env.Connect(), "control.cell.type.mail")
+	changed := time.Now()
+	for {
+		got, err := here.Type(ctx, "mail")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Queue == "two" {
+			break
+		}
+		if time.Since(changed) > 2*time.Second {
+			t.Fatal("the change of another process does not arrive")
+		}
+	}
+	if _, err := here.PutType(ctx, schemas.TypeSettings{Name: "mail", Queue: "three"}, ledger.Meta{}, ""); err != nil {
+		t.Errorf("put behind a foreign message: %v", err)
+	}
+	if got, err := here.Type(ctx, "mail"); err != nil || got.Queue != "three" {
+		t.Errorf("own change: %+v (%v), want it at once", got, err)
+	}
+	env.SkipVerify() // the foreign message
+}
