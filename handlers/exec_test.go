@@ -21,18 +21,6 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-var errTestCancel = errors.New("canceled by the test")
-
-func testAttempt() *Attempt {
-	return &Attempt{
-		Org: "acme", ID: "job-1", Type: "fax", Queue: "critical", Generation: 2, Number: 3, MaxAttempts: 6,
-		Timeout: time.Minute, Deadline: time.Date(2026, 11, 23, 14, 0, 0, 0, time.UTC), Grace: 30 * time.Second,
-		Fence: schemas.Fence{Seq: 4711, ID: "018f-event"}, Token: "acme-job-1-2", SubmittedBy: "user:ada",
-		CorrelationID: "root-1", Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-		Args: json.RawMessage(`{"to": "+49", "n": 12345678901234567890}`),
-	}
-}
-
 func newExec(t *testing.T, command string) *Exec {
 	t.Helper()
 	e := &Exec{Command: command}

@@ -1,0 +1,102 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// drain ends the session: no more pulls, a grace for handlers, then their jobs are handed back.
+func (s *session) drain(abort <-chan struct{}) error {
+	s.mu.Lock()
+	s.draining = true
+	s.mu.Unlock()
+	errs := []error{s.pool.close()}
+	s.wake() // the leader stops counting our slots
+	if !s.waitQuiet(s.w.cfg.Grace, abort) {
+		s.stopHandlers(abort)
+	}
+	busy, _, _ := s.pool.state()
+	s.mu.Lock()
+	left := len(s.running)
+	s.mu.Unlock()
+	switch {
+	case left > 0:
+		errs = append(errs, fmt.Errorf("handlers: %d handlers did not return, or their outcomes could not be settled: exit", left))
+	case busy > 0:
+		errs = append(errs, fmt.Errorf("handlers: %d claims could not be settled", busy))
+	default:
+		if err := s.beat(s.settle, true); err != nil { // a courtesy: without it the leader waits for the lease
+			s.log.Debug("last beat was not answered", zap.Error(err))
+		}
+	}
+	return errors.Join(append(errs, s.cancels.Unsubscribe())...)
+}
+
+// stopHandlers tells all handlers to stop, waits a little, and hands back the jobs of those that have not.
+func (s *session) stopHandlers(abort <-chan struct{}) {
+	for _, r := range s.all() {
+		s.log.Info("handler is stopped by the drain", r.fields()...)
+		r.end(ErrStopping)
+	}
+	wait := stopWait
+	select {
+	case <-abort:
+		wait = abortWait
+	default:
+	}
+	if s.waitQuiet(wait, nil) {
+		return
+	}
+	for _, r := range s.all() {
+		go r.abandon()
+	}
+	t := time.AfterFunc(settleWait, s.settleCtxEnd)
+	defer t.Stop()
+	s.waitSettled(settleWait)
+}
+
+func (s *session) all() []*running {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*running, 0, len(s.running))
+	for _, r := range s.running {
+		out = append(out, r)
+	}
+	return out
+}
+
+// waitQuiet waits until no slot is taken; false if the time or abort ends first.
+func (s *session) waitQuiet(d time.Duration, abort <-chan struct{}) bool {
+	t := time.NewTimer(max(d, 0))
+	defer t.Stop()
+	for {
+		if busy, _, _ := s.pool.state(); busy == 0 {
+			return true
+		}
+		select {
+		case <-s.pool.quiet:
+		case <-abort:
+			return false
+		case <-t.C:
+			busy, _, _ := s.pool.state()
+			return busy == 0
+		}
+	}
+}
+
+// waitSettled waits until every attempt that was abandoned has settled.
+func (s *session) waitSettled(d time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	for _, r := range s.all() {
+		select {
+		case <-r.settled:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

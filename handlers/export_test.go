@@ -1,0 +1,18 @@
+package handlers
+
+import "time"
+
+// Hasten shortens the worker's intervals; a zero keeps the real one.
+func (w *Worker) Hasten(beatEvery, cutoff, lateClaim time.Duration) {
+	set := func(d *time.Duration, to time.Duration) {
+		if to > 0 {
+			*d = to
+		}
+	}
+	set(&w.times.beatEvery, beatEvery)
+	set(&w.times.beatRetry, beatEvery)
+	set(&w.times.beatTimeout, 5*beatEvery)
+	set(&w.times.cutoff, cutoff)
+	set(&w.times.lateClaim, lateClaim)
+	set(&w.times.upkeep, beatEvery)
+}

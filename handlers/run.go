@@ -1,0 +1,243 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// Reasons of a released event.
+const (
+	releaseDrain     = "drain"
+	releaseCutOff    = "cut_off"
+	releaseLateClaim = "late_claim"
+)
+
+// running is one attempt that this session has claimed.
+type running struct {
+	s     *session
+	reg   *Registration
+	a     *Attempt
+	job   *ledger.Job // as it was when the claim was stored
+	began time.Time
+
+	cancel context.CancelCauseFunc
+	// closing is set by who writes the outcome: the handler's return, the deadline, the end of the cancel's
+	// grace, or the drain, whoever comes first. The others write nothing.
+	closing  atomic.Bool
+	returned chan struct{} // closed when the handler has returned
+	settled  chan struct{} // closed when the outcome is settled, or nothing is left to settle
+
+	// hung: the attempt has ended in the ledger, its handler has not returned. Guarded by session.mu.
+	hung bool
+}
+
+func (r *running) fields() []zap.Field {
+	return []zap.Field{zap.String("org", string(r.a.Org)), zap.String("job", string(r.a.ID)), zap.String("type", string(r.a.Type)),
+		zap.String("queue", string(r.a.Queue)), zap.Int("attempt", r.a.Number), zap.Uint64("seq", uint64(r.a.Fence.Seq))}
+}
+
+// work carries an offer from its arrival to the handler's return. It runs in a goroutine of its own and frees
+// the slot at its end, whatever happens.
+func (s *session) work(u *puller, m *nats.Msg) {
+	started := false
+	defer func() { s.pool.release(started) }()
+	job := s.claim(m)
+	if job == nil {
+		return
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	r := s.newRunning(u.reg, job, cancel)
+	if !s.register(r) {
+		s.release(job, releaseDrain)
+		return
+	}
+	started = true
+	r.run(ctx)
+}
+
+// claim appends running for an offer. It returns the job as it then is, or nil if nothing is to be started.
+//
+// If this process dies before the append, the offer comes again after ledger.AckWait. If it dies behind it,
+// the leader finds a running job whose session is silent, and ends the attempt when the lease has passed.
+func (s *session) claim(m *nats.Msg) *ledger.Job {
+	o, err := ledger.DecodeOffer(m.Data)
+	if err != nil {
+		s.log.Warn("offer does not decode", zap.String("subject", m.Subject), zap.Error(err))
+		s.pool.answer(m, ackBody) // the leader offers again what is Queued
+		return nil
+	}
+	if !s.usable(o) {
+		s.pool.answer(m, ackBody)
+		return nil
+	}
+	if !s.mayClaim() {
+		s.pool.setOpen(false) // or it would come straight back; an answered beat opens the pool again
+		s.pool.answer(m, nakBody)
+		return nil
+	}
+	from := o.Job
+	if o.ArgsOmitted {
+		if from, err = s.w.cfg.Ledger.Fold(s.settle, from.Org, from.ID); err != nil {
+			s.log.Warn("args of an offer could not be read", zap.String("subject", m.Subject), zap.Error(err))
+			return nil // it comes again
+		}
+	}
+	sent := time.Now()
+	job, e, err := s.w.cfg.Ledger.DoFrom(s.settle, from, &ledger.Claim{Generation: o.Job.Generation, Submitted: o.Job.SubmittedSeq,
+		Session: s.id, Worker: s.w.cfg.Name}, ledger.Meta{Traceparent: from.Traceparent, Tracestate: from.Tracestate})
+	switch {
+	case err == nil && e != nil:
+	case refusedClaim(err):
+		s.pool.answer(m, ackBody) // claimed, canceled or of an earlier life: nothing to do
+		return nil
+	default:
+		// Not stored, or not known. The offer comes again; if it is stored the leader misses the attempt
+		// in our beats.
+		s.log.Warn("claim failed", zap.String("subject", m.Subject), zap.Error(err))
+		return nil
+	}
+	s.pool.answer(m, ackBody)
+	if time.Since(sent) > s.w.times.lateClaim {
+		s.release(job, releaseLateClaim) // the leader may have given it up already (DESIGN D7)
+		return nil
+	}
+	return job
+}
+
+// refusedClaim reports that the ledger answered, and the offer is not to be claimed by anybody.
+func refusedClaim(err error) bool {
+	var state *ledger.StateError
+	return errors.As(err, &state) || errors.Is(err, ledger.ErrStaleAttempt) || errors.Is(err, ledger.ErrNotFound) || errors.Is(err, ledger.ErrUnreadable)
+}
+
+// release hands back a job that was claimed and not started.
+func (s *session) release(job *ledger.Job, reason string) {
+	log := s.log.With(zap.String("org", string(job.Org)), zap.String("job", string(job.ID)), zap.Int("attempt", job.Attempt), zap.String("reason", reason))
+	o := &ledger.Outcome{Fence: job.Fence, Generation: job.Generation, Attempt: job.Attempt, Kind: schemas.EventReleased, Reason: reason}
+	if _, _, err := s.w.cfg.Ledger.DoFrom(s.settle, job, o, ledger.Meta{}); err != nil {
+		log.Warn("claim could not be released", zap.Error(err)) // its lease passes
+		return
+	}
+	log.Info("claim was released")
+}
+
+func (s *session) newRunning(reg *Registration, job *ledger.Job, cancel context.CancelCauseFunc) *running {
+	began := time.Now()
+	timeout := job.Policy.TimeoutMS.Duration()
+	r := &running{s: s, reg: reg, job: job, began: began, cancel: cancel, returned: make(chan struct{}), settled: make(chan struct{})}
+	r.a = &Attempt{
+		Org: job.Org, ID: job.ID, Type: job.Spec.Type, Queue: job.Spec.Queue,
+		Generation: job.Generation, Number: job.Attempt, MaxAttempts: job.Policy.MaxAttempts,
+		Timeout: timeout, Deadline: began.Add(timeout), Grace: job.Policy.GraceMS.Duration(),
+		Fence: job.Fence, Token: fmt.Sprintf("%s-%s-%d", job.Org, job.ID, job.Generation),
+		SubmittedBy: job.Principal(), CorrelationID: job.CorrelationID,
+		Traceparent: job.Traceparent, Tracestate: job.Tracestate,
+		Args: job.Spec.Args, Checkpoint: job.Checkpoint,
+	}
+	return r
+}
+
+// run calls the handler and settles the attempt. It ends when the handler has returned. The handler's context
+// is base with the deadline.
+func (r *running) run(base context.Context) {
+	defer r.s.forget(r)
+	ctx, stop := context.WithDeadlineCause(base, r.a.Deadline, ErrTimedOut)
+	defer stop()
+	unwatch := context.AfterFunc(ctx, func() { r.interrupted(context.Cause(ctx)) })
+	var result json.RawMessage
+	err := errGoexit
+	defer func() { // deferred, so that it is done also when the handler ends this goroutine
+		unwatch()
+		r.finish(result, err, context.Cause(ctx))
+	}()
+	result, err = r.call(ctx)
+}
+
+// finish settles an attempt whose handler has returned.
+func (r *running) finish(result json.RawMessage, err, cause error) {
+	close(r.returned)
+	if r.closing.CompareAndSwap(false, true) {
+		r.store(r.outcome(result, err, cause))
+		close(r.settled)
+		return
+	}
+	<-r.settled
+	if err == nil { // the work was done after all: kept beside the outcome
+		r.store(r.outcome(result, nil, nil))
+	}
+}
+
+// errGoexit: the handler called runtime.Goexit, as a failed check of a test does.
+var errGoexit = errors.New("handler ended its goroutine without returning")
+
+// call runs the handler. A panic is an error like others.
+func (r *running) call(ctx context.Context) (result json.RawMessage, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			p := newPanic(v)
+			r.s.log.Error("handler panicked", append(r.fields(), zap.String("stack", p.stack), zap.Error(p))...)
+			result, err = nil, p
+		}
+	}()
+	return r.reg.Handler.Run(ctx, r.a)
+}
+
+// end tells the handler to stop.
+func (r *running) end(cause error) { r.cancel(cause) }
+
+func (r *running) requestCancel() {
+	r.a.cancel.Store(true)
+	r.end(ErrCancelRequested)
+}
+
+// interrupted is called when the context ends before the handler has returned. It writes the outcomes that
+// do not wait for the handler.
+func (r *running) interrupted(cause error) {
+	switch {
+	case errors.Is(cause, ErrTimedOut):
+		r.close(func() { r.store(r.outcome(nil, cause, cause)) })
+	case errors.Is(cause, ErrLeaseLost):
+		r.close(func() {}) // the ledger holds an end of it already
+	case errors.Is(cause, ErrCancelRequested):
+		t := time.NewTimer(r.a.Grace)
+		defer t.Stop()
+		select {
+		case <-r.returned:
+		case <-t.C:
+			r.close(func() {
+				o := r.outcome(nil, cause, cause)
+				o.Forced = true
+				r.store(o)
+			})
+		}
+	}
+}
+
+// abandon hands the job back although its handler has not returned: the process is about to exit.
+func (r *running) abandon() {
+	r.close(func() { r.store(r.outcome(nil, ErrStopping, ErrStopping)) })
+}
+
+// close runs settle if nobody else writes the outcome, and marks the handler as outliving its attempt.
+func (r *running) close(settle func()) {
+	if !r.closing.CompareAndSwap(false, true) {
+		return
+	}
+	settle()
+	r.s.mu.Lock()
+	r.hung = true
+	r.s.mu.Unlock()
+	close(r.settled)
+	r.s.log.Info("handler outlives its attempt", r.fields()...)
+}
