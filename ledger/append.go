@@ -47,6 +47,8 @@ type RefusedError struct {
 	Duplicate bool
 	// Gone: the expected message is no longer there (restore, power loss, purge).
 	Gone bool
+
+	found *Entry // what stands at At, if it was read
 }
 
 // Error implements error.
@@ -214,7 +216,7 @@ func (a *appending) duplicate(ctx context.Context, seq schemas.Seq) (verdict, er
 	case err == nil && first.ID == a.e.ID:
 		return settled, a.stored(first.Seq, first.Time)
 	case err == nil:
-		return settled, &RefusedError{Subject: a.m.Subject, Expected: a.expect, At: seq, ID: first.ID, Duplicate: true}
+		return settled, &RefusedError{Subject: a.m.Subject, Expected: a.expect, At: seq, ID: first.ID, Duplicate: true, found: first}
 	case errors.Is(err, errNoMessage):
 		return settled, &RefusedError{Subject: a.m.Subject, Expected: a.expect, At: seq, Duplicate: true}
 	}

@@ -26,8 +26,8 @@ const (
 	// directInFlight is how many single direct gets are under way at a time.
 	directInFlight = 64
 
-	// replicasTTL is how long the number of LEDGER's replicas is believed.
-	replicasTTL = time.Minute
+	// streamConfigTTL is how long LEDGER's settings are believed.
+	streamConfigTTL = time.Minute
 )
 
 // Headers that the server adds to the answer of a direct get, behind those of the message.
@@ -215,23 +215,30 @@ func (l *Ledger) directWindow(ctx context.Context, seqs []schemas.Seq) ([]*Entry
 
 // replicated reports whether LEDGER has replicas, so that a direct get may be stale. Unknown counts as yes.
 func (l *Ledger) replicated(ctx context.Context) bool {
-	known := l.replicas.Load()
-	if known != nil && time.Since(known.at) < replicasTTL {
-		return known.n > 1
+	c, err := l.streamConfig(ctx)
+	return err != nil || c.replicas > 1
+}
+
+// streamConfig returns what LEDGER was set to at most streamConfigTTL ago.
+func (l *Ledger) streamConfig(ctx context.Context) (*streamConfig, error) {
+	if known := l.config.Load(); known != nil && time.Since(known.at) < streamConfigTTL {
+		return known, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	s, err := l.js.Stream(ctx, StreamLedger)
 	if err != nil {
-		return true
+		return nil, err
 	}
-	known = &replicas{n: s.CachedInfo().Config.Replicas, at: time.Now()}
-	l.replicas.Store(known)
-	return known.n > 1
+	c := s.CachedInfo().Config
+	known := &streamConfig{replicas: c.Replicas, window: c.Duplicates, at: time.Now()}
+	l.config.Store(known)
+	return known, nil
 }
 
-// replicas is how many replicas LEDGER had at a time.
-type replicas struct {
-	n  int
-	at time.Time
+// streamConfig is how LEDGER was set at a time.
+type streamConfig struct {
+	replicas int
+	window   time.Duration // how long it remembers message ids
+	at       time.Time
 }

@@ -52,7 +52,7 @@ type Ledger struct {
 	publish PublishFunc
 
 	settings settingsCache
-	replicas atomic.Pointer[replicas] // nil: not known yet
+	config   atomic.Pointer[streamConfig] // nil: not known yet
 }
 
 // New returns a Ledger on cfg.Conn. It does not talk to the server: Provision creates what is missing and

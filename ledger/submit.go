@@ -144,7 +144,7 @@ func (s *submission) fresh(ctx context.Context) (Receipt, error) {
 			again.MsgID, e = e.MsgID, again
 			continue
 		}
-		j, err := s.blocking(ctx, refused.At)
+		j, err := s.blocking(ctx, refused.found)
 		if err != nil || j != nil {
 			return s.duplicateOf(j), err
 		}
@@ -156,28 +156,21 @@ func (s *submission) fresh(ctx context.Context) (Receipt, error) {
 	return Receipt{}, Errorf(CodeUnavailable, "the same work was submitted and ended without success more than %d times within its window", duplicateHopsMax)
 }
 
-// blocking returns the job that stands for the submission stored at seq under our message id, or nil if it
-// does not stand in our way.
-func (s *submission) blocking(ctx context.Context, seq schemas.Seq) (*Job, error) {
-	entry, err := s.l.EventAt(ctx, seq)
-	if errors.Is(err, ErrNotFound) {
-		return nil, nil // archived: longer ago than any window
+// blocking returns the job that stands for the submission that was found under our message id, or nil if it
+// does not stand in our way. A submission that is no longer in the ledger was archived: longer ago than any
+// window.
+func (s *submission) blocking(ctx context.Context, found *Entry) (*Job, error) {
+	if found == nil || found.Org != s.org {
+		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	earlier, ok := entry.Data.(*schemas.Submitted)
-	if !ok || entry.Org != s.org {
+	earlier, ok := found.Data.(*schemas.Submitted)
+	if !ok {
 		return nil, nil // a foreign message sits on our id
 	}
-	if err := s.sameContent(entry.Job, earlier); err != nil {
+	if err := s.sameContent(found.Job, earlier); err != nil {
 		return nil, err
 	}
-	j, err := s.follow(ctx, entry.Job)
-	if err != nil {
-		return nil, err
-	}
-	now, err := s.l.streamTime(ctx)
+	j, err := s.follow(ctx, found.Job)
 	if err != nil {
 		return nil, err
 	}
@@ -185,10 +178,23 @@ func (s *submission) blocking(ctx context.Context, seq schemas.Seq) (*Job, error
 	if policy.Dedup == schemas.DedupOff { // a later generation under the caller's own id
 		policy.Dedup, policy.WindowMS = earlier.Dedup, earlier.WindowMS
 	}
-	if !Blocks(&policy, j.State, now.Sub(j.SubmittedAt)) {
-		return nil, nil
+	age, err := s.age(ctx, j, found, policy.WindowMS.Duration())
+	if err != nil || !Blocks(&policy, j.State, age) {
+		return nil, err
 	}
 	return j, nil
+}
+
+// age is how long ago, by the stream's clock, j was submitted. It is 0 where the answer cannot matter: the
+// stream itself remembers the message id of what was found, and its window is not the longer one.
+func (s *submission) age(ctx context.Context, j *Job, found *Entry, window time.Duration) (time.Duration, error) {
+	if j.SubmittedSeq == found.Seq {
+		if c, err := s.l.streamConfig(ctx); err == nil && c.window <= window {
+			return 0, nil
+		}
+	}
+	now, err := s.l.streamTime(ctx)
+	return now.Sub(j.SubmittedAt), err
 }
 
 // follow folds a job, and goes on to the one it names if it was canceled as a duplicate.
