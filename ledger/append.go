@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -87,15 +88,15 @@ func (l *Ledger) Append(ctx context.Context, e *schemas.Event, expect schemas.Se
 		return err
 	}
 	m.Header[schemas.HeaderExpect] = []string{expect.String()}
+	a := &appending{l: l, e: e, m: m, expect: expect}
+	v, err := a.send(ctx, 0) // as a rule this is all
+	if v == settled {
+		return err
+	}
 	ctx, cancel := withSettleTimeout(ctx)
 	defer cancel()
-	a := &appending{l: l, e: e, m: m, expect: expect}
-	for try := 0; ; try++ {
-		v, err := a.send(ctx, try)
-		switch v {
-		case settled:
-			return err
-		case look:
+	for try := 1; ; try++ {
+		if v == look {
 			var done bool
 			if done, err = a.look(ctx); done {
 				return err
@@ -103,6 +104,9 @@ func (l *Ledger) Append(ctx context.Context, e *schemas.Event, expect schemas.Se
 		}
 		if !pause(ctx, try) {
 			return a.unsettled(ctx, err)
+		}
+		if v, err = a.send(ctx, try); v == settled {
+			return err
 		}
 	}
 }
@@ -279,8 +283,14 @@ type pubAck struct {
 // Error implements error.
 func (a *pubAck) Error() string { return fmt.Sprintf("%s (%d)", a.Text, a.Code) }
 
+// ackPrefix is how every plain acknowledgement of a server without domain begins.
+const ackPrefix = `{"stream":"` + StreamLedger + `", "seq":`
+
 // decodeAck reads the reply to a publish. It is the one place that does.
 func decodeAck(body []byte) (*pubAck, error) {
+	if seq, ok := plainAck(body); ok {
+		return &pubAck{Seq: seq}, nil
+	}
 	var r struct {
 		Stream    string      `json:"stream"`
 		Seq       schemas.Seq `json:"seq"`
@@ -305,6 +315,19 @@ func decodeAck(body []byte) (*pubAck, error) {
 		return nil, fmt.Errorf("reply to a publish names stream %q and sequence %d", r.Stream, r.Seq)
 	}
 	return &pubAck{Seq: r.Seq, Duplicate: r.Duplicate}, nil
+}
+
+// plainAck reads the common reply, without the cost of a JSON decoder for each append.
+func plainAck(body []byte) (seq schemas.Seq, ok bool) {
+	digits, ok := bytes.CutPrefix(body, []byte(ackPrefix))
+	if !ok {
+		return 0, false
+	}
+	if digits, ok = bytes.CutSuffix(digits, []byte("}")); !ok || len(digits) == 0 {
+		return 0, false
+	}
+	seq, err := schemas.ParseSeq(string(digits))
+	return seq, err == nil && seq > 0
 }
 
 // withSettleTimeout bounds a context that has no deadline.
