@@ -22,7 +22,7 @@ func (l *Ledger) prepare(ctx context.Context, r *SubmitRequest) (*submission, er
 	if err != nil {
 		return nil, err
 	}
-	s := &submission{l: l, org: r.Org, meta: r.Meta, reuse: t.Reuse, spec: r.spec(t)}
+	s := &submission{l: l, org: r.Org, meta: r.Meta, reuse: t.Reuse, spec: r.spec(t), request: r.RequestID}
 	if s.content, err = l.checkArgs(t, &s.spec); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -55,6 +58,10 @@ type SubmitRequest struct {
 	Override *schemas.Override
 	Reason   string
 	Meta     Meta
+
+	// RequestID names the request for a caller who may repeat it because no answer came: the repetition finds
+	// its own job and is no duplicate, also without content id. Zero names none. A new id for each request.
+	RequestID uuid.UUID
 
 	// RegisterUnknown registers an unknown type with the engine's defaults first, as `jobledger dev` does.
 	RegisterUnknown bool
@@ -113,6 +120,7 @@ type submission struct {
 	spec    schemas.Submitted
 	content string // ContentHash, also where the spec does not carry it
 	key     bool   // the caller's key stands for the content
+	request uuid.UUID
 	window  time.Duration
 	reuse   schemas.ReusePolicy
 }
@@ -120,6 +128,9 @@ type submission struct {
 // fresh stores the job under a new id; the stream's window finds an earlier submission of the same work.
 func (s *submission) fresh(ctx context.Context) (Receipt, error) {
 	id := schemas.NewJobID()
+	if s.request != uuid.Nil {
+		id = schemas.JobID(s.request.String())
+	}
 	e, err := s.begin(&Job{Org: s.org, ID: id})
 	if err != nil {
 		return Receipt{}, err
@@ -302,7 +313,14 @@ func (s *submission) begin(j *Job) (*schemas.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.meta.event(schemas.JobSubject(j.Org, j.ID), data), nil
+	e := s.meta.event(schemas.JobSubject(j.Org, j.ID), data)
+	if s.request != uuid.Nil {
+		// The same request makes the same event, whoever serves its repetition; another org, id, content or
+		// generation makes another one.
+		place := fmt.Sprintf("%s/%s/%d/%s", j.Org, j.ID, j.Generation+1, s.content)
+		e.ID = schemas.EventID(uuid.NewSHA1(s.request, []byte(place)).String())
+	}
+	return e, nil
 }
 
 func (s *submission) accepted(e *schemas.Event) Receipt {
