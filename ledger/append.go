@@ -87,6 +87,9 @@ func (l *Ledger) Append(ctx context.Context, e *schemas.Event, expect schemas.Se
 	if err := l.checkSize(m); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return Errorf(CodeUnavailable, "not sent: %v", err).with(DetailReason, ReasonNoResponse)
+	}
 	m.Header[schemas.HeaderExpect] = []string{expect.String()}
 	a := &appending{l: l, e: e, m: m, expect: expect}
 	v, err := a.send(ctx, 0) // as a rule this is all

@@ -236,6 +236,11 @@ func TestTimeRunsOut(t *testing.T) {
 		}
 		env.Faults.Clear()
 	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := env.Ledger.Append(over, newSubmitted(schemas.NewJobID()), 0); errors.Is(err, ledger.ErrUnknown) || !errors.Is(err, context.Canceled) {
+		t.Errorf("append after its context ended: %v, want not stored", err)
+	}
 	noStream := withPublish(t, ledgertest.Start(t, ledgertest.WithoutProvision()), nil)
 	err := noStream.Append(short(), newSubmitted(schemas.NewJobID()), 0)
 	if e := ledger.AsError(err); errors.Is(err, ledger.ErrUnknown) || e.Code != ledger.CodeUnavailable || e.Details[ledger.DetailReason] != ledger.ReasonNoResponse {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/ledger/ledgertest"
@@ -213,6 +214,34 @@ func TestSubmitFaultTable(t *testing.T) {
 		}
 	}
 	env.SkipVerify() // foreign messages
+}
+
+// "The expected message gone" under the caller's own id: its earlier generation is purged between the fold and
+// the append of the next.
+func TestSubmitBehindAPurge(t *testing.T) {
+	t.Parallel()
+	env := submitEnv(t)
+	r := request("plain", `1`)
+	r.ID = "own"
+	submit(t, env.Ledger, r)
+	finish(t, env.Ledger, "own", schemas.StateCanceled)
+	stream, err := env.Ledger.JetStream().Stream(t.Context(), ledger.StreamLedger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The first try expects an empty subject and is refused; the purge comes before the second.
+	env.Faults.Inject(ledgertest.Fault{Event: schemas.EventSubmitted, Skip: 1, Before: func(*nats.Msg) {
+		if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject("jobs."+string(sceneOrg)+".own")); err != nil {
+			t.Error(err)
+		}
+	}})
+	if got := submit(t, env.Ledger, r); got.Duplicate || got.Generation != 1 {
+		t.Errorf("%+v, want a first generation: nothing is known of an earlier one", got)
+	}
+	if env.Faults.Hits() != 1 {
+		t.Error("the purge did not happen")
+	}
+	env.SkipVerify() // a purge by subject leaves a gap
 }
 
 // A submit whose fate is unknown says so, with the id to ask for; submitting again is safe.
