@@ -16,10 +16,10 @@ import (
 // Bounds and defaults of a worker.
 const (
 	SlotsDefault  = 10
-	SlotsMax      = ledger.BeatAttemptsMax // every attempt must fit into one beat
-	ServesMax     = 256                    // pairs of queue and type; each holds a subscription and an open pull
-	DrainDefault  = 30 * time.Second
-	nameMax       = 128                    // bytes
+	SlotsMax      = 4_000            // a beat names every attempt, and must fit into a message of 1 MiB
+	ServesMax     = 256              // pairs of queue and type; each holds a subscription and an open pull
+	DrainDefault  = 30 * time.Second
+	nameMax       = 128              // bytes
 	exitIdleFloor = 100 * time.Millisecond
 )
 

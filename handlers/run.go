@@ -22,6 +22,10 @@ const (
 	releaseLateClaim = "late_claim"
 )
 
+// doubtfulClaim is how long a claim takes to settle only when its first reply was lost: by then others may have
+// built upon it.
+const doubtfulClaim = 500 * time.Millisecond
+
 // running is one attempt that this session has claimed.
 type running struct {
 	s     *session
@@ -108,11 +112,18 @@ func (s *session) claim(m *nats.Msg) *ledger.Job {
 		return nil
 	}
 	s.pool.answer(m, ackBody)
-	if time.Since(sent) > s.w.times.lateClaim {
+	took := time.Since(sent)
+	if took > s.w.times.lateClaim || took > doubtfulClaim && !s.current(job) {
 		s.release(job, releaseLateClaim) // the leader may have given it up already (DESIGN D7)
 		return nil
 	}
 	return job
+}
+
+// current reports that nothing was stored on the job's subject behind its claim.
+func (s *session) current(job *ledger.Job) bool {
+	now, err := s.w.cfg.Ledger.Fold(s.settle, job.Org, job.ID)
+	return err == nil && now.LastSeq == job.LastSeq && now.LastID == job.LastID
 }
 
 // refusedClaim reports that the ledger answered, and the offer is not to be claimed by anybody.

@@ -45,6 +45,7 @@ type session struct {
 	answered time.Time                // when the latest beat that was answered was sent; zero before
 	draining bool
 	ended    bool               // done is closed
+	cut      bool               // it was said that the leader does not answer
 	giveUp   context.CancelFunc // ends the wait for the answer to the beat that is out; nil before the first
 }
 
@@ -146,7 +147,8 @@ func (s *session) obey(answer *ledger.BeatAnswer, sent time.Time) {
 	}
 	s.epoch = max(s.epoch, answer.Epoch)
 	s.answered = sent
-	open := !s.draining
+	open, back := !s.draining, s.cut
+	s.cut = false
 	var canceled, invalid []*running
 	for _, seq := range answer.Canceled {
 		if r := s.running[seq]; r != nil {
@@ -159,6 +161,9 @@ func (s *session) obey(answer *ledger.BeatAnswer, sent time.Time) {
 		}
 	}
 	s.mu.Unlock()
+	if back {
+		s.log.Info("the leader answers again")
+	}
 	for _, r := range canceled {
 		r.requestCancel()
 	}
@@ -302,9 +307,17 @@ func (s *session) ensure(ctx context.Context) {
 // types: the leader may give their jobs to others soon.
 func (s *session) checkCutOff() {
 	s.mu.Lock()
-	if s.answered.IsZero() || s.heard() {
+	since := s.answered
+	if since.IsZero() {
+		since = s.started
+	}
+	if time.Since(since) < s.w.times.cutoff {
 		s.mu.Unlock()
 		return
+	}
+	if !s.cut {
+		s.cut = true
+		s.log.Warn("no leader answers: nothing is claimed until one does", zap.Duration("silence", time.Since(since)))
 	}
 	var exclusive []*running
 	for _, r := range s.running {

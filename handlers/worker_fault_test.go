@@ -62,10 +62,9 @@ func TestWorkerLateClaim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Hasten(20*time.Millisecond, 0, 50*time.Millisecond)
+	w.Hasten(20*time.Millisecond, 0, 1) // every claim is late
 	ld.start(w)
 	released := make(chan struct{})
-	env.Faults.Inject(ledgertest.Fault{Event: schemas.EventRunning, Before: func(*nats.Msg) { <-time.After(100 * time.Millisecond) }})
 	env.Faults.Inject(ledgertest.Fault{Event: schemas.EventReleased, After: func(*nats.Msg) { close(released) }})
 	j := ld.give(spec{typ: "late", args: `{}`})
 	wait(t, "released", released)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/handlers"
@@ -390,4 +391,36 @@ func TestWorkerStartStop(t *testing.T) {
 		}
 		once.Wait()
 	}
+}
+
+// TestWorkerLeavesNothing shows STYLE 18: when Run has returned, no goroutine of the worker's is left.
+func TestWorkerLeavesNothing(t *testing.T) {
+	env := ledgertest.Start(t)
+	ld := newLeader(t, env)
+	const n = 50
+	reports := make(chan handlers.Report, n)
+	cfg := serves("leak", echo)
+	cfg.Ledger, cfg.Logger, cfg.Report = env.Ledger, zap.NewNop(), func(r handlers.Report) { reports <- r }
+	w, err := handlers.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Hasten(20*time.Millisecond, 0, 0)
+	ld.give(spec{typ: "leak", args: `{}`}) // each connection's first request starts a goroutine that stays with it
+	// So is the consumer the server's, whose goroutines are in this process.
+	if _, err := env.Ledger.EnsureConsumer(env.Context(), queue, "leak"); err != nil {
+		t.Fatal(err)
+	}
+	before := goleak.IgnoreCurrent()
+	stop := ld.start(w)
+	for range n - 1 {
+		ld.give(spec{typ: "leak", args: `{}`})
+	}
+	for range n {
+		next(t, reports)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	goleak.VerifyNone(t, before)
 }
