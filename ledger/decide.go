@@ -138,9 +138,13 @@ func (c *Cancel) decide(j *Job) (schemas.Data, error) {
 	if c.DuplicateOf != nil && j.State != schemas.StateSubmitted && j.State != schemas.StateCanceled {
 		return nil, refuse(j, "cancel as a duplicate", "")
 	}
+	reason := c.Reason
+	if c.DuplicateOf != nil && reason == "" {
+		reason = ReasonDuplicate
+	}
 	switch j.State {
 	case schemas.StateSubmitted, schemas.StateQueued, schemas.StateRetrying:
-		return &schemas.Canceled{Head: j.Head(), Reason: c.Reason, DuplicateOf: c.DuplicateOf}, nil
+		return &schemas.Canceled{Head: j.Head(), Reason: reason, DuplicateOf: c.DuplicateOf}, nil
 	case schemas.StateRunning:
 		if j.CancelRequested {
 			return nil, nil
