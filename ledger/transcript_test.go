@@ -26,7 +26,7 @@ func TestStories(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := newStory(t)
-			got := replay(t, string(want), s.run)
+			got := answerAll(t, string(want), s.run)
 			s.check()
 			if *update {
 				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
@@ -39,9 +39,9 @@ func TestStories(t *testing.T) {
 	}
 }
 
-// replay runs every command of a transcript and returns the transcript with the answers of run. Comments,
+// answerAll runs every command of a transcript and returns the transcript with the answers of run. Comments,
 // blank lines and commands stay as they are; what follows "----" is replaced, up to the next blank line.
-func replay(t *testing.T, transcript string, run func(line string) string) string {
+func answerAll(t *testing.T, transcript string, run func(line string) string) string {
 	t.Helper()
 	var out, answer bytes.Buffer
 	skipping := false
