@@ -286,8 +286,8 @@ type pubAck struct {
 // Error implements error.
 func (a *pubAck) Error() string { return fmt.Sprintf("%s (%d)", a.Text, a.Code) }
 
-// ackPrefix is how every plain acknowledgement of a server without domain begins.
-const ackPrefix = `{"stream":"` + StreamLedger + `", "seq":`
+// ackPrefix is how every plain acknowledgement of a server without domain begins (server/stream.go, pubAck).
+const ackPrefix = `{"stream":"` + StreamLedger + `","seq":`
 
 // decodeAck reads the reply to a publish. It is the one place that does.
 func decodeAck(body []byte) (*pubAck, error) {

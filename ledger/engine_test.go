@@ -25,9 +25,9 @@ func TestServerTooOld(t *testing.T) {
 func TestPlainAck(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]schemas.Seq{
-		`{"stream":"LEDGER", "seq":7}`: 7, `{"stream":"LEDGER", "seq":18446744073709551615}`: 1<<64 - 1,
-		`{"stream":"LEDGER", "seq":0}`: 0, `{"stream":"LEDGER", "seq":}`: 0, `{"stream":"LEDGER", "seq":7`: 0,
-		`{"stream":"LEDGER", "seq":7,"duplicate": true}`: 0, `{"stream":"OTHER", "seq":7}`: 0, `{"stream":"LEDGER", "seq":-7}`: 0,
+		`{"stream":"LEDGER","seq":7}`: 7, `{"stream":"LEDGER","seq":18446744073709551615}`: 1<<64 - 1,
+		`{"stream":"LEDGER","seq":0}`: 0, `{"stream":"LEDGER","seq":}`: 0, `{"stream":"LEDGER","seq":7`: 0,
+		`{"stream":"LEDGER","seq":7,"duplicate": true}`: 0, `{"stream":"OTHER","seq":7}`: 0, `{"stream":"LEDGER","seq":-7}`: 0,
 	} {
 		if seq, ok := plainAck([]byte(body)); ok != (want > 0) || ok && seq != want {
 			t.Errorf("%s: %d, %t, want %d", body, seq, ok, want)
