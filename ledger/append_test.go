@@ -241,7 +241,9 @@ func TestTimeRunsOut(t *testing.T) {
 	if err := env.Ledger.Append(over, newSubmitted(schemas.NewJobID()), 0); errors.Is(err, ledger.ErrUnknown) || !errors.Is(err, context.Canceled) {
 		t.Errorf("append after its context ended: %v, want not stored", err)
 	}
-	noStream := withPublish(t, ledgertest.Start(t, ledgertest.WithoutProvision()), nil)
+	noStream := withPublish(t, ledgertest.Start(t, ledgertest.WithoutProvision()), func(next ledger.PublishFunc) ledger.PublishFunc {
+		return func(_ context.Context, m *nats.Msg) (*nats.Msg, error) { return next(t.Context(), m) } // each try is answered
+	})
 	err := noStream.Append(short(), newSubmitted(schemas.NewJobID()), 0)
 	if e := ledger.AsError(err); errors.Is(err, ledger.ErrUnknown) || e.Code != ledger.CodeUnavailable || e.Details[ledger.DetailReason] != ledger.ReasonNoResponse {
 		t.Errorf("no stream: %v, want unavailable and no_response", err)

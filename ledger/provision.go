@@ -348,7 +348,7 @@ func (l *Ledger) asking(ctx context.Context, ask func(context.Context) error) er
 func passing(err error) bool {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
-		return api.Code == http.StatusServiceUnavailable
+		return api.Code == http.StatusServiceUnavailable || api.ErrorCode == codeStoreCreate
 	}
 	return unreachable(err)
 }
@@ -362,7 +362,10 @@ func serverGone(err error) bool {
 	return unreachable(err)
 }
 
-const codeStreamOffline = 10118
+const (
+	codeStreamOffline = 10118
+	codeStoreCreate   = 10049 // as while the folder of a stream just deleted is still being removed
+)
 
 // ledgerSubjects are what LEDGER takes, no more and no less.
 func ledgerSubjects() []string { return []string{"control.>", "jobs.>"} }

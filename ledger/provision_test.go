@@ -142,12 +142,9 @@ func TestProvisionRefusesBrokenPromises(t *testing.T) {
 		c := good
 		c.Subjects = append([]string(nil), good.Subjects...)
 		change(&c)
-		s, err := js.CreateStream(ctx, c)
-		if err != nil {
-			t.Fatalf("%s: %v", setting, err)
-		}
+		s := createStream(t, js, c)
 		before := s.CachedInfo().Config
-		_, err = ledger.Provision(ctx, env.Ledger, ledger.ProvisionConfig{DuplicateWindow: time.Minute})
+		_, err := ledger.Provision(ctx, env.Ledger, ledger.ProvisionConfig{DuplicateWindow: time.Minute})
 		name, _, _ := strings.Cut(setting, " ")
 		if setting == "not made by" {
 			name = setting
@@ -171,6 +168,21 @@ func TestProvisionRefusesBrokenPromises(t *testing.T) {
 	}
 }
 
+// createStream outlasts the moment in which the folder of a stream of that name is still being removed.
+func createStream(t *testing.T, js jetstream.JetStream, c jetstream.StreamConfig) jetstream.Stream {
+	t.Helper()
+	for began := time.Now(); ; {
+		s, err := js.CreateStream(t.Context(), c)
+		if err == nil {
+			return s
+		}
+		var api *jetstream.APIError
+		if !errors.As(err, &api) || api.Code != 500 || time.Since(began) > 5*time.Second {
+			t.Fatalf("create stream %+v: %v", c, err)
+		}
+	}
+}
+
 // "A stream of a foreign tool under our name", for each of our names, and one that takes our subjects.
 func TestProvisionRefusesForeignStreams(t *testing.T) {
 	t.Parallel()
@@ -183,9 +195,7 @@ func TestProvisionRefusesForeignStreams(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{subject}}); err != nil {
-			t.Fatal(err)
-		}
+		createStream(t, js, jetstream.StreamConfig{Name: name, Subjects: []string{subject}})
 		_, err := ledger.Provision(ctx, env.Ledger, ledger.ProvisionConfig{})
 		if err == nil || !strings.Contains(err.Error(), strings.TrimPrefix(name, "THEIRS")) || !strings.Contains(err.Error(), "account of its own") {
 			t.Errorf("foreign stream %s: %v, want a refusal that says what to do", name, err)
