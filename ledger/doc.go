@@ -17,6 +17,13 @@
 // append is stored, refused or unknown (DESIGN D3): refused means fold on and decide again, unknown is
 // settled by sending the same event again and is never reported as refused.
 //
+// Submit needs no fold for new work: the stream's window of message ids finds an earlier submission of the
+// same work, a job's own subject an earlier job of the same id, and the existing job's policy says what that
+// means (DESIGN D4; DedupID, Blocks, the canonical form in canonical.go). Errors bear the codes of R-720.
+//
+// Provision makes a cell's streams and refuses those that would break a promise; every start of a cell, when
+// what lived in memory is made anew, has one id (DESIGN D2).
+//
 // # Invariants
 //
 //   - No job event is stored without an expectation on its own literal subject.
