@@ -1,0 +1,231 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// verifyExamples is how many problems a verdict names.
+	verifyExamples = 20
+	// verifyProgressEvery is how many messages pass between two calls of VerifyConfig.Progress.
+	verifyProgressEvery = 10_000
+)
+
+// VerifyConfig says what Verify checks.
+type VerifyConfig struct {
+	// Ledger to check. Required. Give it a connection of its own beside a running system (ENGINE 10).
+	Ledger *Ledger
+	// Org narrows the check to one org's jobs; empty checks all, and what belongs to none. Gaps are looked
+	// for in the whole ledger either way.
+	Org schemas.OrgID
+	// Full encodes each event again and compares it with what is stored, byte for byte.
+	Full bool
+	// Progress, if set, is called now and then with the sequence reached and the last one.
+	Progress func(done, last schemas.Seq)
+}
+
+// Kinds of problems, as a Verdict counts them (INTERFACE 2.5).
+const (
+	ProblemGap         = "gap"          // a sequence inside the ledger that holds no message
+	ProblemDecode      = "decode"       // an event of ours that this version cannot read
+	ProblemIllegal     = "illegal"      // an event that was not legal where it stands, or an attempt with two outcomes
+	ProblemChain       = "chain"        // a break in the hash chain
+	ProblemDuplicateID = "duplicate_id" // an event id that stands twice
+	ProblemView        = "view"         // a document of JOBS or CONFIG that is not what the ledger says
+	ProblemCount       = "count"        // a document of COUNTS that is not what the ledger says
+	ProblemIndex       = "index"        // a row of the index that is not what the ledger says
+	ProblemOffer       = "offer"        // a Queued job without an offer, or an offer without one
+)
+
+// Problems counts what is wrong, by kind. nil means that this part was not checked: not built yet, or not
+// there (no views were ever written, nobody leads).
+type Problems struct {
+	Gap         *int `json:"gap"`
+	Decode      *int `json:"decode"`
+	Illegal     *int `json:"illegal"`
+	Chain       *int `json:"chain"`
+	DuplicateID *int `json:"duplicate_id"`
+	View        *int `json:"view"`
+	Count       *int `json:"count"`
+	Index       *int `json:"index"`
+	Offer       *int `json:"offer"`
+}
+
+// of returns the place of a kind.
+func (p *Problems) of(kind string) **int {
+	switch kind {
+	case ProblemGap:
+		return &p.Gap
+	case ProblemDecode:
+		return &p.Decode
+	case ProblemIllegal:
+		return &p.Illegal
+	case ProblemChain:
+		return &p.Chain
+	case ProblemDuplicateID:
+		return &p.DuplicateID
+	case ProblemView:
+		return &p.View
+	case ProblemCount:
+		return &p.Count
+	case ProblemIndex:
+		return &p.Index
+	}
+	return &p.Offer
+}
+
+// Example is one problem.
+type Example struct {
+	Kind    string         `json:"kind"`
+	Seq     schemas.Seq    `json:"seq"` // where; 0 if at no message
+	Org     *schemas.OrgID `json:"org"`
+	ID      *schemas.JobID `json:"id"`
+	Message string         `json:"message"`
+}
+
+// Verdict is what Verify found.
+type Verdict struct {
+	OK          bool           `json:"ok"`
+	Org         *schemas.OrgID `json:"org"`
+	FirstSeq    schemas.Seq    `json:"first_seq"`
+	LastSeq     schemas.Seq    `json:"last_seq"`
+	Events      int            `json:"events"`      // checked; quarantined messages are none
+	Jobs        int            `json:"jobs"`        // checked
+	Quarantined int            `json:"quarantined"` // messages that no fold can read: foreign ones, and those counted as decode
+	Problems    Problems       `json:"problems"`
+	Examples    []Example      `json:"examples"` // the first 20
+	DurationMS  int64          `json:"duration_ms"`
+}
+
+// Verify folds the ledger anew from its beginning, up to the end it has when Verify starts, and compares
+// everything that is derived from it: each KV document at its own sequence, the counters, the offers. It is
+// the checker behind `log verify` and at the end of every test (STYLE 22).
+//
+// It is safe beside a running system: it writes nothing, and what may only look wrong because things move on
+// is read again before it is called a problem. It holds the fold of every job, without args and results: about 2 kB a job.
+//
+// The error says why it could not be checked; ErrPositionExpired if the ledger went back to older data
+// meanwhile. What it finds wrong is in the verdict.
+func Verify(ctx context.Context, cfg VerifyConfig) (*Verdict, error) {
+	if cfg.Ledger == nil {
+		return nil, errors.New("ledger: VerifyConfig.Ledger is required")
+	}
+	if cfg.Org != "" {
+		if err := schemas.CheckToken("org", string(cfg.Org)); err != nil {
+			return nil, badField("org", err)
+		}
+	}
+	begin := time.Now()
+	v := &verifier{cfg: cfg, l: cfg.Ledger, verdict: &Verdict{Org: opt(cfg.Org), Examples: []Example{}}, jobs: make(map[string]*verifiedJob)}
+	if err := v.run(ctx); err != nil {
+		return nil, fmt.Errorf("verify the ledger: %w", err)
+	}
+	v.verdict.Jobs = len(v.jobs)
+	v.verdict.OK = v.total == 0
+	v.verdict.DurationMS = time.Since(begin).Milliseconds()
+	return v.verdict, nil
+}
+
+// verifier is one run of Verify.
+type verifier struct {
+	cfg     VerifyConfig
+	l       *Ledger
+	verdict *Verdict
+	total   int // problems of all kinds
+
+	jobs  map[string]*verifiedJob // by JobKey
+	ids   []idAt
+	views views
+}
+
+// run reads the views first and the ledger's end next, so that every document is of an event that the fold
+// will meet.
+func (v *verifier) run(ctx context.Context) error {
+	if err := v.views.read(ctx, v.l, v.cfg.Org); err != nil {
+		return err
+	}
+	state, err := v.l.state(ctx)
+	if err != nil {
+		return err
+	}
+	v.verdict.FirstSeq, v.verdict.LastSeq = schemas.Seq(state.FirstSeq), schemas.Seq(state.LastSeq)
+	for _, kind := range []string{ProblemGap, ProblemDecode, ProblemIllegal, ProblemDuplicateID} {
+		v.checks(kind)
+	}
+	if v.views.jobs != nil {
+		v.checks(ProblemView)
+	}
+	if v.views.counts != nil {
+		v.checks(ProblemCount)
+	}
+	if err := v.fold(ctx); err != nil {
+		return err
+	}
+	if err := v.checkIDs(ctx); err != nil {
+		return err
+	}
+	v.checkViews()
+	return v.checkLive(ctx)
+}
+
+// checks notes that a kind is looked for.
+func (v *verifier) checks(kind string) { *v.verdict.Problems.of(kind) = new(int) }
+
+// problem counts one, and keeps it as an example while there is room.
+func (v *verifier) problem(kind string, seq schemas.Seq, org schemas.OrgID, id schemas.JobID, format string, args ...any) {
+	v.total++
+	**v.verdict.Problems.of(kind)++
+	if len(v.verdict.Examples) < verifyExamples {
+		v.verdict.Examples = append(v.verdict.Examples, Example{Kind: kind, Seq: seq, Org: opt(org), ID: opt(id), Message: fmt.Sprintf(format, args...)})
+	}
+}
+
+// fold reads the ledger from its first to its last message.
+func (v *verifier) fold(ctx context.Context) error {
+	first, last := v.verdict.FirstSeq, v.verdict.LastSeq
+	expected := first
+	if expected > last || last == 0 {
+		return nil // empty, or purged to its end
+	}
+	t := v.l.newTail(schemas.Position{}, "")
+	defer t.close()
+	t.start, t.until = first, last
+	for {
+		entries, err := t.next(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			v.gap(expected, e.Seq)
+			expected = e.Seq + 1
+			if err := v.entry(e); err != nil {
+				return err
+			}
+			if v.cfg.Progress != nil && e.Seq%verifyProgressEvery == 0 {
+				v.cfg.Progress(e.Seq, last)
+			}
+		}
+	}
+	v.gap(expected, last+1)
+	return nil
+}
+
+// gap counts the missing sequences from expected up to, and without, next.
+func (v *verifier) gap(expected, next schemas.Seq) {
+	if next <= expected {
+		return
+	}
+	v.problem(ProblemGap, expected, "", "", "%d messages are missing from sequence %d on", next-expected, expected)
+	more := int(next-expected) - 1
+	*v.verdict.Problems.Gap += more
+	v.total += more
+}

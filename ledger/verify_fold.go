@@ -1,0 +1,148 @@
+package ledger
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"hash/fnv"
+	"slices"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// verifiedJob is one job's fold, with what is compared to it.
+type verifiedJob struct {
+	job *Job
+	// open is the attempt that has begun and not ended, kept apart from the fold as an auditor would: by
+	// what the events say alone.
+	open schemas.Fence
+	// covered is the job's last message at or below the position up to which JOBS claims to be complete.
+	covered schemas.Seq
+	// document is the sequence of the job's document in JOBS; 0 if it has none.
+	document schemas.Seq
+}
+
+// idAt is the hash of an event id and where it stands: 16 bytes an event.
+type idAt struct {
+	hash uint64
+	seq  schemas.Seq
+}
+
+// entry checks one message and folds it.
+func (v *verifier) entry(e *Entry) error {
+	if v.cfg.Org != "" && e.Org != v.cfg.Org {
+		return v.views.passed(v, e)
+	}
+	if e.Err != nil {
+		v.verdict.Quarantined++
+		if errors.Is(e.Err, schemas.ErrUndecodable) {
+			v.problem(ProblemDecode, e.Seq, e.Org, e.Job, "%v", e.Err)
+		}
+	} else {
+		v.verdict.Events++
+		if v.cfg.Full {
+			v.checkBytes(e)
+		}
+	}
+	if e.ID != "" && !errors.Is(e.Err, schemas.ErrForeign) {
+		h := fnv.New64a()
+		h.Write([]byte(e.ID))
+		v.ids = append(v.ids, idAt{hash: h.Sum64(), seq: e.Seq})
+	}
+	if e.Job != "" {
+		if err := v.apply(e); err != nil {
+			return err
+		}
+	}
+	return v.views.passed(v, e)
+}
+
+// apply folds a message of a job and compares the document that is true there.
+func (v *verifier) apply(e *Entry) error {
+	key := JobKey(e.Org, e.Job)
+	vj := v.jobs[key]
+	if vj == nil {
+		vj = &verifiedJob{job: &Job{Org: e.Org, ID: e.Job}}
+		v.jobs[key] = vj
+	}
+	before, illegal := StandingOf(vj.job), vj.job.Illegal
+	legal := e.ApplyTo(vj.job)
+	if !legal {
+		v.problem(ProblemIllegal, e.Seq, e.Org, e.Job, "%s is not legal for a job that is %s, attempt %d of generation %d",
+			e.Name(), cmp.Or(string(vj.job.State), "not there"), vj.job.Attempt, vj.job.Generation)
+	} else if e.Err == nil && !vj.job.Unreadable {
+		v.audit(vj, e.Event)
+	}
+	slim(vj.job)
+	v.views.moved(e, before, StandingOf(vj.job), vj.job.Illegal-illegal)
+	return v.views.compareJob(v, key, vj, e)
+}
+
+// audit keeps its own books of attempts: one begins at a time, by a running, and ends once.
+func (v *verifier) audit(vj *verifiedJob, e *schemas.Event) {
+	var ended schemas.Fence
+	switch d := e.Data.(type) {
+	case *schemas.Running:
+		if !vj.open.IsZero() {
+			v.problem(ProblemIllegal, e.Seq, e.Org, e.Job, "an attempt begins while that of sequence %d has not ended", vj.open.Seq)
+		}
+		vj.open = schemas.Fence{Seq: e.Seq, ID: e.ID}
+		return
+	case *schemas.LateResult, *schemas.CancelRequested:
+		return
+	case *schemas.Canceled:
+		ended = d.Fence
+	case *schemas.DeadLettered:
+		ended = d.Fence
+	case interface{ Named() *schemas.AttemptHead }:
+		ended = d.Named().Fence
+	}
+	if ended != vj.open && (!ended.IsZero() || vj.job.State != schemas.StateRunning && !vj.open.IsZero()) {
+		v.problem(ProblemIllegal, e.Seq, e.Org, e.Job, "%s ends the attempt of sequence %d, but open is that of %d", e.Name(), ended.Seq, vj.open.Seq)
+	}
+	if !ended.IsZero() {
+		vj.open = schemas.Fence{}
+	}
+}
+
+// slim drops what no view shows.
+func slim(j *Job) {
+	j.Spec.Args, j.Result, j.Checkpoint = nil, nil, nil
+	if p := j.Progress; p != nil && p.Steps != nil {
+		j.Progress = &schemas.Progress{Percent: p.Percent, Message: p.Message}
+	}
+	if e := j.Error; e != nil && e.Stack != "" {
+		c := *e
+		c.Stack = ""
+		j.Error = &c
+	}
+}
+
+// checkBytes encodes the event again. Fields that a newer version added within v1 are lost by that, so only
+// an event of this version's fields can be told to have changed; a difference names it either way.
+func (v *verifier) checkBytes(e *Entry) {
+	body, err := schemas.EncodeBody(e.Data)
+	if err != nil || !bytes.Equal(body, e.Body) {
+		v.problem(ProblemDecode, e.Seq, e.Org, e.Job, "%s encodes to other bytes than are stored: %v", e.Name(), err)
+	}
+}
+
+// checkIDs looks for event ids that stand twice: equal hashes, then the ids themselves.
+func (v *verifier) checkIDs(ctx context.Context) error {
+	slices.SortFunc(v.ids, func(a, b idAt) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.seq, b.seq)) })
+	for i := 1; i < len(v.ids); i++ {
+		if v.ids[i].hash != v.ids[i-1].hash {
+			continue
+		}
+		pair, err := v.l.EventsAt(ctx, []schemas.Seq{v.ids[i-1].seq, v.ids[i].seq})
+		if err != nil {
+			return err
+		}
+		if a, b := pair[0], pair[1]; a != nil && b != nil && a.ID == b.ID {
+			v.problem(ProblemDuplicateID, b.Seq, b.Org, b.Job, "event id %s stands at sequence %d already", b.ID, a.Seq)
+		}
+	}
+	v.ids = nil
+	return nil
+}

@@ -1,0 +1,341 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// jobDocumentTTL is the least time that the document of a finished job stays in JOBS: the hot window.
+const jobDocumentTTL = 24 * time.Hour
+
+// views are the KV documents as they were before the fold began, and the fold's own counters to compare
+// them with. A view that is not there is nil.
+type views struct {
+	seed   maphash.Seed
+	jobs   map[string]document // by JobKey; taken out when compared
+	types  map[string]document // of CONFIG, by key
+	counts []countMark         // by their sequence
+	next   int                 // counts before it are compared
+	all    *CountsDocument
+	// covered is the position up to which JOBS holds every job's document, or a later one: zero if it
+	// claims nothing, or was created anew while it was read.
+	covered schemas.Seq
+
+	folded      Counts
+	lastMoved   map[CountKey]schemas.Seq // last event at or below all.Seq that moved a job of the key
+	quarantined int64
+	illegal     int64
+}
+
+// document is what a KV document claims: its content at its own sequence.
+type document struct {
+	at   schemas.Position
+	hash uint64
+}
+
+type countMark struct {
+	key string
+	CountDocument
+}
+
+// viewBuckets are the buckets that hold views.
+var viewBuckets = []string{BucketJobs, BucketCounts, BucketConfig}
+
+// viewsReadMax is how often the views are read again because somebody rebuilt them meanwhile.
+const viewsReadMax = 5
+
+// read takes the views as they are, all from the same life of their buckets.
+func (w *views) read(ctx context.Context, l *Ledger, org schemas.OrgID) error {
+	for range viewsReadMax {
+		before, err := l.bucketsCreated(ctx)
+		if err != nil {
+			return err
+		}
+		if err := w.readOnce(ctx, l, org, before); err != nil {
+			return err
+		}
+		after, err := l.bucketsCreated(ctx)
+		if err != nil {
+			return err
+		}
+		if before == after {
+			return nil
+		}
+	}
+	return errors.New("the views are being deleted and rebuilt: try again when that is done")
+}
+
+// readOnce takes the documents in an order that makes them comparable: first how far the views say they are
+// complete, then the documents, which can only be ahead of that.
+func (w *views) readOnce(ctx context.Context, l *Ledger, org schemas.OrgID, created [3]time.Time) error {
+	*w = views{seed: maphash.MakeSeed(), folded: make(Counts), lastMoved: make(map[CountKey]schemas.Seq)}
+	all, err := l.countsDocument(ctx)
+	if err != nil {
+		return err
+	}
+	prefix, jobs, types := string(org)+".", make(map[string]document), make(map[string]document)
+	err = l.eachDocument(ctx, BucketJobs, func(key string, value []byte) error {
+		if org == "" || strings.HasPrefix(key, prefix) {
+			jobs[key] = w.documentOf(value, "event_id")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = l.eachDocument(ctx, BucketConfig, func(key string, value []byte) error {
+		if org == "" && strings.HasPrefix(key, TypeKey("")) {
+			types[key] = w.documentOf(value, "id")
+		}
+		return nil
+	})
+	if err != nil || all == nil && len(jobs) == 0 {
+		return err // without either no views were ever written
+	}
+	w.all, w.jobs, w.types = all, jobs, types
+	if all == nil {
+		return nil
+	}
+	if all.JobsBucket.Equal(created[0]) {
+		w.covered = all.Jobs.Seq
+	}
+	return w.readCounts(ctx, l, prefix, org == "")
+}
+
+// documentOf notes what a document claims. One that is no JSON has no sequence and so belongs to no event.
+func (w *views) documentOf(value []byte, idKey string) document {
+	var fields map[string]json.RawMessage
+	var at schemas.Position
+	if json.Unmarshal(value, &fields) == nil {
+		_ = json.Unmarshal(fields["seq"], &at.Seq)
+		_ = json.Unmarshal(fields[idKey], &at.ID)
+	}
+	return document{at: at, hash: maphash.Bytes(w.seed, value)}
+}
+
+func (w *views) readCounts(ctx context.Context, l *Ledger, prefix string, all bool) error {
+	w.counts = []countMark{}
+	err := l.eachDocument(ctx, BucketCounts, func(key string, value []byte) error {
+		if key == KeyCountsAll || !all && !strings.HasPrefix(key, prefix) {
+			return nil
+		}
+		m := countMark{key: key}
+		if json.Unmarshal(value, &m.CountDocument) != nil {
+			m.CountDocument = CountDocument{} // true at no sequence
+		}
+		w.counts = append(w.counts, m)
+		return nil
+	})
+	slices.SortFunc(w.counts, func(a, b countMark) int { return cmp.Compare(a.Seq, b.Seq) })
+	return err
+}
+
+// compareJob compares the job's document when the fold is at its sequence.
+func (w *views) compareJob(v *verifier, key string, vj *verifiedJob, e *Entry) error {
+	if e.Seq <= w.covered && vj.job.Exists() {
+		vj.covered = e.Seq
+	}
+	doc, ok := w.jobs[key]
+	if !ok || doc.at.Seq != e.Seq {
+		return nil
+	}
+	delete(w.jobs, key)
+	vj.document = e.Seq
+	want, err := Document(vj.job)
+	if err != nil {
+		return fmt.Errorf("document of %s: %w", key, err)
+	}
+	if doc.at.ID != e.ID || maphash.Bytes(w.seed, want) != doc.hash {
+		v.problem(ProblemView, e.Seq, e.Org, e.Job, "the document in %s is not what the ledger says at this sequence", BucketJobs)
+	}
+	return nil
+}
+
+// moved counts a job's step.
+func (w *views) moved(e *Entry, before, after Standing, illegal int) {
+	w.illegal += int64(illegal)
+	if !w.folded.Apply(before, after) || w.all == nil || e.Seq > w.all.Seq {
+		return
+	}
+	for _, s := range []Standing{before, after} {
+		if s.State != schemas.StateNone {
+			w.lastMoved[s.Key] = e.Seq
+		}
+	}
+}
+
+// passed compares what is true at e's sequence and belongs to no job: settings, totals.
+func (w *views) passed(v *verifier, e *Entry) error {
+	if e.Err != nil {
+		w.quarantined++
+	}
+	if set, ok := e.Data.(*schemas.TypeSet); ok {
+		if err := w.compareType(v, e, set); err != nil {
+			return err
+		}
+	}
+	w.compareCounts(v, e)
+	if w.all != nil && e.Seq == w.all.Seq && v.cfg.Org == "" {
+		got := CountsDocument{Totals: w.folded.Total(), Quarantined: w.quarantined, Illegal: w.illegal}
+		if got.Totals != w.all.Totals || got.Quarantined != w.all.Quarantined || got.Illegal != w.all.Illegal || e.ID != w.all.ID {
+			v.problem(ProblemCount, e.Seq, "", "", "the totals in %s are %+v with %d quarantined and %d illegal, the ledger has %+v with %d and %d",
+				BucketCounts, w.all.Totals, w.all.Quarantined, w.all.Illegal, got.Totals, got.Quarantined, got.Illegal)
+		}
+	}
+	return nil
+}
+
+// compareCounts compares the counters that are exact at e's sequence.
+func (w *views) compareCounts(v *verifier, e *Entry) {
+	for ; w.next < len(w.counts) && w.counts[w.next].Seq <= e.Seq; w.next++ {
+		m := &w.counts[w.next]
+		if m.Seq < v.verdict.FirstSeq {
+			continue // what it is true at has left the ledger
+		}
+		k := CountKey{Org: m.Org, Queue: m.Queue, Type: m.Type}
+		if m.Seq < e.Seq || m.ID != e.ID || m.key != k.String() {
+			v.problem(ProblemCount, m.Seq, m.Org, "", "the counter %s names no event of the ledger", m.key)
+			continue
+		}
+		if want := w.folded[k]; want == nil || *want != m.Count {
+			v.problem(ProblemCount, m.Seq, m.Org, "", "the counter %s is %+v, the ledger has %+v at this sequence", m.key, m.Count, want)
+		}
+	}
+}
+
+// checkViews compares what documents there are with what there should be, at the fold's end.
+func (v *verifier) checkViews() {
+	w := &v.views
+	// What a document is true at may have left the ledger for the archive; one without a sequence is no document.
+	standing := func(seq schemas.Seq) bool { return seq == 0 || seq >= v.verdict.FirstSeq }
+	for key, doc := range w.jobs {
+		if standing(doc.at.Seq) {
+			org, id, _ := strings.Cut(key, ".")
+			v.problem(ProblemView, doc.at.Seq, schemas.OrgID(org), schemas.JobID(id), "the document in %s is of a message that this job does not have", BucketJobs)
+		}
+	}
+	for key, doc := range w.types {
+		if standing(doc.at.Seq) {
+			v.problem(ProblemView, doc.at.Seq, "", "", "the document %s in %s is of a message that is no such setting", key, BucketConfig)
+		}
+	}
+	for key, vj := range v.jobs {
+		_, reported := w.jobs[key]
+		gone := vj.document == 0 && vj.job.State.Finished() && time.Since(vj.job.FinishedAt) > jobDocumentTTL
+		if vj.covered > vj.document && !reported && !gone {
+			v.problem(ProblemView, vj.covered, vj.job.Org, vj.job.ID, "the document in %s is at sequence %d, and should be at %d or later", BucketJobs, vj.document, vj.covered)
+		}
+	}
+	if w.all == nil {
+		return
+	}
+	at := make(map[CountKey]schemas.Seq, len(w.counts))
+	for _, m := range w.counts {
+		at[CountKey{Org: m.Org, Queue: m.Queue, Type: m.Type}] = m.Seq
+	}
+	for _, m := range w.counts[w.next:] {
+		v.problem(ProblemCount, m.Seq, m.Org, "", "the counter %s is of a message that is not there", m.key)
+	}
+	for k, moved := range w.lastMoved {
+		if at[k] < moved {
+			v.problem(ProblemCount, moved, k.Org, "", "the counter %s is at sequence %d, and should be at %d or later", k, at[k], moved)
+		}
+	}
+}
+
+func (w *views) compareType(v *verifier, e *Entry, set *schemas.TypeSet) error {
+	key := TypeKey(set.Settings.Name)
+	doc, ok := w.types[key]
+	if !ok || doc.at.Seq != e.Seq {
+		return nil
+	}
+	delete(w.types, key)
+	want, err := json.Marshal(&TypeDocument{Settings: set.Settings, Position: e.Position(), Actor: e.Actor.String(), Reason: set.Reason, UpdatedAt: e.Time})
+	if err != nil {
+		return fmt.Errorf("document of %s: %w", key, err)
+	}
+	if doc.at.ID != e.ID || maphash.Bytes(w.seed, want) != doc.hash {
+		v.problem(ProblemView, e.Seq, "", "", "the document %s in %s is not what the ledger says at this sequence", key, BucketConfig)
+	}
+	return nil
+}
+
+// countsDocument reads COUNTS/all; nil if it is not there.
+func (l *Ledger) countsDocument(ctx context.Context) (*CountsDocument, error) {
+	kv, err := l.js.KeyValue(ctx, BucketCounts)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", BucketCounts, err)
+	}
+	entry, err := kv.Get(ctx, KeyCountsAll)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", BucketCounts, err)
+	}
+	all := new(CountsDocument)
+	if err := json.Unmarshal(entry.Value(), all); err != nil {
+		return nil, fmt.Errorf("%s in bucket %s: %w", KeyCountsAll, BucketCounts, err)
+	}
+	return all, nil
+}
+
+// bucketsCreated is when each of viewBuckets was created; zero for one that is not there.
+func (l *Ledger) bucketsCreated(ctx context.Context) (created [3]time.Time, err error) {
+	for i, bucket := range viewBuckets {
+		s, err := l.js.Stream(ctx, "KV_"+bucket)
+		switch {
+		case err == nil:
+			created[i] = s.CachedInfo().Created
+		case !errors.Is(err, jetstream.ErrStreamNotFound):
+			return created, fmt.Errorf("bucket %s: %w", bucket, err)
+		}
+	}
+	return created, nil
+}
+
+// eachDocument calls fn for the current value of every key; for none if the bucket is not there.
+func (l *Ledger) eachDocument(ctx context.Context, bucket string, fn func(key string, value []byte) error) error {
+	kv, err := l.js.KeyValue(ctx, bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", bucket, err)
+	}
+	watch, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", bucket, err)
+	}
+	defer func() { _ = watch.Stop() }() // fails only when it has ended
+	for {
+		select {
+		case entry, ok := <-watch.Updates():
+			if !ok {
+				return fmt.Errorf("bucket %s: the watch ended", bucket)
+			}
+			if entry == nil {
+				return nil
+			}
+			if err := fn(entry.Key(), entry.Value()); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
