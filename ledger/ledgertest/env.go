@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"sync"
@@ -22,6 +23,9 @@ const (
 
 	// provisionTimeout bounds the set-up of one environment; a cluster elects a leader for each stream.
 	provisionTimeout = time.Minute
+
+	// verifyTimeout bounds the check at the end of a test, with the patience it has for what is on its way.
+	verifyTimeout = time.Minute
 )
 
 // Env is a provisioned ledger that lives as long as its test.
@@ -231,11 +235,26 @@ func (env *Env) Restart() {
 // SkipVerify leaves out the check at the end, for a test that damages its ledger on purpose.
 func (env *Env) SkipVerify() { env.skipVerify = true }
 
-// verify is the checker that no test can forget.
+// verify is the checker that no test can forget. It has a context of its own: the test's has ended by now.
 func (env *Env) verify() {
 	if env.skipVerify || env.t.Failed() {
 		return
 	}
+	if env.Cluster == nil && env.provider.stopped() {
+		env.StartServer()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), verifyTimeout)
+	defer cancel()
+	v, err := ledger.Verify(ctx, ledger.VerifyConfig{Ledger: env.NewLedger(), Full: true})
+	if err != nil {
+		env.t.Errorf("the checker could not check the ledger: %v", err)
+		return
+	}
+	if v.OK {
+		return
+	}
+	text, err := json.Marshal(v)
+	env.t.Errorf("the checker found the ledger damaged (a test that does so on purpose calls SkipVerify): %s, %v", text, err)
 }
 
 // provider leads in-process connections to the server that runs now.
@@ -248,6 +267,12 @@ func (p *provider) set(s *natsd.Server) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.s = s
+}
+
+func (p *provider) stopped() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.s == nil
 }
 
 // errStopped is what a client sees between Stop and StartServer.
