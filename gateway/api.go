@@ -1,0 +1,168 @@
+package gateway
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// Bounds of the protocol.
+const (
+	LimitDefault = 20  // items of a list page (R-317)
+	LimitMax     = 100 // at most
+	// WaitMax is how long one wait request is held; a client that waits longer asks again.
+	WaitMax = 30 * time.Second
+)
+
+// SubmitReply says which job stands for a submission.
+type SubmitReply struct {
+	ID        schemas.JobID `json:"id"`
+	Org       schemas.OrgID `json:"org"`
+	Seq       schemas.Seq   `json:"seq"` // of its submitted
+	Duplicate bool          `json:"duplicate"`
+	State     schemas.State `json:"state"`
+}
+
+// HistoryRequest asks for a page of a job's history. The zero value asks for the first.
+type HistoryRequest struct {
+	Cursor string `json:"cursor,omitempty"`
+}
+
+// History is a page of a job's events, oldest first. A page is bounded by its size, not by a number.
+type History struct {
+	Items   []ledger.HistoryLine `json:"items"`
+	Next    *string              `json:"next"`
+	AsOfSeq schemas.Seq          `json:"as_of_seq"`
+}
+
+// WaitRequest says how long to hold the request, at most WaitMax; zero means WaitMax.
+type WaitRequest struct {
+	TimeoutMS schemas.Millis `json:"timeout_ms,omitempty"`
+}
+
+// ResultReply is a completed job's result. Result is null where it is kept by reference.
+type ResultReply struct {
+	ID     schemas.JobID      `json:"id"`
+	Bytes  int64              `json:"bytes"`
+	Ref    *schemas.ObjectRef `json:"ref"`
+	Result json.RawMessage    `json:"result"` // byte for byte as written
+}
+
+// ListRequest asks for jobs, newest first. Of each non-empty filter one value must match, of Tags all.
+type ListRequest struct {
+	State    []schemas.State     `json:"state,omitempty"`
+	Reason   []string            `json:"reason,omitempty"`
+	Type     []schemas.TypeName  `json:"type,omitempty"`
+	Queue    []schemas.QueueName `json:"queue,omitempty"`
+	Priority []schemas.Priority  `json:"priority,omitempty"`
+	Owner    []string            `json:"owner,omitempty"`
+	Batch    []string            `json:"batch,omitempty"`
+	Tags     map[string]string   `json:"tags,omitempty"`
+	// Resolution of dead letters; "all" or nothing asks for every one.
+	Resolution string     `json:"resolution,omitempty"`
+	Since      *time.Time `json:"since,omitempty"` // submitted at or after
+	Until      *time.Time `json:"until,omitempty"` // submitted at or before
+
+	Limit  int    `json:"limit,omitempty"` // LimitDefault if 0
+	Cursor string `json:"cursor,omitempty"`
+	// MinSeq waits until the list includes what was stored up to this sequence.
+	MinSeq schemas.Seq `json:"min_seq,omitempty"`
+}
+
+// List is a page of records without args, result, steps and attempts.
+type List struct {
+	Items   []ledger.Record `json:"items"`
+	Next    *string         `json:"next"`
+	AsOfSeq schemas.Seq     `json:"as_of_seq"` // the list holds everything up to here, and perhaps more
+}
+
+// Ways to group counts.
+const (
+	ByState = "state"
+	ByType  = "type"
+	ByQueue = "queue"
+)
+
+// CountRequest asks how many jobs stand where. Filters as in ListRequest.
+type CountRequest struct {
+	By     string              `json:"by,omitempty"` // ByState if empty
+	State  []schemas.State     `json:"state,omitempty"`
+	Type   []schemas.TypeName  `json:"type,omitempty"`
+	Queue  []schemas.QueueName `json:"queue,omitempty"`
+	MinSeq schemas.Seq         `json:"min_seq,omitempty"`
+}
+
+// Count is exact at AsOfSeq. By state every state is listed, else only what has jobs.
+type Count struct {
+	By              string      `json:"by"`
+	Total           int64       `json:"total"`
+	Items           []CountItem `json:"items"`
+	DeadLettersOpen int64       `json:"dead_letters_open"`
+	AsOfSeq         schemas.Seq `json:"as_of_seq"`
+}
+
+// CountItem is one group.
+type CountItem struct {
+	Key   string `json:"key"`
+	Count int64  `json:"count"`
+}
+
+// CancelRequest says why.
+type CancelRequest struct {
+	Reason string `json:"reason,omitempty"`
+}
+
+// CancelReply: the job is canceled, or, while Requested, was told to stop.
+type CancelReply struct {
+	ID        schemas.JobID `json:"id"`
+	State     schemas.State `json:"state"`
+	Requested bool          `json:"requested"`
+	Seq       schemas.Seq   `json:"seq"` // last event of the job
+}
+
+// Type is a kind of job with the policy in force. In an add, what is null or missing takes the engine's
+// default, and what follows Schema is ignored.
+type Type struct {
+	Name         schemas.TypeName  `json:"name"`
+	DisplayName  string            `json:"display_name"`
+	Description  string            `json:"description"`
+	Enabled      *bool             `json:"enabled"` // null: yes
+	Queue        schemas.QueueName `json:"queue"`
+	Priority     schemas.Priority  `json:"priority"`
+	RunTimeoutS  *float64          `json:"run_timeout_s"`
+	GraceS       *float64          `json:"grace_s"`
+	MaxAttempts  *int              `json:"max_attempts"`
+	PoisonLimit  *int              `json:"poison_limit"`
+	Backoff      *Backoff          `json:"backoff"`
+	Dedup        *string           `json:"dedup"`          // strict, in_flight, off
+	DedupWindowS *float64          `json:"dedup_window_s"` // 0 is off
+	Reuse        string            `json:"reuse"`          // finished, failed, never
+	Exclusive    bool              `json:"exclusive"`
+	Permission   string            `json:"permission"`
+	Schema       json.RawMessage   `json:"schema"`
+
+	Workers *int            `json:"workers"` // null until presence is kept
+	Stats   json.RawMessage `json:"stats"`   // null until statistics are kept
+	Seq     *schemas.Seq    `json:"seq"`     // of the event that set it
+	Actor   *string         `json:"updated_by"`
+	At      *time.Time      `json:"updated_at"`
+	// Reason of the change: given with an add, told by an info.
+	Reason *string `json:"reason"`
+}
+
+// Backoff is the wait before a retry: base, factor and cap, or a list.
+type Backoff struct {
+	BaseS  float64   `json:"base_s,omitempty"`
+	Factor float64   `json:"factor,omitempty"`
+	CapS   float64   `json:"cap_s,omitempty"`
+	ListS  []float64 `json:"list_s,omitempty"`
+}
+
+// Types are all registered types, by name.
+type Types struct {
+	Items   []Type      `json:"items"`
+	Next    *string     `json:"next"`
+	AsOfSeq schemas.Seq `json:"as_of_seq"`
+}

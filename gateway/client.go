@@ -1,0 +1,277 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// TimeoutDefault of one request.
+	TimeoutDefault = 5 * time.Second
+	// tryTimeout is how long a submit waits before it is repeated under the same identity.
+	tryTimeout = 2 * time.Second
+	// retryPause is the wait between two tries where nobody answers at all.
+	retryPause = 100 * time.Millisecond
+	// waitStep is how long one wait request is held by the server; below WaitMax, so that the answer comes
+	// before the request's own timeout.
+	waitStep = 20 * time.Second
+	// wayBack is left for the answer of a wait where time is short; below holdMin no more is asked.
+	wayBack = 200 * time.Millisecond
+	holdMin = 20 * time.Millisecond
+	// waitSlack is added to it for the way there and back.
+	waitSlack = 5 * time.Second
+)
+
+// Client calls the command service of one org. Every error is, or wraps, a *ledger.Error: the service's
+// own, or unavailable, with details.reason ledger.ReasonNoResponse where nobody took the request, and
+// ledger.ReasonOutcomeUnknown where it was sent and not answered.
+type Client struct {
+	Conn *nats.Conn
+	Org  schemas.OrgID
+	// Timeout of one request, and of a submit with all its tries; TimeoutDefault if 0.
+	Timeout time.Duration
+}
+
+// Submit stores a job. A request without an answer is repeated under the same identity until Timeout; then
+// the error says outcome_unknown, and its details.id is the job to ask for. Org, Meta.Actor,
+// RegisterUnknown, ArgsRef and Override.Backoff are not the client's to choose.
+func (c *Client) Submit(ctx context.Context, r ledger.SubmitRequest) (*SubmitReply, error) {
+	h, err := submitHeaders(&r)
+	if err != nil {
+		return nil, err
+	}
+	if r.RequestID == uuid.Nil {
+		r.RequestID = uuid.UUID(uuid.Must(uuid.NewV7()))
+	}
+	h[HeaderRequestID] = []string{r.RequestID.String()}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
+	id := r.ID
+	if id == "" {
+		id = schemas.JobID(r.RequestID.String())
+	}
+	sent := false
+	for {
+		try, cancelTry := context.WithTimeout(ctx, tryTimeout)
+		var reply SubmitReply
+		err := c.call(try, "submit."+string(r.Type), h, r.Args, &reply)
+		cancelTry()
+		if err == nil {
+			return &reply, nil
+		}
+		e := ledger.AsError(err)
+		if e.Code != ledger.CodeUnavailable {
+			return nil, err
+		}
+		sent = sent || e.Details[ledger.DetailReason] != ledger.ReasonNoResponse
+		if !sent {
+			return nil, err // at once: nothing is stored, and the caller knows best whether to wait
+		}
+		if !pause(ctx, retryPause) {
+			return nil, &ledger.Error{Code: ledger.CodeUnavailable, Cause: err,
+				Message: fmt.Sprintf("it is not known whether job %s is stored: ask for it, or submit again with the same id or key", id),
+				Details: map[string]any{ledger.DetailReason: ledger.ReasonOutcomeUnknown, "id": string(id)}}
+		}
+	}
+}
+
+// Get returns a job's record, current, with attempts.
+func (c *Client) Get(ctx context.Context, id schemas.JobID) (*ledger.Record, error) {
+	return ask[ledger.Record](ctx, c, "get."+string(id), nil)
+}
+
+// History returns all events of a job, oldest first.
+func (c *Client) History(ctx context.Context, id schemas.JobID) ([]ledger.HistoryLine, error) {
+	var all []ledger.HistoryLine
+	req := HistoryRequest{}
+	for {
+		page, err := ask[History](ctx, c, "history."+string(id), req)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if page.Next == nil {
+			return all, nil
+		}
+		req.Cursor = *page.Next
+	}
+}
+
+// Wait returns the record of a job once it has ended, whatever its end; of the job that stands for it, if
+// it is a duplicate. When ctx ends first, the error is that of ctx and the record, if one is known, is the
+// latest.
+func (c *Client) Wait(ctx context.Context, id schemas.JobID) (*ledger.Record, error) {
+	var last *ledger.Record
+	for {
+		step := waitStep
+		if deadline, ok := ctx.Deadline(); ok {
+			step = min(step, holdUntil(deadline))
+		}
+		if last != nil && step < holdMin {
+			<-ctx.Done()
+		}
+		if ctx.Err() != nil {
+			return last, context.Cause(ctx)
+		}
+		try, cancel := context.WithTimeout(ctx, step+waitSlack)
+		record := new(ledger.Record)
+		err := c.request(try, "wait."+string(id), nil, WaitRequest{TimeoutMS: schemas.MillisOf(step)}, record)
+		cancel()
+		switch {
+		case err == nil && record.State.Finished():
+			return record, nil
+		case err == nil:
+			last = record
+		case ctx.Err() != nil:
+			return last, context.Cause(ctx)
+		case ledger.AsError(err).Code != ledger.CodeUnavailable, last == nil && errors.Is(err, nats.ErrNoResponders):
+			return last, err
+		default: // the server is away for a moment
+			pause(ctx, retryPause)
+		}
+	}
+}
+
+// holdUntil is how long a wait may be held so that its answer is back before the deadline.
+func holdUntil(deadline time.Time) time.Duration {
+	left := time.Until(deadline)
+	return max(left-wayBack, left/2)
+}
+
+// Result returns a completed job's result; invalid_state with details.state where there is none.
+func (c *Client) Result(ctx context.Context, id schemas.JobID) (*ResultReply, error) {
+	return ask[ResultReply](ctx, c, "result."+string(id), nil)
+}
+
+// List returns a page of jobs, newest first.
+func (c *Client) List(ctx context.Context, r ListRequest) (*List, error) {
+	return ask[List](ctx, c, "list", r)
+}
+
+// Count returns exact counts.
+func (c *Client) Count(ctx context.Context, r CountRequest) (*Count, error) {
+	return ask[Count](ctx, c, "count", r)
+}
+
+// Cancel ends a job, or asks its worker to.
+func (c *Client) Cancel(ctx context.Context, id schemas.JobID, reason string) (*CancelReply, error) {
+	return ask[CancelReply](ctx, c, "cancel."+string(id), CancelRequest{Reason: reason})
+}
+
+// TypeAdd registers a type, or changes it; the reply is what is in force.
+func (c *Client) TypeAdd(ctx context.Context, t Type) (*Type, error) {
+	return ask[Type](ctx, c, "type.add."+string(t.Name), t)
+}
+
+// Type returns a type; not_found if there is none.
+func (c *Client) Type(ctx context.Context, name schemas.TypeName) (*Type, error) {
+	return ask[Type](ctx, c, "type.info."+string(name), nil)
+}
+
+// Types returns all types.
+func (c *Client) Types(ctx context.Context) (*Types, error) {
+	return ask[Types](ctx, c, "type.ls", nil)
+}
+
+// ask makes one request within the client's timeout.
+func ask[T any](ctx context.Context, c *Client, subject string, body any) (*T, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
+	reply := new(T)
+	if err := c.request(ctx, subject, nil, body, reply); err != nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+func (c *Client) timeout() time.Duration {
+	if c.Timeout > 0 {
+		return c.Timeout
+	}
+	return TimeoutDefault
+}
+
+func (c *Client) request(ctx context.Context, subject string, h nats.Header, body, reply any) error {
+	var raw []byte
+	if body != nil {
+		var err error
+		if raw, err = json.Marshal(body); err != nil {
+			return ledger.Errorf(ledger.CodeInvalidArgument, "%v", err)
+		}
+	}
+	return c.call(ctx, subject, h, raw, reply)
+}
+
+// call sends one request. Names are checked here too: a bad one would make a subject nobody serves.
+func (c *Client) call(ctx context.Context, subject string, h nats.Header, body []byte, reply any) error {
+	if err := schemas.CheckToken("org", string(c.Org)); err != nil {
+		return badField("org", err)
+	}
+	for token := range strings.SplitSeq(subject, ".") {
+		if err := schemas.CheckToken("name", token); err != nil {
+			return badField("name", err)
+		}
+	}
+	m, err := c.Conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: Name + "." + string(c.Org) + "." + subject, Header: h, Data: body})
+	if err != nil {
+		return unanswered(err)
+	}
+	if m.Header.Get(micro.ErrorCodeHeader) != "" {
+		return replied(m)
+	}
+	if err := json.Unmarshal(m.Data, reply); err != nil {
+		return ledger.Errorf(ledger.CodeInternal, "the reply to %s cannot be read: %v", subject, err)
+	}
+	return nil
+}
+
+// unanswered says what the absence of an answer means: no responders took nothing, anything else may have.
+func unanswered(err error) error {
+	e := &ledger.Error{Code: ledger.CodeUnavailable, Cause: err, Details: map[string]any{}}
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		return ledger.Errorf(ledger.CodePayloadTooLarge, "the request is larger than the server's max_payload")
+	case errors.Is(err, nats.ErrNoResponders):
+		e.Message = "nobody serves this request: is a jobledger server running on this account?"
+		e.Details[ledger.DetailReason] = ledger.ReasonNoResponse
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining), errors.Is(err, nats.ErrInvalidConnection):
+		e.Message = "the connection is closed"
+		e.Details[ledger.DetailReason] = ledger.ReasonNoResponse
+	default:
+		e.Message = fmt.Sprintf("no answer: %v", err)
+		e.Details[ledger.DetailReason] = ledger.ReasonOutcomeUnknown
+	}
+	return e
+}
+
+// replied is the error that the service answered with.
+func replied(m *nats.Msg) error {
+	var env envelope
+	if json.Unmarshal(m.Data, &env) != nil || env.Error.Code == "" {
+		return ledger.Errorf(ledger.CodeInternal, "%s %s", m.Header.Get(micro.ErrorCodeHeader), m.Header.Get(micro.ErrorHeader))
+	}
+	return &ledger.Error{Code: env.Error.Code, Message: env.Error.Message, Details: env.Error.Details}
+}
+
+// pause waits d; false if ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,35 @@
+// Package gateway is the door for the outside: commands and reads of one org as a NATS micro service, and
+// the client of it (DESIGN D10, INTERFACE 4).
+//
+// # Protocol
+//
+// Requests go to jobledger.<org>.<verb>[.<name>], bodies and replies are JSON:
+//
+//	.submit.<type>     body: the job's args; options are headers, see Header* · reply SubmitReply
+//	.get.<id>          reply ledger.Record, with attempts
+//	.history.<id>      body HistoryRequest · reply History: ledger.HistoryLine, oldest first, in pages
+//	.wait.<id>         body WaitRequest · reply ledger.Record as soon as the job has ended, or as it is when time is up
+//	.result.<id>       reply ResultReply; invalid_state with details.state where there is none
+//	.list              body ListRequest · reply List
+//	.count             body CountRequest · reply Count
+//	.cancel.<id>       body CancelRequest · reply CancelReply
+//	.type.add.<name>   body Type · reply Type
+//	.type.info.<name>  reply Type
+//	.type.ls           reply Types
+//
+// An error is the headers Nats-Service-Error and Nats-Service-Error-Code (the HTTP status) and the body
+// {"error":{"code","message","details","request_id"}}; the codes are ledger.Codes. No responders means that
+// nothing was stored; a request that was not answered may have been carried out.
+//
+// A caller who repeats a submit that was not answered sends the same Jobledger-Request-Id, a UUID: it
+// becomes the identity of the event, so that the repetition finds its own job and not a duplicate.
+//
+// # Invariants
+//
+//   - No caller's header is forwarded into the ledger: every event is built anew from validated fields.
+//   - The org is a token of the subject. In a tenant's account it is fixed by the server's import; a job of
+//     another org is not_found, exactly like one that does not exist.
+//   - Reads of one job fold its subject from the stream's leader and are current; lists and counts come from
+//     the KV views and say as_of_seq.
+//   - Handlers are bounded: requestsMax at once, and waitsMax long polls.
+package gateway

@@ -1,0 +1,253 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// historyBytes is about how large a page of a history becomes; one event may exceed it.
+	historyBytes = 512 << 10
+	// hopsMax bounds how many duplicates a wait follows to the job that stands for them.
+	hopsMax = 100
+)
+
+// submit stores a job. Nothing but the validated fields of the request goes into the ledger.
+func (g *Gateway) submit(ctx context.Context, r *request) ([]byte, error) {
+	req := ledger.SubmitRequest{Org: r.org, Type: schemas.TypeName(r.name), Args: r.body, RegisterUnknown: g.cfg.RegisterUnknown}
+	if err := parseHeaders(r.headers, &req); err != nil {
+		return nil, err
+	}
+	req.Meta.Actor = g.cfg.Actor
+	if id, err := uuid.Parse(options(r.headers).one(HeaderRequestID)); err == nil {
+		req.RequestID = id // only what the caller can repeat is an identity
+	}
+	receipt, err := g.l.Submit(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(SubmitReply{ID: receipt.ID, Org: receipt.Org, Seq: receipt.Seq, Duplicate: receipt.Duplicate, State: receipt.State})
+}
+
+func (g *Gateway) get(ctx context.Context, r *request) ([]byte, error) {
+	record, err := g.record(ctx, r.org, r.job())
+	if err != nil {
+		return nil, err
+	}
+	return record.Encode()
+}
+
+// record reads one job as the stream's leader knows it, with its attempts.
+func (g *Gateway) record(ctx context.Context, org schemas.OrgID, id schemas.JobID) (*ledger.Record, error) {
+	h, err := g.read(ctx, org, id)
+	if err != nil {
+		return nil, err
+	}
+	record := ledger.RecordOf(h.Job)
+	record.Attempts = h.Attempts
+	if h.Job.State == schemas.StateSubmitted {
+		done, err := g.parentsDone(ctx, h.Job)
+		if err != nil {
+			return nil, err
+		}
+		reason := record.ReasonAt(time.Now(), done)
+		record.Reason = &reason
+	}
+	return &record, nil
+}
+
+func (g *Gateway) read(ctx context.Context, org schemas.OrgID, id schemas.JobID) (*ledger.JobHistory, error) {
+	h, err := g.l.History(ctx, org, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil, ledger.Errorf(ledger.CodeNotFound, "org %s has no job %s", org, id)
+	}
+	return h, err
+}
+
+// parentsDone reports whether every parent ended in a way that lets the job run (R-14).
+func (g *Gateway) parentsDone(ctx context.Context, j *ledger.Job) (bool, error) {
+	for _, p := range j.Spec.Parents {
+		parent, err := g.l.Fold(ctx, j.Org, p.ID)
+		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+			return false, err
+		}
+		later := parent.Generation > p.Generation // its generation has ended; how, the dispatcher knows
+		run := p.OnFailure == "run" && parent.State.Finished()
+		if !later && !run && parent.State != schemas.StateCompleted {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// history answers a page; its cursor is the sequence of the last event before.
+func (g *Gateway) history(ctx context.Context, r *request) ([]byte, error) {
+	var req HistoryRequest
+	if err := r.decode(&req); err != nil {
+		return nil, err
+	}
+	var after schemas.Seq
+	if req.Cursor != "" {
+		var err error
+		if after, err = schemas.ParseSeq(req.Cursor); err != nil {
+			return nil, badField("cursor", err)
+		}
+	}
+	h, err := g.read(ctx, r.org, r.job())
+	if err != nil {
+		return nil, err
+	}
+	var page bytes.Buffer
+	page.WriteString(`{"items":[`)
+	first, next := true, []byte("null")
+	var last schemas.Seq
+	for _, line := range h.Lines() {
+		if line.Seq <= after {
+			continue
+		}
+		body, err := line.Encode(false)
+		if err != nil {
+			return nil, err
+		}
+		if !first && page.Len()+len(body) > historyBytes {
+			next = fmt.Appendf(nil, `"%d"`, last)
+			break
+		}
+		if !first {
+			page.WriteByte(',')
+		}
+		page.Write(body)
+		first, last = false, line.Seq
+	}
+	fmt.Fprintf(&page, `],"next":%s,"as_of_seq":%d}`, next, h.Job.LastSeq)
+	return page.Bytes(), nil
+}
+
+// wait answers once the job has ended, or with the job as it is when time is up. A duplicate stands for the
+// job it names: the wait goes on with that one (DESIGN D4).
+func (g *Gateway) wait(ctx context.Context, r *request) ([]byte, error) {
+	var req WaitRequest
+	if err := r.decode(&req); err != nil {
+		return nil, err
+	}
+	limit := req.TimeoutMS.Duration()
+	if limit <= 0 || limit > WaitMax {
+		limit = WaitMax
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	record, err := g.await(ctx, jobKey{r.org, r.job()}, timer.C)
+	if err != nil {
+		return nil, err
+	}
+	return record.Encode()
+}
+
+// await returns the record of k, or of the job that k stands for, once it has ended or up fires.
+func (g *Gateway) await(ctx context.Context, k jobKey, up <-chan time.Time) (*ledger.Record, error) {
+	for range hopsMax {
+		record, err := g.awaitOne(ctx, k, up)
+		if err != nil || record.Cancel == nil || record.Cancel.DuplicateOf == nil || record.Cancel.DuplicateOf.ID == k.id {
+			return record, err
+		}
+		k.id = record.Cancel.DuplicateOf.ID
+	}
+	return nil, ledger.Errorf(ledger.CodeInternal, "job %s is a duplicate of a duplicate without end", k.id)
+}
+
+func (g *Gateway) awaitOne(ctx context.Context, k jobKey, up <-chan time.Time) (*ledger.Record, error) {
+	// Listen first, then look: an end between the two is heard.
+	wake, remove := g.waiters.add(k)
+	defer remove()
+	for {
+		record, err := g.timedRecord(ctx, k)
+		if err != nil || record.State.Finished() {
+			return record, err
+		}
+		select {
+		case <-wake:
+		case <-up:
+			return g.timedRecord(ctx, k)
+		case <-ctx.Done(): // the service stops: the caller asks another one
+			return record, nil
+		}
+	}
+}
+
+// timedRecord is record that also ends while the service stops.
+func (g *Gateway) timedRecord(ctx context.Context, k jobKey) (*ledger.Record, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
+	defer cancel()
+	return g.record(ctx, k.org, k.id)
+}
+
+// result answers a completed job's result; where there is none, details.state says why.
+func (g *Gateway) result(ctx context.Context, r *request) ([]byte, error) {
+	h, err := g.read(ctx, r.org, r.job())
+	if err != nil {
+		return nil, err
+	}
+	j := h.Job
+	if j.State != schemas.StateCompleted {
+		e := ledger.Errorf(ledger.CodeInvalidState, "job %s has no result: it is %s", j.ID, j.State)
+		e.Details = map[string]any{"state": j.State}
+		return nil, e
+	}
+	reply := ResultReply{ID: j.ID, Ref: j.ResultRef, Bytes: int64(len(j.Result)), Result: j.Result}
+	if j.ResultRef != nil {
+		reply.Bytes = j.ResultRef.Bytes
+	}
+	return reply.Encode()
+}
+
+// Encode returns the reply as JSON with the result byte for byte.
+func (r *ResultReply) Encode() ([]byte, error) {
+	value := r.Result
+	if len(value) == 0 {
+		value = json.RawMessage("null")
+	}
+	return schemas.SpliceJSON(struct {
+		ID    schemas.JobID      `json:"id"`
+		Bytes int64              `json:"bytes"`
+		Ref   *schemas.ObjectRef `json:"ref"`
+	}{r.ID, r.Bytes, r.Ref}, schemas.RawField{Name: "result", Value: value})
+}
+
+// cancel ends a waiting job at once and tells the worker of a running one (R-35, R-36). The signal is a
+// wake-up: should it be lost, the answer to the worker's next beat says the same.
+func (g *Gateway) cancel(ctx context.Context, r *request) ([]byte, error) {
+	var req CancelRequest
+	if err := r.decode(&req); err != nil {
+		return nil, err
+	}
+	if len(req.Reason) > schemas.ReasonMax {
+		return nil, badField("reason", fmt.Errorf("reason is %d bytes: at most %d are allowed", len(req.Reason), schemas.ReasonMax))
+	}
+	j, _, err := g.l.Do(ctx, r.org, r.job(), &ledger.Cancel{Reason: req.Reason}, ledger.Meta{Actor: g.cfg.Actor})
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil, ledger.Errorf(ledger.CodeNotFound, "org %s has no job %s", r.org, r.name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if j.CancelRequested {
+		signal, err := json.Marshal(ledger.CancelSignal{Org: j.Org, Job: j.ID, Fence: j.Fence})
+		if err == nil {
+			err = g.l.Conn().Publish(ledger.SubjectCancel(j.Session), signal)
+		}
+		if err != nil {
+			g.log.Warn("a cancel signal could not be sent; the next beat tells the worker", zap.String("job", string(j.ID)), zap.Error(err))
+		}
+	}
+	return json.Marshal(CancelReply{ID: j.ID, State: j.State, Requested: j.CancelRequested, Seq: j.LastSeq})
+}

@@ -1,0 +1,374 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// Bounds of the service.
+const (
+	// requestsMax is how many requests are worked on at once; further ones wait in their endpoint's queue.
+	requestsMax = 256
+	// waitsMax is how many long polls are held at once; a further one is refused with rate_limited.
+	waitsMax = 8192
+	// pendingMax and pendingBytes bound each endpoint's queue. What is dropped was not answered, hence unknown
+	// to its caller, who asks again.
+	pendingMax   = 65_536
+	pendingBytes = 128 << 20
+	// requestTimeout ends the work on a request whose caller has long given up.
+	requestTimeout = 30 * time.Second
+	// stopWait is how long requests under way may take once the service stops.
+	stopWait = 5 * time.Second
+	// replyRoom is what a reply needs beside its body.
+	replyRoom = 4 << 10
+)
+
+// Name of the micro service and prefix of its subjects.
+const Name = "jobledger"
+
+// Config says what the gateway serves.
+type Config struct {
+	// Ledger carries out the commands. Required.
+	Ledger *ledger.Ledger
+	// Conn takes the requests. Give it a connection of its own (ENGINE 10). Required.
+	Conn *nats.Conn
+	// Feed is the process's one tail; waits ride on it. Required.
+	Feed *ledger.Feed
+	// Logger is required; use zap.NewNop() for none.
+	Logger *zap.Logger
+	// RegisterUnknown registers a type on its first submit, as dev does; else it is unknown_type.
+	RegisterUnknown bool
+	// Actor is who a caller is that nobody authenticated; the zero value names none.
+	Actor schemas.Actor
+	// Version of the program, as `nats service info` shows it: MAJOR.MINOR.PATCH; 0.0.0 if empty.
+	Version string
+	// Ready, if set, is called once requests are taken.
+	Ready func()
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Ledger == nil:
+		return errors.New("gateway: Config.Ledger is required")
+	case c.Conn == nil:
+		return errors.New("gateway: Config.Conn is required")
+	case c.Feed == nil:
+		return errors.New("gateway: Config.Feed is required")
+	case c.Logger == nil:
+		return errors.New("gateway: Config.Logger is required")
+	}
+	if c.Version == "" {
+		c.Version = "0.0.0"
+	}
+	return nil
+}
+
+// Gateway serves commands and reads.
+type Gateway struct {
+	cfg     Config
+	log     *zap.Logger
+	l       *ledger.Ledger
+	views   views
+	waiters waiters
+	work    chan struct{} // one token a request under way
+	waits   chan struct{} // one token a long poll
+	running sync.WaitGroup
+}
+
+// New returns a gateway. It does not talk to the server.
+func New(cfg Config) (*Gateway, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return &Gateway{cfg: cfg, log: cfg.Logger, l: cfg.Ledger, views: &kvViews{l: cfg.Ledger},
+		work: make(chan struct{}, requestsMax), waits: make(chan struct{}, waitsMax)}, nil
+}
+
+// Run serves until ctx ends, then takes no more requests, answers the waits, lets the others end within
+// stopWait, and returns nil. Call it once. The error is that of an endpoint that cannot be registered.
+func (g *Gateway) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	watching, watched := make(chan struct{}), make(chan error, 1)
+	go func() {
+		err := g.waiters.watch(ctx, g.cfg.Feed, func() { close(watching) })
+		if ctx.Err() != nil {
+			err = nil
+		}
+		cancel()
+		watched <- err
+	}()
+	select {
+	case <-watching: // from here no finished job is missed
+	case <-ctx.Done():
+		return <-watched
+	}
+	return errors.Join(g.serveUntil(ctx), func() error { cancel(); return <-watched }())
+}
+
+// serveUntil takes requests while ctx lasts.
+func (g *Gateway) serveUntil(ctx context.Context) error {
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	s, err := g.serve(ctx, work)
+	if err != nil {
+		return err
+	}
+	g.log.Info("the command service takes requests", zap.String("service", Name), zap.String("id", s.Info().ID))
+	if g.cfg.Ready != nil {
+		g.cfg.Ready()
+	}
+	<-ctx.Done()
+	err = s.Stop()
+	late := time.AfterFunc(stopWait, stop)
+	defer late.Stop()
+	g.running.Wait()
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("stop the command service: %w", err)
+	}
+	return nil
+}
+
+// endpoint is one verb. A handler returns the reply's body, or an error.
+type endpoint struct {
+	name    string
+	pattern string // behind jobledger.<org>.
+	handle  func(ctx context.Context, r *request) ([]byte, error)
+	waits   bool
+	about   string
+	stats   endpointStats
+}
+
+// endpointStats are what micro cannot count for handlers that return before they answer.
+type endpointStats struct {
+	answered, failed, micros atomic.Int64
+}
+
+func (g *Gateway) endpoints() []*endpoint {
+	return []*endpoint{
+		{name: "submit", pattern: "submit.*", handle: g.submit, about: "store a job; the body is its args"},
+		{name: "get", pattern: "get.*", handle: g.get, about: "a job's record"},
+		{name: "history", pattern: "history.*", handle: g.history, about: "a job's events"},
+		{name: "wait", pattern: "wait.*", handle: g.wait, waits: true, about: "a job's record, once it has ended"},
+		{name: "result", pattern: "result.*", handle: g.result, about: "a completed job's result"},
+		{name: "cancel", pattern: "cancel.*", handle: g.cancel, about: "cancel a job"},
+		{name: "list", pattern: "list", handle: g.list, about: "jobs that match a filter, newest first"},
+		{name: "count", pattern: "count", handle: g.count, about: "how many jobs stand where"},
+		{name: "type-add", pattern: "type.add.*", handle: g.typeAdd, about: "register a type, or change it"},
+		{name: "type-info", pattern: "type.info.*", handle: g.typeInfo, about: "a type's policy"},
+		{name: "type-ls", pattern: "type.ls", handle: g.typeList, about: "all types"},
+	}
+}
+
+// serve registers the service. waitCtx ends the waits, work the other requests.
+func (g *Gateway) serve(waitCtx, work context.Context) (micro.Service, error) {
+	byName := map[string]*endpoint{}
+	s, err := micro.AddService(g.cfg.Conn, micro.Config{
+		Name: Name, Version: g.cfg.Version, Description: "jobledger's commands and reads",
+		StatsHandler: func(e *micro.Endpoint) any {
+			ep := byName[e.Name]
+			if ep == nil {
+				return nil
+			}
+			return map[string]int64{"answered": ep.stats.answered.Load(), "failed": ep.stats.failed.Load(), "micros": ep.stats.micros.Load()}
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("register service %s: %w", Name, err)
+	}
+	all := g.endpoints()
+	for _, ep := range all {
+		byName[ep.name] = ep
+	}
+	for _, ep := range all {
+		ctx := work
+		if ep.waits {
+			ctx = waitCtx
+		}
+		err := s.AddEndpoint(ep.name, micro.HandlerFunc(func(m micro.Request) { g.take(ctx, ep, m) }),
+			micro.WithEndpointSubject(Name+".*."+ep.pattern),
+			micro.WithEndpointMetadata(map[string]string{"about": ep.about}),
+			micro.WithEndpointPendingLimits(pendingMax, pendingBytes))
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("register endpoint %s: %w", ep.name, err), s.Stop())
+		}
+	}
+	return s, nil
+}
+
+// take hands a request over to a goroutine of its own, for micro calls an endpoint's handler one by one
+// (ENGINE 10). Where all are busy the endpoint waits, and its queue fills.
+func (g *Gateway) take(ctx context.Context, ep *endpoint, m micro.Request) {
+	r := newRequest(m)
+	if ep.waits {
+		select {
+		case g.waits <- struct{}{}:
+		default:
+			g.answer(ep, r, nil, ledger.Errorf(ledger.CodeRateLimited, "%d requests wait here already: ask again with get", waitsMax))
+			return
+		}
+	} else {
+		select {
+		case g.work <- struct{}{}:
+		case <-ctx.Done():
+			return // unanswered: unknown to the caller, who asks again
+		}
+	}
+	g.running.Go(func() {
+		defer func() {
+			if ep.waits {
+				<-g.waits
+			} else {
+				<-g.work
+			}
+		}()
+		body, err := g.run(ctx, ep, r)
+		g.answer(ep, r, body, err)
+	})
+}
+
+// run calls the handler; a panic in it costs one request, not the server.
+func (g *Gateway) run(ctx context.Context, ep *endpoint, r *request) (body []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			g.log.Error("a request panicked", zap.String("endpoint", ep.name), zap.String("request_id", r.id), zap.Any("panic", p), zap.Stack("stack"))
+			err = ledger.Errorf(ledger.CodeInternal, "the request failed inside the server")
+		}
+	}()
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	if !ep.waits {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+	}
+	return ep.handle(ctx, r)
+}
+
+// request is one call, taken apart. The body is shared with nobody.
+type request struct {
+	org     schemas.OrgID
+	name    string // what stands behind the verb: a type or job id; empty for list and count
+	headers nats.Header
+	body    []byte
+	reply   string
+	id      string
+	start   time.Time
+}
+
+func newRequest(m micro.Request) *request {
+	r := &request{headers: nats.Header(m.Headers()), body: m.Data(), reply: m.Reply(), start: time.Now()}
+	tokens := strings.Split(m.Subject(), ".")
+	r.org = schemas.OrgID(tokens[1])
+	if len(tokens) > 3 {
+		r.name = tokens[len(tokens)-1]
+	}
+	if r.id = options(r.headers).one(HeaderRequestID); schemas.CheckToken("request id", r.id) != nil {
+		r.id = uuid.NewString()
+	}
+	return r
+}
+
+// check refuses names that no job or type can have; the pattern of the subject has done the rest.
+func (r *request) check() error {
+	if err := schemas.CheckToken("org", string(r.org)); err != nil {
+		return badField("org", err)
+	}
+	if r.name == "" {
+		return nil
+	}
+	if err := schemas.CheckToken("name", r.name); err != nil {
+		return badField("name", err)
+	}
+	return nil
+}
+
+func (r *request) job() schemas.JobID { return schemas.JobID(r.name) }
+
+// decode reads the body into v; an empty body leaves v as it is.
+func (r *request) decode(v any) error {
+	if len(r.body) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(r.body, v); err != nil {
+		return ledger.Errorf(ledger.CodeInvalidArgument, "the body cannot be read: %v", err)
+	}
+	return nil
+}
+
+// envelope is the body of an error (INTERFACE 3).
+type envelope struct {
+	Error envelopeError `json:"error"`
+}
+
+type envelopeError struct {
+	Code      ledger.Code    `json:"code"`
+	Message   string         `json:"message"`
+	Details   map[string]any `json:"details"`
+	RequestID string         `json:"request_id"`
+}
+
+// answer replies, unless nobody asked for one. What failed inside is logged; what the caller did wrong is
+// the caller's.
+func (g *Gateway) answer(ep *endpoint, r *request, body []byte, err error) {
+	m := &nats.Msg{Subject: r.reply, Data: body}
+	if limit := int(g.cfg.Conn.MaxPayload()) - replyRoom; err == nil && len(body) > limit {
+		err = ledger.Errorf(ledger.CodePayloadTooLarge, "the reply is %d bytes, above the server's max_payload of %d", len(body), limit+replyRoom)
+	}
+	ep.stats.answered.Add(1)
+	ep.stats.micros.Add(time.Since(r.start).Microseconds())
+	if err != nil {
+		ep.stats.failed.Add(1)
+		e := ledger.AsError(err)
+		if e.Code == ledger.CodeInternal || e.Code == ledger.CodeUnavailable {
+			g.log.Warn("a request failed", zap.String("endpoint", ep.name), zap.String("org", string(r.org)),
+				zap.String("name", r.name), zap.String("request_id", r.id), zap.Error(err))
+		}
+		m = errorReply(r, e)
+	}
+	if r.reply == "" {
+		return
+	}
+	if err := g.cfg.Conn.PublishMsg(m); err != nil {
+		g.log.Warn("a reply could not be sent", zap.String("endpoint", ep.name), zap.String("request_id", r.id), zap.Error(err))
+	}
+}
+
+func errorReply(r *request, e *ledger.Error) *nats.Msg {
+	message := e.Message
+	if e.Field != "" {
+		message = e.Field + ": " + message
+	}
+	body, err := json.Marshal(envelope{envelopeError{Code: e.Code, Message: message, Details: e.Details, RequestID: r.id}})
+	if err != nil { // details of an unknown kind
+		body, _ = json.Marshal(envelope{envelopeError{Code: e.Code, Message: message, RequestID: r.id}})
+	}
+	h := nats.Header{
+		micro.ErrorHeader:     {strings.Map(printable, message)},
+		micro.ErrorCodeHeader: {strconv.Itoa(e.Code.Status())},
+	}
+	return &nats.Msg{Subject: r.reply, Header: h, Data: body}
+}
+
+// printable keeps what a header may hold.
+func printable(r rune) rune {
+	if r < ' ' || r > '~' {
+		return ' '
+	}
+	return r
+}

@@ -1,0 +1,328 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/projector"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// minSeqWait is how long a read waits for the views to include its min_seq; they lag about a second.
+	minSeqWait = 10 * time.Second
+	// countTries and countPause: counters that are ahead of COUNTS/all are being written; its turn is next.
+	countTries = 20
+	countPause = 50 * time.Millisecond
+)
+
+// views is where lists and counts come from.
+type views interface {
+	// waitFor returns when the views include seq.
+	waitFor(ctx context.Context, seq schemas.Seq) error
+	// jobs calls take with every job's record of an org, in no order, and returns the sequence that all of
+	// them are at, or later. take owns the record.
+	jobs(ctx context.Context, org schemas.OrgID, take func(ledger.Record)) (schemas.Seq, error)
+	// counts returns the counters of an org, exact at the sequence it returns.
+	counts(ctx context.Context, org schemas.OrgID) (map[ledger.CountKey]ledger.Count, schemas.Seq, error)
+	// typeDocument returns who set a type; nil if the view does not know it.
+	typeDocument(ctx context.Context, name schemas.TypeName) (*ledger.TypeDocument, error)
+}
+
+// kvViews reads the KV views. A list costs as much as its org has jobs: an index will take its place.
+type kvViews struct{ l *ledger.Ledger }
+
+func (v *kvViews) waitFor(ctx context.Context, seq schemas.Seq) error {
+	if seq == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, minSeqWait)
+	defer cancel()
+	if err := projector.WaitFor(ctx, v.l, seq); err != nil {
+		return ledger.Errorf(ledger.CodeUnavailable, "the views do not include sequence %s yet: %v", seq, err)
+	}
+	return nil
+}
+
+func (v *kvViews) bucket(ctx context.Context, bucket string) (jetstream.KeyValue, error) {
+	kv, err := v.l.JetStream().KeyValue(ctx, bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil, ledger.Errorf(ledger.CodeUnavailable, "bucket %s is being folded again: try again in a moment", bucket)
+	}
+	return kv, err
+}
+
+// all reads COUNTS/all.
+func (v *kvViews) all(ctx context.Context, counts jetstream.KeyValue) (*ledger.CountsDocument, error) {
+	e, err := counts.Get(ctx, ledger.KeyCountsAll)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, ledger.Errorf(ledger.CodeUnavailable, "the views are being folded: try again in a moment")
+	}
+	if err != nil {
+		return nil, err
+	}
+	var doc ledger.CountsDocument
+	if err := json.Unmarshal(e.Value(), &doc); err != nil {
+		return nil, fmt.Errorf("COUNTS/%s: %w", ledger.KeyCountsAll, err)
+	}
+	return &doc, nil
+}
+
+func (v *kvViews) jobs(ctx context.Context, org schemas.OrgID, take func(ledger.Record)) (schemas.Seq, error) {
+	counts, err := v.bucket(ctx, ledger.BucketCounts)
+	if err != nil {
+		return 0, err
+	}
+	doc, err := v.all(ctx, counts) // first: what is read after it is at its position or later
+	if err != nil {
+		return 0, err
+	}
+	jobs, err := v.bucket(ctx, ledger.BucketJobs)
+	if err != nil {
+		return 0, err
+	}
+	return doc.Jobs.Seq, scan(ctx, jobs, string(org)+".*", func(body []byte) error {
+		var r ledger.Record
+		if err := json.Unmarshal(body, &r); err != nil {
+			return err
+		}
+		take(r)
+		return nil
+	})
+}
+
+func (v *kvViews) counts(ctx context.Context, org schemas.OrgID) (map[ledger.CountKey]ledger.Count, schemas.Seq, error) {
+	for range countTries {
+		kv, err := v.bucket(ctx, ledger.BucketCounts)
+		if err != nil {
+			return nil, 0, err
+		}
+		doc, err := v.all(ctx, kv)
+		if err != nil {
+			return nil, 0, err
+		}
+		ahead, found := false, map[ledger.CountKey]ledger.Count{}
+		err = scan(ctx, kv, string(org)+".*.*", func(body []byte) error {
+			var c ledger.CountDocument
+			if err := json.Unmarshal(body, &c); err != nil {
+				return err
+			}
+			ahead = ahead || c.Seq > doc.Seq
+			found[ledger.CountKey{Org: c.Org, Queue: c.Queue, Type: c.Type}] = c.Count
+			return nil
+		})
+		if err != nil || !ahead {
+			return found, doc.Seq, err
+		}
+		timer := time.NewTimer(countPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, 0, ctx.Err()
+		}
+	}
+	return nil, 0, ledger.Errorf(ledger.CodeUnavailable, "the counters are ahead of the position that covers them: try again in a moment")
+}
+
+func (v *kvViews) typeDocument(ctx context.Context, name schemas.TypeName) (*ledger.TypeDocument, error) {
+	kv, err := v.bucket(ctx, ledger.BucketConfig)
+	if err != nil {
+		return nil, err
+	}
+	e, err := kv.Get(ctx, ledger.TypeKey(name))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	doc := new(ledger.TypeDocument)
+	return doc, json.Unmarshal(e.Value(), doc)
+}
+
+// scan calls take with every document that stands under a key of the pattern.
+func scan(ctx context.Context, kv jetstream.KeyValue, pattern string, take func(body []byte) error) error {
+	w, err := kv.Watch(ctx, pattern, jetstream.IgnoreDeletes())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = w.Stop() }() // fails only with the connection
+	for {
+		select {
+		case e, ok := <-w.Updates():
+			if !ok {
+				return ledger.Errorf(ledger.CodeUnavailable, "bucket %s was lost while it was read: try again in a moment", kv.Bucket())
+			}
+			if e == nil {
+				return nil
+			}
+			if err := take(e.Value()); err != nil {
+				return fmt.Errorf("%s/%s: %w", kv.Bucket(), e.Key(), err)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (g *Gateway) list(ctx context.Context, r *request) ([]byte, error) {
+	req := ListRequest{Limit: LimitDefault}
+	if err := r.decode(&req); err != nil {
+		return nil, err
+	}
+	if req.Limit < 1 || req.Limit > LimitMax {
+		return nil, badField("limit", fmt.Errorf("%d is outside 1 to %d", req.Limit, LimitMax))
+	}
+	before := schemas.Seq(1<<64 - 1)
+	if req.Cursor != "" {
+		var err error
+		if before, err = schemas.ParseSeq(req.Cursor); err != nil {
+			return nil, badField("cursor", err)
+		}
+	}
+	if err := g.views.waitFor(ctx, req.MinSeq); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	var page newest
+	page.keep = req.Limit + 1
+	seq, err := g.views.jobs(ctx, r.org, func(record ledger.Record) {
+		if record.SubmittedSeq >= before {
+			return
+		}
+		if reason := record.ReasonAt(now, false); reason != "" {
+			record.Reason = &reason
+		}
+		if req.matches(&record) {
+			page.add(record)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	reply := List{Items: page.sorted(), AsOfSeq: seq}
+	if len(reply.Items) > req.Limit {
+		reply.Items = reply.Items[:req.Limit]
+		next := reply.Items[req.Limit-1].SubmittedSeq.String()
+		reply.Next = &next
+	}
+	return schemas.SpliceJSON(&reply)
+}
+
+// newest keeps the records submitted last, in memory of a few pages.
+type newest struct {
+	keep  int
+	items []ledger.Record
+}
+
+func (n *newest) add(r ledger.Record) {
+	n.items = append(n.items, r)
+	if len(n.items) >= 4*n.keep {
+		n.cut()
+	}
+}
+
+func (n *newest) cut() {
+	slices.SortFunc(n.items, func(a, b ledger.Record) int { return cmp.Compare(b.SubmittedSeq, a.SubmittedSeq) })
+	if len(n.items) > n.keep {
+		n.items = n.items[:n.keep]
+	}
+}
+
+func (n *newest) sorted() []ledger.Record {
+	n.cut()
+	return append([]ledger.Record{}, n.items...)
+}
+
+// matches reports whether a record passes every filter.
+func (q *ListRequest) matches(r *ledger.Record) bool {
+	for k, v := range q.Tags {
+		if have, ok := r.Tags[k]; !ok || have != v {
+			return false
+		}
+	}
+	return anyOf(q.State, r.State) && anyOf(q.Type, r.Type) && anyOf(q.Queue, r.Queue) && anyOf(q.Priority, r.Priority) &&
+		anyOfOpt(q.Reason, r.Reason) && anyOfOpt(q.Owner, r.Owner) && anyOfOpt(q.Batch, r.Batch) && q.resolved(r) &&
+		(q.Since == nil || !r.SubmittedAt.Before(*q.Since)) && (q.Until == nil || !r.SubmittedAt.After(*q.Until))
+}
+
+func (q *ListRequest) resolved(r *ledger.Record) bool {
+	if q.Resolution == "" || q.Resolution == "all" {
+		return true
+	}
+	return r.Resolution != nil && string(r.Resolution.State) == q.Resolution
+}
+
+func anyOf[T comparable](want []T, have T) bool { return len(want) == 0 || slices.Contains(want, have) }
+
+func anyOfOpt(want []string, have *string) bool {
+	return len(want) == 0 || have != nil && slices.Contains(want, *have)
+}
+
+func (g *Gateway) count(ctx context.Context, r *request) ([]byte, error) {
+	req := CountRequest{}
+	if err := r.decode(&req); err != nil {
+		return nil, err
+	}
+	req.By = cmp.Or(req.By, ByState)
+	if req.By != ByState && req.By != ByType && req.By != ByQueue {
+		return nil, badField("by", fmt.Errorf("%q is unknown: use %s, %s or %s", req.By, ByState, ByType, ByQueue))
+	}
+	if err := g.views.waitFor(ctx, req.MinSeq); err != nil {
+		return nil, err
+	}
+	counts, seq, err := g.views.counts(ctx, r.org)
+	if err != nil {
+		return nil, err
+	}
+	reply := Count{By: req.By, Items: []CountItem{}, AsOfSeq: seq}
+	groups := map[string]int64{}
+	for k, c := range counts {
+		if !anyOf(req.Type, k.Type) || !anyOf(req.Queue, k.Queue) {
+			continue
+		}
+		for _, s := range schemas.States() {
+			n := c.Of(s)
+			if n == 0 || !anyOf(req.State, s) {
+				continue
+			}
+			reply.Total += n
+			groups[groupOf(req.By, k, s)] += n
+		}
+		if anyOf(req.State, schemas.StateDeadLettered) {
+			reply.DeadLettersOpen += c.DeadLettersOpen
+		}
+	}
+	if req.By == ByState {
+		for _, s := range schemas.States() {
+			if anyOf(req.State, s) {
+				reply.Items = append(reply.Items, CountItem{Key: string(s), Count: groups[string(s)]})
+			}
+		}
+		return json.Marshal(&reply)
+	}
+	for k, n := range groups {
+		reply.Items = append(reply.Items, CountItem{Key: k, Count: n})
+	}
+	slices.SortFunc(reply.Items, func(a, b CountItem) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Key, b.Key)) })
+	return json.Marshal(&reply)
+}
+
+func groupOf(by string, k ledger.CountKey, s schemas.State) string {
+	switch by {
+	case ByType:
+		return string(k.Type)
+	case ByQueue:
+		return string(k.Queue)
+	}
+	return string(s)
+}
