@@ -168,6 +168,10 @@ func in(t testing.TB, situation string) *standing {
 func (s *standing) event(name schemas.EventName) schemas.Data {
 	h := s.Head()
 	attempt := s.AttemptHead()
+	ended := s.Attempt // by canceled and dead_lettered, which name an attempt only if one runs
+	if s.Fence.IsZero() {
+		ended = 0
+	}
 	switch name {
 	case schemas.EventSubmitted:
 		return &schemas.Submitted{From: s.State, Type: "echo", Queue: "default", Priority: schemas.PriorityNormal, Generation: s.Generation + 1}
@@ -182,9 +186,9 @@ func (s *standing) event(name schemas.EventName) schemas.Data {
 	case schemas.EventTimedOut:
 		return &schemas.TimedOut{AttemptHead: attempt, Error: *transient}
 	case schemas.EventCanceled:
-		return &schemas.Canceled{Head: h, Attempt: s.Attempt, Fence: s.Fence}
+		return &schemas.Canceled{Head: h, Attempt: ended, Fence: s.Fence}
 	case schemas.EventDeadLettered:
-		return &schemas.DeadLettered{Head: h, Attempt: s.Attempt, Fence: s.Fence, Reason: schemas.DeadOrgDeleted}
+		return &schemas.DeadLettered{Head: h, Attempt: ended, Fence: s.Fence, Reason: schemas.DeadOrgDeleted}
 	case schemas.EventCancelRequested:
 		return &schemas.CancelRequested{AttemptHead: attempt}
 	case schemas.EventReleased:

@@ -154,13 +154,18 @@ func RetryDelay(id schemas.JobID, n int, b schemas.Backoff) time.Duration {
 	return time.Duration(math.Min(math.Max(d, float64(floor)), float64(ceiling)))
 }
 
-// jitter is a factor from 0.8 to 1.2 that depends on id and n alone.
+// jitter is a factor from 0.8 to 1.2 that depends on id and n alone. The last bytes of an FNV hash hardly move
+// it, so it is mixed (MurmurHash3, fmix64): else all retries of a job would be late, or early, alike.
 func jitter(id schemas.JobID, n int) float64 {
-	h := fnv.New64a()
-	h.Write([]byte(id))
-	h.Write([]byte(strconv.Itoa(n)))
+	hash := fnv.New64a()
+	hash.Write([]byte(id))
+	hash.Write([]byte(strconv.Itoa(n)))
+	h := hash.Sum64()
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
+	h ^= h >> 33
 	const steps = 1 << 20
-	return 0.8 + 0.4*float64(h.Sum64()%steps)/(steps-1)
+	return 0.8 + 0.4*float64(h%steps)/(steps-1)
 }
 
 // Lose closes the attempt of a holder that was silent for a lease, by the order of R-226.
