@@ -44,7 +44,7 @@ type Config struct {
 	// (ENGINE 10). Default: the ledger's.
 	Work *nats.Conn
 	// Serves are the types to work for, at most ServesMax. Required. Their handlers share the slots; those that
-	// have a method Close() error are closed when Run ends, once per type.
+	// have a method Close() error are closed when Run ends, and before when a drain gives up waiting for them.
 	Serves []Registration
 	// Slots is how many handlers run at once, 1 to SlotsMax. Default SlotsDefault.
 	Slots int

@@ -51,6 +51,13 @@ func (s *session) stopHandlers(abort <-chan struct{}) {
 	if s.waitQuiet(wait, nil) {
 		return
 	}
+	// Whoever claims these jobs next must not meet what they left running: an Exec kills its processes.
+	if err := s.w.closeHandlers(); err != nil {
+		s.log.Warn("handlers could not be closed", zap.Error(err))
+	}
+	if s.waitQuiet(abortWait, nil) {
+		return
+	}
 	for _, r := range s.all() {
 		go r.abandon()
 	}

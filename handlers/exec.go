@@ -39,7 +39,7 @@ var workerEnv = [...]string{"NATS_", "JOBLEDGER_"}
 // the worker, also when that is killed (DESIGN D7). Unix only: elsewhere every attempt fails as permanent.
 //
 // An Exec may run any number of attempts at once. Its zero value but for Command is ready for use; Close it
-// when no attempt runs any more.
+// at the end.
 type Exec struct {
 	// Command is run by /bin/sh -c. Required.
 	Command string

@@ -175,7 +175,7 @@ func signalName(s syscall.Signal) string {
 	return fmt.Sprintf("SIG%d", int(s))
 }
 
-// Close stops the guard and removes what attempts left in its folder. Attempts must have ended; a later
+// Close stops the guard, which kills the processes of attempts that still run, and removes its folder. A later
 // attempt starts a new guard.
 func (e *Exec) Close() error {
 	e.mu.Lock()
