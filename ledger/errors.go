@@ -147,6 +147,8 @@ func AsError(err error) *Error {
 		e.with("state", string(state.State))
 	case errors.Is(err, ErrNotFound):
 		e.Code = CodeNotFound
+	case errors.Is(err, ErrPositionExpired):
+		e.Code = CodePositionExpired
 	case errors.Is(err, ErrStaleAttempt):
 		e.Code = CodeStaleAttempt
 	case errors.Is(err, ErrUnreadable):
