@@ -226,11 +226,11 @@ func TestRecreateWork(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t)
 	l, js, ctx := env.Ledger, env.Ledger.JetStream(), env.Context()
-	c, err := l.EnsureConsumer(ctx, "q", "t")
-	if err != nil {
+	if _, err := l.EnsureConsumer(ctx, "q", "t"); err != nil {
 		t.Fatal(err)
 	}
-	if c, err = l.EnsureConsumer(ctx, "q", "t"); err != nil {
+	c, err := l.EnsureConsumer(ctx, "q", "t")
+	if err != nil {
 		t.Fatalf("a second time: %v", err)
 	}
 	cfg := c.CachedInfo().Config

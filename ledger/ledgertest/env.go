@@ -49,12 +49,11 @@ type Env struct {
 }
 
 type config struct {
-	provision  ledger.ProvisionConfig
-	server     natsd.Config
-	log        *zap.Logger
-	checkArgs  ledger.Config
-	bare       bool
-	skipVerify bool
+	provision ledger.ProvisionConfig
+	server    natsd.Config
+	log       *zap.Logger
+	checkArgs ledger.Config
+	bare      bool
 }
 
 // Option changes how Start and StartCluster set up.
