@@ -3,13 +3,8 @@ package demo_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"os"
-	"strings"
 	"testing"
-	"testing/synctest"
 
-	"github.com/dartwing/jobledger/handlers"
 	"github.com/dartwing/jobledger/internal/demo"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -69,69 +64,6 @@ func TestExpect(t *testing.T) {
 	if dead.String() != "dead_lettered (permanent_error)" || done.String() != "completed" {
 		t.Errorf("%s, %s", dead, done)
 	}
-}
-
-// Runs the whole batch as a worker would, without the waiting, twice over the same folder and receiver: each job
-// ends as its item expects, and the second run like the first.
-func TestBatchEndsAsExpectedTwice(t *testing.T) {
-	root, err := os.OpenRoot(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = root.Close() }()
-	r, _, at := receiver(t)
-	workers := demo.New(demo.Config{Output: root, Receiver: at, Secret: secret}).Handlers()
-	budgets := map[schemas.TypeName]int{}
-	for _, s := range demo.Types() {
-		budgets[s.Name] = s.MaxAttempts
-	}
-	var results [2][]string
-	for run := range results {
-		for n, i := range demo.Batch() {
-			a := &handlers.Attempt{Org: i.Org, ID: schemas.JobID(fmt.Sprintf("run%d-job%d", run, n)), Type: i.Type, Args: i.Args,
-				Token: fmt.Sprintf("run%d-token%d", run, n), MaxAttempts: budgets[i.Type]}
-			if i.MaxAttempts != 0 {
-				a.MaxAttempts = i.MaxAttempts
-			}
-			state, reason, result := work(t, workers[i.Type], a)
-			if !i.Expect.Met(state, reason) {
-				t.Errorf("run %d, %s, %q: %s %s, want %s: %s", run, i.Org, i.Title, state, reason, i.Expect, result)
-			}
-			if len(result) > schemas.ResultMax {
-				t.Errorf("%q: a result of %d bytes is over the inline limit", i.Title, len(result))
-			}
-			results[run] = append(results[run], result)
-		}
-	}
-	if a, b := strings.Join(results[0], "\n"), strings.Join(results[1], "\n"); a != b {
-		t.Errorf("the second run differs:\n%s\n--\n%s", a, b)
-	}
-	if d := r.Deliveries(); len(d) != 12 {
-		t.Errorf("%d webhooks were taken in two runs, want 12", len(d))
-	}
-}
-
-// work runs a job's attempts one after the other. Types that wait by the clock do so in a bubble, so not at all.
-func work(t *testing.T, h handlers.Handler, job *handlers.Attempt) (schemas.State, schemas.DeadReason, string) {
-	t.Helper()
-	var last error
-	for n := 1; n <= job.MaxAttempts; n++ {
-		a := &handlers.Attempt{Org: job.Org, ID: job.ID, Type: job.Type, Args: job.Args, Token: job.Token, MaxAttempts: job.MaxAttempts, Number: n}
-		var out json.RawMessage
-		switch job.Type {
-		case demo.TypeSample, demo.TypeLongRunning:
-			synctest.Test(t, func(t *testing.T) { out, last = h.Run(t.Context(), a) })
-		default:
-			out, last = h.Run(t.Context(), a)
-		}
-		if last == nil {
-			return schemas.StateCompleted, "", string(out)
-		}
-		if permanent(last) {
-			return schemas.StateDeadLettered, schemas.DeadPermanentError, last.Error()
-		}
-	}
-	return schemas.StateDeadLettered, schemas.DeadRetriesExhausted, last.Error()
 }
 
 // A misspelt argument would go unnoticed: unknown fields are ignored when a job runs.

@@ -2,10 +2,12 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/dartwing/jobledger/handlers"
+	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -46,20 +48,36 @@ func window(d time.Duration) *schemas.Millis {
 	return &ms
 }
 
-// Handlers returns the handler of each type, for a worker.
-func (t *Tasks) Handlers() map[schemas.TypeName]handlers.Handler {
-	return map[schemas.TypeName]handlers.Handler{
+// Serves returns the handler of each type in its queue, for a worker's Config.
+func (t *Tasks) Serves() []handlers.Registration {
+	tasks := map[schemas.TypeName]handlers.Handler{
 		TypeThumbnail:   typed(t.Thumbnail),
 		TypeSummarise:   typed(t.SummariseCSV),
 		TypeCount:       typed(t.CountText),
 		TypeWebhook:     typed(t.DeliverWebhook),
 		TypeSample:      typed(Sample),
-		TypeEcho:        handlers.HandlerFunc(func(ctx context.Context, a *handlers.Attempt) (json.RawMessage, error) { return Echo(ctx, a) }),
+		TypeEcho:        handlers.HandlerFunc(Echo),
 		TypeLongRunning: typed(LongRunning),
 	}
+	var out []handlers.Registration
+	for _, s := range Types() {
+		out = append(out, handlers.Registration{Queue: s.Queue, Type: s.Name, Handler: tasks[s.Name]})
+	}
+	return out
 }
 
 // typed makes a handler of a task.
 func typed[A, R any](task func(context.Context, *handlers.Attempt, A) (R, error)) handlers.Handler {
 	return handlers.Typed(func(ctx context.Context, j *handlers.Job[A]) (R, error) { return task(ctx, j.Attempt, j.Args) })
+}
+
+// Request asks for the item on behalf of actor. The work is wanted however often it was asked for, so that a second
+// run of the batch is no duplicate of the first; the request's id makes a repeated submit of one request find its job.
+func (i Item) Request(actor schemas.Actor) ledger.SubmitRequest {
+	r := ledger.SubmitRequest{Org: i.Org, Type: i.Type, Args: i.Args, Priority: i.Priority, NoDedup: true,
+		Tags: map[string]string{"demo": i.Title}, Meta: ledger.Meta{Actor: actor}, RequestID: uuid.New()}
+	if i.MaxAttempts != 0 {
+		r.Override = &schemas.Override{MaxAttempts: &i.MaxAttempts}
+	}
+	return r
 }

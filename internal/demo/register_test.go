@@ -13,9 +13,22 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
+// byType returns the handlers that a worker would be given.
+func byType(t *testing.T, ts *demo.Tasks) map[schemas.TypeName]handlers.Handler {
+	t.Helper()
+	out := map[schemas.TypeName]handlers.Handler{}
+	for _, r := range ts.Serves() {
+		if r.Handler == nil || out[r.Type] != nil {
+			t.Fatalf("type %s has no handler, or two", r.Type)
+		}
+		out[r.Type] = r.Handler
+	}
+	return out
+}
+
 // Every type has a valid policy and a handler, and the batch uses no other.
 func TestTypesHaveHandlers(t *testing.T) {
-	workers := demo.New(demo.Config{}).Handlers()
+	workers := byType(t, demo.New(demo.Config{}))
 	types := map[schemas.TypeName]schemas.TypeSettings{}
 	for _, s := range demo.Types() {
 		if err := s.Validate(); err != nil {
@@ -67,7 +80,7 @@ func TestReferencePolicies(t *testing.T) {
 
 // Args that do not decode can never run: permanent, before the task sees them.
 func TestHandlersRefuseOtherArgs(t *testing.T) {
-	for name, h := range demo.New(demo.Config{}).Handlers() {
+	for name, h := range byType(t, demo.New(demo.Config{})) {
 		if name == demo.TypeEcho {
 			continue // takes anything
 		}
@@ -88,7 +101,7 @@ func TestLocal(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- l.Run(ctx) }()
-	workers := l.Tasks.Handlers()
+	workers := byType(t, l.Tasks)
 	run := func(name schemas.TypeName, args string) {
 		t.Helper()
 		a := &handlers.Attempt{Org: "acme", ID: "job-1", Number: 1, Token: "token", Args: json.RawMessage(args)}
