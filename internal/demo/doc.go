@@ -12,7 +12,8 @@
 //
 // # Invariants
 //
-//   - A task's result depends on its arguments and input alone; Sample also on the attempt number. So every attempt
+//   - A task's result depends on its arguments and input; that of Sample also on the attempt number, that of a delivery
+//     on the receiver, which counts a token once. So every attempt
 //     of a job may run twice, and a batch may be submitted any number of times.
 //   - No path leaves the input file system or the output root, whatever the arguments say.
 //   - Bad input (missing, damaged, outside a limit) is a permanent error; everything else may be retried.
