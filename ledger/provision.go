@@ -329,6 +329,22 @@ func (l *Ledger) stream(ctx context.Context, name string) (s jetstream.Stream, e
 	return s, nil
 }
 
+// value reads the newest value of a key. The error is jetstream.ErrBucketNotFound or ErrKeyNotFound if it is
+// not there.
+func (l *Ledger) value(ctx context.Context, bucket, key string) (entry jetstream.KeyValueEntry, err error) {
+	err = l.asking(ctx, func(ctx context.Context) error {
+		kv, err := l.js.KeyValue(ctx, bucket)
+		if err == nil {
+			entry, err = kv.Get(ctx, key)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s in bucket %s: %w", key, bucket, err)
+	}
+	return entry, nil
+}
+
 // asking repeats an idempotent request to JetStream until it is answered: during an election requests are
 // dropped without a word. It gives up when ctx ends, after SettleTimeout if ctx has no deadline.
 func (l *Ledger) asking(ctx context.Context, ask func(context.Context) error) error {

@@ -93,19 +93,12 @@ func (l *Ledger) epoch(ctx context.Context) (epoch schemas.Seq, err error) {
 
 // leaseRevision is the revision of the leader's lease; 0 if nobody holds it.
 func (l *Ledger) leaseRevision(ctx context.Context) (uint64, error) {
-	kv, err := l.js.KeyValue(ctx, BucketLease)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
+	entry, err := l.value(ctx, BucketLease, LeaseKey)
+	if errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, jetstream.ErrKeyNotFound) {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("bucket %s: %w", BucketLease, err)
-	}
-	entry, err := kv.Get(ctx, LeaseKey)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("bucket %s: %w", BucketLease, err)
+		return 0, err
 	}
 	return entry.Revision(), nil
 }
@@ -164,11 +157,9 @@ type offerProblem struct {
 // offerProblems compares WORK with the Queued jobs. What does not match is looked at again until it does or
 // has been so for too long: an offer is made after its queued, and goes after its running.
 func (v *verifier) offerProblems(ctx context.Context) ([]offerProblem, error) {
-	work, err := v.l.js.Stream(ctx, StreamWork)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		work = nil
-	} else if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", StreamWork, err)
+	work, err := v.l.stream(ctx, StreamWork)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, err
 	}
 	queued := make(map[string]*Job) // by the subject of the offer that is to be there
 	for _, vj := range v.jobs {
@@ -176,7 +167,7 @@ func (v *verifier) offerProblems(ctx context.Context) ([]offerProblem, error) {
 			queued[offerOf(j)] = j
 		}
 	}
-	offers, err := offersIn(ctx, work)
+	offers, err := v.l.offersIn(ctx, work)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +194,7 @@ func (v *verifier) offerProblems(ctx context.Context) ([]offerProblem, error) {
 		if !sleep(ctx, livePoll) {
 			return nil, ctx.Err()
 		}
-		if offers, err = offersIn(ctx, work); err != nil {
+		if offers, err = v.l.offersIn(ctx, work); err != nil {
 			return nil, err
 		}
 	}
@@ -269,11 +260,15 @@ func (v *verifier) judgeOffers(ctx context.Context, work jetstream.Stream, queue
 func offerOf(j *Job) string { return OfferSubject(j.Spec.Queue, j.Spec.Type, j.Org, j.ID) }
 
 // offersIn is the number of messages by subject in WORK, none if it is not there.
-func offersIn(ctx context.Context, work jetstream.Stream) (map[string]uint64, error) {
+func (l *Ledger) offersIn(ctx context.Context, work jetstream.Stream) (map[string]uint64, error) {
 	if work == nil {
 		return nil, nil
 	}
-	info, err := work.Info(ctx, jetstream.WithSubjectFilter(">"))
+	var info *jetstream.StreamInfo
+	err := l.asking(ctx, func(ctx context.Context) (err error) {
+		info, err = work.Info(ctx, jetstream.WithSubjectFilter(">"))
+		return err
+	})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
 	}

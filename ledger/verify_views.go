@@ -273,19 +273,12 @@ func (w *views) compareType(v *verifier, e *Entry, set *schemas.TypeSet) error {
 
 // countsDocument reads COUNTS/all; nil if it is not there.
 func (l *Ledger) countsDocument(ctx context.Context) (*CountsDocument, error) {
-	kv, err := l.js.KeyValue(ctx, BucketCounts)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
+	entry, err := l.value(ctx, BucketCounts, KeyCountsAll)
+	if errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("bucket %s: %w", BucketCounts, err)
-	}
-	entry, err := kv.Get(ctx, KeyCountsAll)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("bucket %s: %w", BucketCounts, err)
+		return nil, err
 	}
 	all := new(CountsDocument)
 	if err := json.Unmarshal(entry.Value(), all); err != nil {
@@ -297,12 +290,12 @@ func (l *Ledger) countsDocument(ctx context.Context) (*CountsDocument, error) {
 // bucketsCreated is when each of viewBuckets was created; zero for one that is not there.
 func (l *Ledger) bucketsCreated(ctx context.Context) (created [3]time.Time, err error) {
 	for i, bucket := range viewBuckets {
-		s, err := l.js.Stream(ctx, "KV_"+bucket)
+		s, err := l.stream(ctx, "KV_"+bucket)
 		switch {
 		case err == nil:
 			created[i] = s.CachedInfo().Created
 		case !errors.Is(err, jetstream.ErrStreamNotFound):
-			return created, fmt.Errorf("bucket %s: %w", bucket, err)
+			return created, err
 		}
 	}
 	return created, nil
@@ -310,7 +303,11 @@ func (l *Ledger) bucketsCreated(ctx context.Context) (created [3]time.Time, err 
 
 // eachDocument calls fn for the current value of every key; for none if the bucket is not there.
 func (l *Ledger) eachDocument(ctx context.Context, bucket string, fn func(key string, value []byte) error) error {
-	kv, err := l.js.KeyValue(ctx, bucket)
+	var kv jetstream.KeyValue
+	err := l.asking(ctx, func(ctx context.Context) (err error) {
+		kv, err = l.js.KeyValue(ctx, bucket)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		return nil
 	}
