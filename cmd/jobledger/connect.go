@@ -3,9 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -13,6 +14,10 @@ import (
 
 // serverDefault is where a server is when nobody says.
 const serverDefault = nats.DefaultURL
+
+// reconnectWait is the pause between two tries to come back: short, so that a
+// restarted server has its workers again within the fail-over of a leader.
+const reconnectWait = 250 * time.Millisecond
 
 // target is where to connect and as whom, and how that was decided.
 type target struct {
@@ -118,19 +123,27 @@ func (p *program) org(t *target) (schemas.OrgID, error) {
 // shows. Lost connections come back by themselves for as long as the command
 // runs; the first one must succeed.
 func (p *program) connect(t *target, name string) (*nats.Conn, error) {
+	if t.JSDomain != "" {
+		return nil, usagef("JetStream domain %s: jobledger works in the domain of the server it is connected to; connect to a server of that domain", t.JSDomain)
+	}
+	log := p.logger(zap.WarnLevel).With(zap.String("connection", name))
 	opts := []nats.Option{
 		nats.Name("jobledger " + name),
 		nats.Timeout(p.flags.Timeout),
 		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("disconnected, trying to come back", zap.Error(err)) }),
+		nats.ReconnectHandler(func(nc *nats.Conn) { log.Warn("connected again", zap.String("url", nc.ConnectedUrlRedacted())) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("connection", zap.Error(err)) }),
 	}
 	nc, err := nats.Connect(t.URL, append(opts, t.options()...)...)
 	switch {
 	case err == nil:
 		return nc, nil
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
-		return nil, failf(ledger.CodeUnauthenticated, "%s (from %s) refused the credentials: %w", t.URL, t.Source, err)
+		return nil, failf(ledger.CodeUnauthenticated, "%s (from %s) refused the credentials: %w", withoutPasswords(t.URL), t.Source, err)
 	default:
-		return nil, failf(ledger.CodeUnavailable, "cannot reach NATS at %s (from %s): %w; is `jobledger dev` running?", t.URL, t.Source, err)
+		return nil, failf(ledger.CodeUnavailable, "cannot reach NATS at %s (from %s): %w; is `jobledger dev` running?", withoutPasswords(t.URL), t.Source, err)
 	}
 }
 
@@ -179,22 +192,4 @@ func nkeyOption(file string) nats.Option {
 		}
 		return opt(o)
 	}
-}
-
-// jetStream opens the target's JetStream domain on a connection; with --trace
-// its API requests are shown.
-func (p *program) jetStream(nc *nats.Conn, t *target) (jetstream.JetStream, error) {
-	var opts []jetstream.JetStreamOpt
-	if p.flags.Trace {
-		opts = append(opts, jetstream.WithClientTrace(&jetstream.ClientTrace{
-			RequestSent: func(subject string, payload []byte) { p.talkf(">>> %s %s", subject, payload) },
-			ResponseReceived: func(subject string, payload []byte, _ nats.Header) {
-				p.talkf("<<< %s %s", subject, payload)
-			},
-		}))
-	}
-	if t.JSDomain != "" {
-		return jetstream.NewWithDomain(nc, t.JSDomain, opts...)
-	}
-	return jetstream.New(nc, opts...)
 }

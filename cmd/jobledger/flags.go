@@ -74,7 +74,7 @@ func (f *commonFlags) declare(app *fisk.Application) {
 	text(&f.Org, "org", "JOBLEDGER_ORG", "The org to work in").Short('O')
 	yes(&f.JSON, "json", "Print JSON").Short('j')
 	yes(&f.Force, "force", "Do not ask").Short('f')
-	text(&f.Reason, "reason", "", "Why, recorded with the change")
+	text(&f.Reason, "reason", "", "Why, recorded with the change; in lists only jobs that stand for it")
 	yes(&f.DryRun, "dry-run", "Show what would be done and stop there")
 	yes(&f.UTC, "utc", "Print absolute times in UTC")
 	text(&f.TZ, "tz", "", "Zone of times given without one")
@@ -103,7 +103,7 @@ func (f *commonFlags) declareConnection(
 	yes(&f.TLSFirst, "tlsfirst", "Perform the TLS handshake before expecting the server's greeting")
 	text(&f.JSDomain, "js-domain", "", "JetStream domain")
 	text(&f.InboxPrefix, "inbox-prefix", "", "Prefix of reply subjects")
-	yes(&f.Trace, "trace", "Show JetStream API requests on stderr")
+	yes(&f.Trace, "trace", "Log everything, as --log-level debug")
 }
 
 // resolve completes the flags from the environment and checks them.

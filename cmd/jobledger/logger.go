@@ -19,7 +19,9 @@ func (p *program) logger(quietly zapcore.Level) *zap.Logger {
 		encoder = zapcore.NewConsoleEncoder(cfg)
 	}
 	level := quietly
-	if name := p.flags.LogLevelName.Value; name != "" {
+	if p.flags.Trace {
+		level = zapcore.DebugLevel
+	} else if name := p.flags.LogLevelName.Value; name != "" {
 		level, _ = zapcore.ParseLevel(name) // checked
 	}
 	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(p.Stderr)), level))

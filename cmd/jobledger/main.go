@@ -26,6 +26,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,11 +44,11 @@ type Main struct {
 
 	// IsTerminal tells whether a person sits at this stream.
 	IsTerminal func(stream any) bool
+
+	abort atomic.Pointer[func()] // what a second signal calls; nil: it ends the process
 }
 
 func main() {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	go cancelOnSignal(cancel)
 	m := &Main{
 		Args:       os.Args[1:],
 		Stdin:      os.Stdin,
@@ -57,6 +58,8 @@ func main() {
 		Now:        time.Now,
 		IsTerminal: isTerminal,
 	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	go m.handleSignals(cancel)
 	os.Exit(int(m.Run(ctx)))
 }
 
@@ -73,6 +76,9 @@ func (m *Main) Run(ctx context.Context) exitCode {
 		return done.code
 	}
 	if code, stopped := stoppedBySignal(ctx); stopped && err != nil {
+		if !errors.Is(err, context.Canceled) {
+			p.report(err)
+		}
 		return code
 	}
 	return p.report(err)
@@ -83,15 +89,26 @@ type signalError struct{ signal syscall.Signal }
 
 func (e signalError) Error() string { return "stopped by " + e.signal.String() }
 
-// cancelOnSignal cancels at the first SIGINT or SIGTERM, which commands answer
-// by draining, and ends the process at the second.
-func cancelOnSignal(cancel context.CancelCauseFunc) {
-	signals := make(chan os.Signal, 2)
+// handleSignals cancels at the first SIGINT or SIGTERM, which commands answer by
+// draining. The second cuts the drain short, where the command can do that, and
+// else ends the process, as the third does always.
+func (m *Main) handleSignals(cancel context.CancelCauseFunc) {
+	signals := make(chan os.Signal, 3)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	first := (<-signals).(syscall.Signal)
-	cancel(signalError{first})
-	second := (<-signals).(syscall.Signal)
-	os.Exit(int(exitSignal) + int(second))
+	cancel(signalError{(<-signals).(syscall.Signal)})
+	again := <-signals
+	if abort := m.abort.Load(); abort != nil {
+		(*abort)()
+		again = <-signals
+	}
+	os.Exit(int(exitSignal) + int(again.(syscall.Signal)))
+}
+
+// onSecondSignal has a second signal call abort until the function it returns
+// is called.
+func (m *Main) onSecondSignal(abort func()) (forget func()) {
+	m.abort.Store(&abort)
+	return func() { m.abort.Store(nil) }
 }
 
 // stoppedBySignal tells whether a signal ended the context, and the code for a

@@ -51,6 +51,11 @@ func (p *program) application() *fisk.Application {
 
 	p.flags.declare(app)
 	p.addServer(app)
+	p.addJob(app)
+	p.addType(app)
+	p.addWorker(app)
+	p.addLog(app)
+	p.addSchema(app)
 	p.addVersion(app)
 	p.addCompletion(app)
 	return app

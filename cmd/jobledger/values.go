@@ -57,6 +57,14 @@ func optionFlag[T any](owner flagOwner, name, help string, target *option[T], pa
 	return f
 }
 
+func parseInt(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a whole number", s)
+	}
+	return n, nil
+}
+
 // durationUnits are the units of a duration, each in terms of time.Duration. A
 // day has 24 hours: who means the calendar gives a time.
 var durationUnits = []struct {

@@ -67,6 +67,7 @@ func TestWrongArrowsAreFound(t *testing.T) {
 		{"internal/natsd", "import", engine, true},
 		{"dispatcher", "xtest", "ledger/ledgertest", true},
 		{"dispatcher", "test", "pgregory.net/rapid", true},
+		{"cmd/jobledger", "test", "ledger/ledgertest", true},
 
 		{"schemas", "import", "ledger", false},
 		{"ledger", "import", "ledger/ledgertest", false},

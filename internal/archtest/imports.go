@@ -29,14 +29,13 @@ func CheckImports(layers []Layer, packages []Package) []string {
 			}
 		}
 		for _, imported := range p.TestImports {
-			if !allowed(layers, layer, imported) && !within(imported, testModules) {
+			helper := layer.Program && isTestPackage(imported)
+			if !allowed(layers, layer, imported) && !within(imported, testModules) && !helper {
 				wrong = append(wrong, fmt.Sprintf("%s [test] must not import %s", p.ImportPath, imported))
 			}
 		}
 		for _, imported := range p.XTestImports {
-			ours, isOurs := ourFolder(imported)
-			helper := isOurs && within(ours, testPackages)
-			if !allowed(layers, layer, imported) && !within(imported, testModules) && !helper {
+			if !allowed(layers, layer, imported) && !within(imported, testModules) && !isTestPackage(imported) {
 				wrong = append(wrong, fmt.Sprintf("%s_test must not import %s", p.ImportPath, imported))
 			}
 		}
@@ -72,6 +71,11 @@ func layerOf(layers []Layer, path string) (Layer, bool) {
 // ourFolder cuts the module's path from an import path of ours.
 func ourFolder(path string) (string, bool) {
 	return strings.CutPrefix(path, module+"/")
+}
+
+func isTestPackage(path string) bool {
+	folder, ours := ourFolder(path)
+	return ours && within(folder, testPackages)
 }
 
 // within tells whether the path is one of the roots or lies below one.

@@ -9,6 +9,7 @@ type Layer struct {
 	Folder  string   // a package and all packages below it
 	Imports []string // folders of other layers; packages of the layer itself always
 	Modules []string // third-party modules beside baseModules
+	Program bool     // a main package, which no external test package can import
 }
 
 // baseModules are all that a publisher's or worker's program needs beyond the
@@ -28,7 +29,7 @@ var testModules = []string{
 }
 
 // testPackages of ours open servers and cells; external test packages of every
-// layer may import them.
+// layer may import them, and the tests of programs.
 var testPackages = []string{"ledger/ledgertest", "internal/natsd"}
 
 // fixtures may be imported from everywhere: they hold data and import nothing.
@@ -59,6 +60,7 @@ var layout = []Layer{
 	{Folder: "ledger/ledgertest", Imports: append([]string{"gateway", "internal/cell", "internal/natsd"}, edge...)},
 	{
 		Folder:  "cmd",
+		Program: true,
 		Imports: append([]string{"gateway", "internal/cell", "internal/demo", "internal/natsd"}, edge...),
 		Modules: []string{
 			"github.com/choria-io/fisk",

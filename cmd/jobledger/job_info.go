@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/choria-io/fisk"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+func (p *program) addJobInfo(job *fisk.CmdClause) {
+	var id string
+	cmd := p.command(job, "info", "Show everything about one job", func(ctx context.Context) error {
+		return p.jobInfo(ctx, id)
+	})
+	cmd.HelpLong(`Always current: it reads the job's own events.
+
+Example:
+
+	jobledger job info 0193f0c2-... --json | jq .attempts`)
+	cmd.Arg("id", "The job").Required().StringVar(&id)
+}
+
+func (p *program) jobInfo(ctx context.Context, id string) error {
+	if err := checkJobID(id); err != nil {
+		return err
+	}
+	c, err := p.openClient("job info")
+	if err != nil {
+		return err
+	}
+	defer c.Conn.Close()
+	r, err := c.Get(ctx, schemas.JobID(id))
+	if err != nil {
+		return err
+	}
+	if p.flags.JSON {
+		text, err := r.Encode()
+		if err != nil {
+			return err
+		}
+		return p.printf("%s\n", text)
+	}
+	return p.printRecord(r)
+}
+
+// fact is one line of a record; an empty value is not shown.
+type fact struct{ name, value string }
+
+func (p *program) printRecord(r *ledger.Record) error {
+	facts := []fact{
+		{"Job", string(r.ID)},
+		{"Org", string(r.Org)},
+		{"Type", string(r.Type)},
+		{"Queue", fmt.Sprintf("%s, priority %s", r.Queue, r.Priority)},
+		{"State", standing(r)},
+		{"Attempt", attemptFact(r)},
+		{"Worker", deref(r.Worker)},
+		{"Progress", progressFact(r.Progress)},
+		{"Submitted", p.since(&r.SubmittedAt) + by(r.SubmittedBy)},
+		{"Not before", p.since(r.NotBefore)},
+		{"Deadline", p.since(r.Deadline)},
+		{"Queued", p.since(r.QueuedAt)},
+		{"Started", p.since(r.StartedAt)},
+		{"Retry", p.since(r.RetryAt)},
+		{"Finished", p.since(r.FinishedAt)},
+		{"Owner", deref(r.Owner)},
+		{"Key", deref(r.Key)},
+		{"Batch", deref(r.Batch)},
+		{"Tags", tagsFact(r.Tags)},
+		{"Parents", parentsFact(r.Parents)},
+		{"Error", errorFact(r.Error)},
+		{"Args", string(r.Args)},
+		{"Result", resultFact(r)},
+		{"Sequence", fmt.Sprintf("%d, generation %d", r.Seq, r.Generation)},
+	}
+	for _, f := range facts {
+		if f.value == "" {
+			continue
+		}
+		if err := p.printf("%12s: %s\n", f.name, quiet(strings.ReplaceAll(f.value, "\n", "\n              "))); err != nil {
+			return err
+		}
+	}
+	return p.printAttempts(r.Attempts)
+}
+
+func (p *program) printAttempts(attempts []ledger.AttemptRecord) error {
+	if len(attempts) == 0 {
+		return nil
+	}
+	g := &grid{Title: "Attempts", Columns: []string{"attempt", "worker", "started", "took", "outcome", "error"}}
+	for i := range attempts {
+		a := &attempts[i]
+		took, outcome, message := "", "running", ""
+		if a.FinishedAt != nil {
+			took = a.FinishedAt.Sub(a.StartedAt).Round(time.Millisecond).String()
+		}
+		if a.Outcome != nil {
+			outcome = string(*a.Outcome)
+		}
+		if a.Error != nil {
+			message = clip(a.Error.Message, errorCellMax)
+		}
+		g.add(fmt.Sprint(a.Attempt), a.Worker, p.recordTime(a.StartedAt), took, outcome, message)
+	}
+	if err := p.printf("\n"); err != nil {
+		return err
+	}
+	return p.list(g)
+}
+
+// since is a time in a record, with its distance.
+func (p *program) since(t *time.Time) string {
+	if t == nil || t.IsZero() {
+		return ""
+	}
+	return p.recordTime(*t) + " (" + relative(p.Now(), *t) + ")"
+}
+
+func by(actor *string) string {
+	if actor == nil {
+		return ""
+	}
+	return " by " + *actor
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func attemptFact(r *ledger.Record) string {
+	text := fmt.Sprint(r.Attempt)
+	if r.MaxAttempts != nil {
+		text += fmt.Sprintf(", %d of %d used", r.AttemptsUsed, *r.MaxAttempts)
+	}
+	return text
+}
+
+func progressFact(progress *ledger.RecordProgress) string {
+	if progress == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%d %%", progress.Percent)
+	if progress.Message != nil {
+		text += ", " + *progress.Message
+	}
+	return text
+}
+
+func tagsFact(tags map[string]string) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(tags)) {
+		parts = append(parts, k+"="+tags[k])
+	}
+	return strings.Join(parts, " ")
+}
+
+func parentsFact(parents []schemas.ParentRef) string {
+	var ids []string
+	for _, parent := range parents {
+		ids = append(ids, string(parent.ID))
+	}
+	return strings.Join(ids, " ")
+}
+
+func errorFact(e *ledger.RecordError) string {
+	if e == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s (%s)", e.Message, e.Class)
+}
+
+func resultFact(r *ledger.Record) string {
+	switch {
+	case r.State != schemas.StateCompleted:
+		return ""
+	case r.ResultRef != nil:
+		return fmt.Sprintf("%d bytes in %s/%s", r.ResultRef.Bytes, r.ResultRef.Bucket, r.ResultRef.Name)
+	default:
+		return string(orNull(r.Result))
+	}
+}

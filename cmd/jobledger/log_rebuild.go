@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/choria-io/fisk"
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/projector"
+)
+
+// rebuildTimeout bounds how long rebuild waits for the leader: a million events
+// fold in seconds, and no leader comes after that long.
+const rebuildTimeout = 10 * time.Minute
+
+// rebuilt is what `log rebuild --json` prints.
+type rebuilt struct {
+	View    string  `json:"view"`
+	Events  uint64  `json:"events"` // folded again, up to this sequence
+	Seconds float64 `json:"seconds"`
+}
+
+func (p *program) addLogRebuild(log *fisk.CmdClause) {
+	var view string
+	cmd := p.command(log, "rebuild", "Throw views away and fold them again", func(ctx context.Context) error {
+		return p.rebuild(ctx, projector.View(view))
+	})
+	cmd.HelpLong(`Deletes the views and waits until the leader has written them again. Jobs are
+not touched: the ledger is the only truth. Safe while the system runs; lists and
+counts are incomplete for a moment.
+
+Example:
+
+	jobledger log rebuild --view counts --force`)
+	cmd.Flag("view", "jobs, counts, config or all").Default(string(projector.ViewAll)).
+		EnumVar(&view, string(projector.ViewJobs), string(projector.ViewCounts), string(projector.ViewConfig), string(projector.ViewAll))
+}
+
+func (p *program) rebuild(ctx context.Context, view projector.View) error {
+	if p.flags.DryRun {
+		p.talkf("would delete and fold again: %s", view)
+		return nil
+	}
+	if err := p.confirm("Delete the view " + string(view) + " and fold it again?"); err != nil {
+		return err
+	}
+	l, err := p.openLedger(ctx, "log rebuild", p.logger(zap.WarnLevel))
+	if err != nil {
+		return err
+	}
+	defer l.Conn().Close()
+	began := time.Now()
+	waiting, cancel := context.WithTimeout(ctx, rebuildTimeout)
+	defer cancel()
+	seq, err := projector.Rebuild(waiting, l, view)
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		return failf(ledger.CodeUnavailable, "the views are deleted, and no leader has folded them again within %s: the next one will", rebuildTimeout)
+	}
+	if err != nil {
+		return err
+	}
+	done := rebuilt{View: string(view), Events: uint64(seq), Seconds: time.Since(began).Seconds()}
+	if p.flags.JSON {
+		return p.document(done)
+	}
+	p.talkf("%s folded again up to %d in %.1f s", done.View, done.Events, done.Seconds)
+	return nil
+}
