@@ -57,3 +57,20 @@ func cpu(b *testing.B) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// BenchmarkBacklog submits many jobs before the first moves: what waits must cost no read when it does.
+func BenchmarkBacklog(b *testing.B) {
+	env := ledgertest.Start(b)
+	env.SkipVerify()
+	project(b, env, feed(b, env))
+	const jobs = 60_000
+	began, used := time.Now(), cpu(b)
+	for i := 0; b.Loop(); i++ {
+		fillBehind(b, env, fmt.Sprintf("backlog%d", i), jobs, jobs)
+		caughtUp(b, env)
+	}
+	n := float64(b.N) * jobs
+	b.ReportMetric(float64((cpu(b)-used).Microseconds())/n, "cpu-us/job")
+	b.ReportMetric(n/time.Since(began).Seconds(), "jobs/s")
+	b.ReportMetric(0, "ns/op")
+}

@@ -31,5 +31,6 @@
 //   - A position is kept with its event id and with the creation time of the bucket it speaks of. Where
 //     any of them does not match, that view is folded from zero (DESIGN D2).
 //   - Counts are driven by the fold of each job, so an illegal event counts nothing but itself.
-//   - Every map is bounded: at most jobsCached folds, of which at most dirtyMax are unwritten.
+//   - Every map of jobs is bounded: jobsCached folds, of which about dirtyMax are unwritten, and packedMax
+//     packed ones of plain jobs that wait.
 package projector

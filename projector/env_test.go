@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -59,7 +60,7 @@ func caughtUp(t testing.TB, env *ledgertest.Env) schemas.Seq {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := projector.WaitFor(ctx, env.Ledger, end.Seq); err != nil {
 		t.Fatal(err)
@@ -282,24 +283,35 @@ func deleteBuckets(t testing.TB, env *ledgertest.Env, buckets ...string) {
 }
 
 // fill publishes the whole stories of n jobs, four events each, without waiting in between, as a trusted
-// writer may on an otherwise idle ledger. The jobs of a group run at the same time.
+// writer may on an otherwise idle ledger. Eight jobs run at the same time.
 func fill(t testing.TB, env *ledgertest.Env, prefix string, n int) {
 	t.Helper()
-	const group = 8
+	fillBehind(t, env, prefix, n, 8)
+}
+
+// fillBehind is fill with so many jobs submitted before the first of them moves.
+func fillBehind(t testing.TB, env *ledgertest.Env, prefix string, n, backlog int) {
+	t.Helper()
 	last, err := env.Ledger.End(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for from := 0; from < n; from += group {
-		jobs := make([]*ledger.Job, min(group, n-from))
+	next := func(jobs []*ledger.Job, step int) {
+		for _, j := range jobs {
+			last.Seq++
+			publishNext(t, env, j, last.Seq, step)
+		}
+	}
+	for from := 0; from < n; from += backlog {
+		jobs := make([]*ledger.Job, min(backlog, n-from))
 		for i := range jobs {
 			jobs[i] = &ledger.Job{Org: "acme", ID: schemas.JobID(fmt.Sprintf("%s-%d", prefix, from+i))}
 		}
-		for step := range 4 {
-			for _, j := range jobs {
-				last.Seq++
-				publishNext(t, env, j, last.Seq, step)
-			}
+		next(jobs, 0)
+		for group := range slices.Chunk(jobs, 8) {
+			next(group, 1)
+			next(group, 2)
+			next(group, 3)
 		}
 	}
 	select {

@@ -143,8 +143,9 @@ func (v *views) settleJob(p *put) bool {
 		return true
 	}
 	ent.assumed = 0
-	if ent.job.State.Finished() && !ent.dirty {
-		v.jobs.remove(ent) // hardly anything follows; if it does, the subject is read
+	// Of a finished job hardly anything follows; if it does, the subject is read.
+	if !ent.dirty && (ent.job.State.Finished() || v.waiting.put(ent)) {
+		v.jobs.remove(ent)
 	}
 	return false
 }

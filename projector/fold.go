@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// jobsCached is how many folds are kept; a job outside it costs one read of its subject per event
-	// that comes while it is out. It exceeds what two flushes can hold back.
+	// jobsCached is how many folds are kept beside those that are packed; a job outside them costs one read
+	// of its subject when it moves. It exceeds what two flushes can hold back.
 	jobsCached = 3 * dirtyMax
 	// dirtyMax is how many documents may wait for a flush before no more events are taken.
 	dirtyMax = 16_384
@@ -35,6 +35,7 @@ type views struct {
 	jobsRevision                           uint64    // above it, documents may be ahead of jobsAt
 
 	jobs      *jobCache
+	waiting   *packer
 	dirtyJobs []*jobEntry
 	seen      *seen // nil unless the fold began at zero
 	suspects  map[jobKey]bool
@@ -58,7 +59,7 @@ type typeEntry struct {
 
 func newViews(before foldBefore) *views {
 	return &views{
-		before: before, jobs: newJobCache(jobsCached), suspects: make(map[jobKey]bool),
+		before: before, jobs: newJobCache(jobsCached), waiting: newPacker(), suspects: make(map[jobKey]bool),
 		counts: make(ledger.Counts), countSlots: make(map[ledger.CountKey]*slot),
 		covered: make(map[ledger.CountKey]schemas.Seq), types: make(map[schemas.TypeName]*typeEntry),
 	}
@@ -118,6 +119,10 @@ func (v *views) applyJob(ctx context.Context, e *schemas.Event, bad error) error
 func (v *views) entry(ctx context.Context, e *schemas.Event) (*jobEntry, error) {
 	k := jobKey{e.Org, e.Job}
 	if ent := v.jobs.get(k); ent != nil {
+		return ent, nil
+	}
+	if ent := v.waiting.take(k); ent != nil {
+		v.jobs.put(ent)
 		return ent, nil
 	}
 	ent := &jobEntry{key: k}
