@@ -113,6 +113,12 @@ func TestLateIsBounded(t *testing.T) {
 	if len(s.Late) != schemas.LateMax || s.Late[0] != 1010 || s.Late[schemas.LateMax-1] != 1000+schemas.LateMax+9 {
 		t.Errorf("%d late, %d to %d", len(s.Late), s.Late[0], s.Late[len(s.Late)-1])
 	}
+	before := slices.Clone(s.Late)
+	h := schemas.AttemptHead{Head: s.Head(), Attempt: 1, Fence: schemas.Fence{Seq: 1020, ID: "x"}}
+	s.fold(&schemas.LateResult{AttemptHead: h, Outcome: schemas.EventCompleted}) // of a writer that does not decide
+	if !slices.Equal(s.Late, before) {
+		t.Errorf("a second late result of one attempt was remembered twice: %v", s.Late)
+	}
 }
 
 // TestOutcomeMistakes shows the answers to what no worker should send.

@@ -286,7 +286,8 @@ func describeEvent(e *schemas.Event) string {
 	}
 	for _, k := range slices.Sorted(func(yield func(string) bool) {
 		for k := range m {
-			if !slices.Contains(hidden, k) && !yield(k) {
+			shown := !slices.Contains(hidden, k) || k == "generation" && e.Name() == schemas.EventLateResult
+			if shown && !yield(k) {
 				return
 			}
 		}
