@@ -18,7 +18,7 @@ const (
 	// feedBytesDefault bounds what they occupy, roughly.
 	feedBytesDefault = 64 << 20
 	// entryOverhead is about what an entry occupies beside its body.
-	entryOverhead = 768
+	entryOverhead = 1024
 	// feedBatch is how many entries Cursor.Next returns at most.
 	feedBatch = 1024
 )

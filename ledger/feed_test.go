@@ -73,6 +73,41 @@ func TestFeedGoesOnOverRestarts(t *testing.T) {
 	checkWhole(t, late, 1, last)
 }
 
+// Somebody deletes every consumer of the ledger, as a clean-up by hand might: the feed notices the silence and
+// goes on where it was within 5 s.
+func TestFeedConsumerDeleted(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	f := startFeed(t, ledger.FeedConfig{Ledger: env.NewLedger()})
+	c := f.Subscribe(schemas.Position{})
+	defer c.Close()
+	all := read(t, c, end(t, env.Ledger))
+	completeOne(t, env.Ledger, "acme", "before")
+	all = append(all, read(t, c, end(t, env.Ledger))...)
+	s, err := env.Ledger.JetStream().Stream(t.Context(), ledger.StreamLedger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deleted := 0
+	names := s.ConsumerNames(t.Context())
+	for name := range names.Name() {
+		if err := s.DeleteConsumer(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		deleted++
+	}
+	if names.Err() != nil || deleted == 0 {
+		t.Fatalf("deleted %d consumers: %v", deleted, names.Err())
+	}
+	completeOne(t, env.Ledger, "acme", "after")
+	start := time.Now()
+	all = append(all, read(t, c, end(t, env.Ledger))...)
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("the feed resumed after %s, want at most 5s", took)
+	}
+	checkWhole(t, all, 1, end(t, env.Ledger))
+}
+
 // A foreign message and an event of a newer version are delivered as what they are, counted, and stop
 // neither the feed nor its folds; catching up counts them too, so that whoever waits for a sequence gets
 // there (STYLE 7, rita:eventstore.go:615; DESIGN D8).
