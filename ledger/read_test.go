@@ -56,7 +56,7 @@ func TestFoldForeignMessage(t *testing.T) {
 	l := env.Ledger
 	submitted := submitOne(t, l, "acme", "one")
 	foreign := publishRaw(t, l, "jobs.acme.one", nats.Header{"Nats-Sequence": {"1"}, "Nats-Subject": {"jobs.acme.two"},
-		"Nats-Time-Stamp": {"yesterday"}, "Nats-Num-Pending": {"7"}, "Nats-Stream": {"OTHER"}, "Status": {"404"}}, "x")
+		"Nats-Time-Stamp": {"2020-01-02T03:04:05Z"}, "Nats-Num-Pending": {"7"}, "Nats-Stream": {"OTHER"}, "Status": {"404"}}, "x")
 	j, err := l.Fold(t.Context(), "acme", "one")
 	if err != nil || j.LastSeq != foreign || j.State != schemas.StateSubmitted || j.Unreadable {
 		t.Fatalf("the job is %+v, %v; want submitted, to expect %d", j, err, foreign)
