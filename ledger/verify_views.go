@@ -73,8 +73,12 @@ func (w *views) read(ctx context.Context, l *Ledger, org schemas.OrgID) error {
 			return nil
 		}
 	}
-	return errors.New("the views are being deleted and rebuilt: try again when that is done")
+	return ErrViewsMove
 }
+
+// ErrViewsMove: Verify could not read the views because somebody deletes and rebuilds them over and over;
+// try again when that is done.
+var ErrViewsMove = errors.New("the views are being deleted and rebuilt")
 
 // readOnce takes the documents in an order that makes them comparable: first how far the views say they are
 // complete, then the documents, which can only be ahead of that.
