@@ -24,6 +24,15 @@
 // Provision makes a cell's streams and refuses those that would break a promise; every start of a cell, when
 // what lived in memory is made anew, has one id (DESIGN D2).
 //
+// # Reading
+//
+// Fold, History and EventsAt read what the stream's leader holds now. A Feed is the one tail of a server
+// process, from which each fold takes every message in order through a Cursor of its own; Replay hands out
+// a stretch of the ledger, the same each time. Both go on over restarts, and both compare the event id at
+// their position before they go on: where another event stands there, the ledger went back to older data and
+// what was folded is void (ErrPositionExpired). A message that is no event of ours is handed out as an
+// Entry with Err, so that whoever waits for a sequence gets there. Verify folds everything anew and compares.
+//
 // # Invariants
 //
 //   - No job event is stored without an expectation on its own literal subject.

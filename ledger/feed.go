@@ -163,7 +163,8 @@ func (f *Feed) Last() schemas.Position {
 // Quarantined is the number of messages without an event that the feed has met since it was made.
 func (f *Feed) Quarantined() int64 { return f.quarantined.Load() }
 
-// WaitFor returns when the feed has read up to seq. It says nothing about how far a fold is.
+// WaitFor returns when the feed has read up to seq; for 0, when it knows where the ledger ends. It says
+// nothing about how far a fold is.
 func (f *Feed) WaitFor(ctx context.Context, seq schemas.Seq) error {
 	for {
 		f.mu.Lock()
