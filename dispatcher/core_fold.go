@@ -1,0 +1,278 @@
+package dispatcher
+
+import (
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// fold folds one event. again: Settle has folded it already, and what it does to lanes and timers is not
+// done twice; records are folded again, since events before it were seen only now.
+//
+// An event that is not legal where it stands must change nothing. There is no map of all jobs to
+// judge by: an event about a Queued or Running job is judged by its record, and one about a waiting job can
+// at worst lead to a decision that the job's own fold refuses.
+func (c *Core) fold(e *schemas.Event, again bool) {
+	switch d := e.Data.(type) {
+	case *schemas.CellStarted:
+		c.cellStarted(e.Seq)
+	case *schemas.Submitted:
+		if !again {
+			c.submitted(e, d)
+		}
+	case *schemas.Queued:
+		c.queued(e, d, again)
+	case *schemas.Running:
+		c.running(e, d)
+	case *schemas.Released:
+		c.requeued(e, &d.AttemptHead)
+	case *schemas.Lost:
+		c.requeued(e, &d.AttemptHead)
+	case *schemas.Failed:
+		c.retrying(e, &d.AttemptHead, d.DelayMS, again)
+	case *schemas.TimedOut:
+		c.retrying(e, &d.AttemptHead, d.DelayMS, again)
+	case *schemas.Completed:
+		if c.ended(e, d.Submitted, d.Fence) {
+			c.finished(d.Submitted)
+		}
+	case *schemas.Canceled:
+		c.closed(e, &d.Head, d.Fence, again)
+	case *schemas.DeadLettered:
+		c.closed(e, &d.Head, d.Fence, again)
+	case *schemas.CancelRequested:
+		c.cancelRequested(e, d)
+	case *schemas.Retried:
+		if !again {
+			c.retried(e, d)
+		}
+	case *schemas.Carried:
+		c.carried(e, d)
+	}
+}
+
+func (c *Core) submitted(e *schemas.Event, d *schemas.Submitted) {
+	h := schemas.Head{Type: d.Type, Queue: d.Queue, Priority: d.Priority, Resource: d.Resource}
+	notBefore, deadline := d.Due(e.Time)
+	if !deadline.IsZero() {
+		c.setDeadline(e.Seq, e.Seq, deadline.UnixNano())
+	}
+	if len(d.Parents) > 0 {
+		// Edges are judged by a later part of the core; to run before its parents is the one thing such a
+		// job must never do.
+		c.parked[e.Seq] = struct{}{}
+		return
+	}
+	job := entry{id: e.Seq, at: e.Seq}
+	if notBefore.After(e.Time) {
+		c.wakeAt(notBefore.UnixNano(), c.lane(e.Org, &h), job)
+		return
+	}
+	c.enter(c.lane(e.Org, &h), job)
+}
+
+func (c *Core) queued(e *schemas.Event, d *schemas.Queued, again bool) {
+	id := d.Submitted
+	if _, ok := c.active[id]; ok {
+		return // illegal, or folded already
+	}
+	a := &active{id: id, org: e.Org, job: e.Job, pair: c.pair(d.Queue, d.Type), at: e.Seq,
+		timeout: d.Policy.TimeoutMS.Duration(), grace: d.Policy.GraceMS.Duration()}
+	f := c.flights[id]
+	switch {
+	case f != nil && f.kind == DecideQueue && f.held:
+		// Ours: the host publishes the offer in the same breath.
+		f.done, f.held = true, false
+		a.pool, f.pool = f.pool, nil
+		c.toQueued(a, e)
+		return
+	default:
+		c.unwait(id, e.Seq, again)
+	}
+	// By an operator (run now) or an earlier leader: nobody is known to have offered it.
+	if a.pool = a.pair.roomiest(); a.pool != nil {
+		a.pool.charged++
+	}
+	c.toQueued(a, e)
+	c.offerNow(a)
+}
+
+// toQueued puts a record into the state Queued.
+func (c *Core) toQueued(a *active, e *schemas.Event) {
+	a.at, a.running, a.queuedAt = e.Seq, false, e.Time.UnixNano()
+	a.work, a.offers = 0, 0
+	a.offerAt = a.queuedAt + int64(c.times.Reoffer)
+	a.pair.queued++
+	c.active[a.id] = a
+}
+
+func (c *Core) offerNow(a *active) {
+	if c.leading {
+		c.unsent = append(c.unsent, a)
+	}
+}
+
+// leaveQueued undoes toQueued, but for the record itself.
+func (c *Core) leaveQueued(a *active) {
+	a.pair.queued--
+	c.uncharge(a)
+}
+
+func (c *Core) uncharge(a *active) {
+	if a.pool != nil {
+		a.pool.charged--
+		a.pool = nil
+	}
+}
+
+func (c *Core) running(e *schemas.Event, d *schemas.Running) {
+	a, ok := c.active[d.Submitted]
+	if !ok || a.running || e.Seq <= a.at {
+		return
+	}
+	c.leaveQueued(a)
+	a.at, a.running, a.work = e.Seq, true, 0 // its worker acks the offer
+	a.fence = schemas.Fence{Seq: e.Seq, ID: e.ID}
+	a.hardAt = e.Time.Add(a.timeout + schemas.HardLimitMargin).UnixNano()
+	a.cancelAt = 0
+	a.session = c.session(d.Session)
+	a.named = c.clock.now
+	c.fences[e.Seq] = a
+	a.session.add(1, 0)
+}
+
+// ended closes a record's attempt; false if the event names no current one.
+func (c *Core) ended(e *schemas.Event, id schemas.Seq, fence schemas.Fence) bool {
+	a, ok := c.active[id]
+	if !ok || !a.running || a.fence != fence || e.Seq <= a.at {
+		return false
+	}
+	delete(c.fences, a.fence.Seq)
+	delete(c.active, id)
+	a.session.add(-1, 0)
+	if a.session.pool != nil {
+		a.session.pool.ends.add(e.Time.UnixNano())
+	}
+	return true
+}
+
+// requeued folds released and lost: the job is Queued again and has no offer.
+func (c *Core) requeued(e *schemas.Event, h *schemas.AttemptHead) {
+	a, ok := c.active[h.Submitted]
+	if !ok || !c.ended(e, h.Submitted, h.Fence) {
+		return
+	}
+	a.session, a.fence, a.cancelAt = nil, schemas.Fence{}, 0
+	if a.pool = a.pair.roomiest(); a.pool != nil {
+		a.pool.charged++
+	}
+	c.toQueued(a, e)
+	c.offerNow(a)
+	c.rearm(a.id)
+}
+
+// retrying folds failed and timed_out: the job waits for its retry to be due.
+func (c *Core) retrying(e *schemas.Event, h *schemas.AttemptHead, delay schemas.Millis, again bool) {
+	if !c.ended(e, h.Submitted, h.Fence) || again {
+		return
+	}
+	c.wakeAt(e.Time.Add(delay.Duration()).UnixNano(), c.lane(e.Org, &h.Head), entry{id: h.Submitted, at: e.Seq})
+	c.rearm(h.Submitted)
+}
+
+// unseen reports whether the job began before the first event this fold has seen.
+func (c *Core) unseen(id schemas.Seq) bool { return id < c.first }
+
+// closed folds canceled and dead_lettered, from whatever state they name.
+func (c *Core) closed(e *schemas.Event, h *schemas.Head, fence schemas.Fence, again bool) {
+	id := h.Submitted
+	switch h.From {
+	case schemas.StateRunning:
+		if !c.ended(e, id, fence) {
+			return
+		}
+	case schemas.StateQueued:
+		a, ok := c.active[id]
+		if !ok || a.running || e.Seq <= a.at {
+			return
+		}
+		c.leaveQueued(a)
+		delete(c.active, id)
+		if f := c.flights[id]; f != nil {
+			f.orphan = true // an offer may be on its way
+		}
+		c.removeOffer(a.work)
+	case schemas.StateSubmitted, schemas.StateRetrying:
+		if _, ok := c.active[id]; ok {
+			return
+		}
+		c.unwait(id, e.Seq, again)
+	}
+	c.finished(id)
+}
+
+// unwait removes a job that waited until the event at, wherever it waits: in a flight's hand, with its
+// parents, in a lane or a timer.
+func (c *Core) unwait(id, at schemas.Seq, again bool) {
+	f := c.flights[id]
+	_, parked := c.parked[id]
+	switch {
+	case f != nil && (f.held || f.kind == DecideQueue):
+		f.held = false
+	case parked:
+		delete(c.parked, id)
+	case !again:
+		c.bury(id, at)
+	}
+}
+
+// finished forgets what is kept of a job for as long as it is unfinished.
+func (c *Core) finished(id schemas.Seq) { delete(c.deadlines, id) }
+
+func (c *Core) cancelRequested(e *schemas.Event, d *schemas.CancelRequested) {
+	a, ok := c.active[d.Submitted]
+	if !ok || !a.running || a.fence != d.Fence {
+		return
+	}
+	a.cancelAt = e.Time.Add(a.grace + c.times.CancelMargin).UnixNano()
+	if c.leading {
+		c.notes = append(c.notes, Decision{Kind: DecideSignal, ID: a.id, Org: a.org, Job: a.job, Fence: a.fence, Session: a.session.id})
+	}
+}
+
+func (c *Core) retried(e *schemas.Event, d *schemas.Retried) {
+	if _, ok := c.active[d.Submitted]; ok {
+		return
+	}
+	if d.Deadline != nil {
+		c.setDeadline(d.Submitted, e.Seq, d.Deadline.UnixNano())
+	}
+	c.enter(c.lane(e.Org, &d.Head), entry{id: d.Submitted, at: e.Seq})
+}
+
+// carried folds a job's whole state. To a fold that has seen the job it says only from where to read it
+// from now on; to one that begins after the purge it is the job's first event (DESIGN D13).
+func (c *Core) carried(e *schemas.Event, d *schemas.Carried) {
+	id := d.Submitted
+	if d.From.Finished() || c.active[id] != nil {
+		return
+	}
+	if !d.Job.Deadline.IsZero() {
+		c.setDeadline(id, e.Seq, d.Job.Deadline.UnixNano())
+	}
+	_, flying := c.flights[id]
+	switch {
+	case d.From == schemas.StateQueued:
+		a := &active{id: id, org: e.Org, job: e.Job, pair: c.pair(d.Queue, d.Type),
+			timeout: d.Job.Policy.TimeoutMS.Duration(), grace: d.Job.Policy.GraceMS.Duration()}
+		c.toQueued(a, e)
+		c.offerNow(a)
+	case flying:
+		// Its writer reads the subject again when the append is refused.
+	case !c.unseen(id):
+		c.moved[id] = e.Seq
+	case len(d.Job.Spec.Parents) > 0 && d.From == schemas.StateSubmitted:
+		c.parked[id] = struct{}{}
+	default:
+		due := laterOf(d.Job.NotBefore, d.Job.RetryAt)
+		c.wakeAt(due.UnixNano(), c.lane(e.Org, &d.Head), entry{id: id, at: e.Seq})
+	}
+}

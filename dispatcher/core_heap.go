@@ -1,0 +1,72 @@
+package dispatcher
+
+// heap is a binary min-heap without removal from the middle: what has become void is recognised when it
+// reaches the top. It is a type of its own because container/heap boxes every element, and a timer must
+// cost no more than its 32 bytes.
+type heap[T any] struct {
+	less  func(a, b T) bool
+	items []T
+}
+
+func (h *heap[T]) len() int { return len(h.items) }
+
+// top returns the least element; the heap must not be empty.
+func (h *heap[T]) top() T { return h.items[0] }
+
+func (h *heap[T]) push(v T) {
+	h.items = append(h.items, v)
+	i := len(h.items) - 1
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !h.less(h.items[i], h.items[parent]) {
+			return
+		}
+		h.items[i], h.items[parent] = h.items[parent], h.items[i]
+		i = parent
+	}
+}
+
+func (h *heap[T]) pop() T {
+	v := h.items[0]
+	last := len(h.items) - 1
+	h.items[0] = h.items[last]
+	var zero T
+	h.items[last] = zero
+	h.items = h.items[:last]
+	h.down(0)
+	return v
+}
+
+// fixTop restores the order after the top's key has grown.
+func (h *heap[T]) fixTop() { h.down(0) }
+
+// filter keeps the elements for which keep is true.
+func (h *heap[T]) filter(keep func(T) bool) {
+	kept := h.items[:0]
+	for _, v := range h.items {
+		if keep(v) {
+			kept = append(kept, v)
+		}
+	}
+	clear(h.items[len(kept):])
+	h.items = kept
+	for i := len(kept)/2 - 1; i >= 0; i-- {
+		h.down(i)
+	}
+}
+
+func (h *heap[T]) down(i int) {
+	for {
+		least := i
+		for child := 2*i + 1; child <= 2*i+2 && child < len(h.items); child++ {
+			if h.less(h.items[child], h.items[least]) {
+				least = child
+			}
+		}
+		if least == i {
+			return
+		}
+		h.items[i], h.items[least] = h.items[least], h.items[i]
+		i = least
+	}
+}

@@ -1,0 +1,369 @@
+package dispatcher
+
+import (
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// entry is one waiting job in a lane or a timer: 16 bytes. Its args, its id and its org's settings stay in
+// the ledger (DESIGN D5).
+type entry struct {
+	id schemas.Seq // sequence of the generation's submitted: the job's identity
+	at schemas.Seq // sequence of the event that made it wait: submitted, retried, failed, timed_out or carried
+}
+
+// chunkMax is how many entries a lane allocates at a time: 16 KiB.
+const chunkMax = 1024
+
+// fifo is a queue of entries in chunks, so that a long lane neither copies nor keeps what it handed out.
+type fifo struct {
+	chunks [][]entry
+	read   int     // entries of chunks[0] already taken
+	front  []entry // entries put back, newest last; taken before chunks
+	n      int
+}
+
+func (f *fifo) push(e entry) {
+	last := len(f.chunks) - 1
+	if last < 0 || len(f.chunks[last]) == chunkMax {
+		// The first chunk grows by append from nothing: most lanes hold a handful of jobs.
+		var chunk []entry
+		if last >= 0 {
+			chunk = make([]entry, 0, chunkMax)
+		}
+		f.chunks = append(f.chunks, chunk)
+		last++
+	}
+	f.chunks[last] = append(f.chunks[last], e)
+	f.n++
+}
+
+func (f *fifo) pushFront(e entry) {
+	f.front = append(f.front, e)
+	f.n++
+}
+
+// head returns the first entry; the queue must not be empty.
+func (f *fifo) head() entry {
+	if k := len(f.front); k > 0 {
+		return f.front[k-1]
+	}
+	return f.chunks[0][f.read]
+}
+
+func (f *fifo) pop() entry {
+	e := f.head()
+	f.n--
+	if k := len(f.front); k > 0 {
+		f.front = f.front[:k-1]
+		return e
+	}
+	f.read++
+	if f.read == len(f.chunks[0]) {
+		f.chunks[0] = nil
+		f.chunks, f.read = f.chunks[1:], 0
+	}
+	return e
+}
+
+// filter keeps the entries for which keep is true.
+func (f *fifo) filter(keep func(entry) bool) {
+	old := *f
+	*f = fifo{}
+	for old.n > 0 {
+		if e := old.pop(); keep(e) {
+			f.push(e)
+		}
+	}
+}
+
+// levels is the number of priorities.
+const levels = 4
+
+func levelOf(p schemas.Priority) int {
+	switch p {
+	case schemas.PriorityLow:
+		return 0
+	case schemas.PriorityHigh:
+		return 2
+	case schemas.PriorityCritical:
+		return 3
+	}
+	return 1
+}
+
+// lane is the FIFO of waiting jobs alike in (queue, org, priority, type, resource).
+type lane struct {
+	node     *node
+	level    int
+	resource string
+	jobs     fifo
+	timers   int         // entries of the timer heap that will enter this lane
+	listed   bool        // in node.ready[level]
+	key      schemas.Seq // at of the head when it was listed: the order among lanes of a level
+}
+
+type laneKey struct {
+	level    int
+	resource string
+}
+
+// node is what one org has waiting for one (queue, type).
+type node struct {
+	pair  *pair
+	turn  *turn
+	org   schemas.OrgID
+	lanes map[laneKey]*lane
+	ready [levels]heap[*lane] // lanes with entries, the longest waiting first; the first may prove empty
+	jobs  int                 // entries in lanes, dead ones included
+	// listed: in pair.ready, under the key the turn had when it was put there.
+	listed bool
+	key    turnKey
+}
+
+// turnKey orders the orgs of a queue: the least served first, then round robin.
+type turnKey struct {
+	served uint64 // virtual time: starts so far in units of turnUnit / weight
+	order  uint64 // when the org last took its place at the end of the ring
+}
+
+func (k turnKey) before(o turnKey) bool {
+	if k.served != o.served {
+		return k.served < o.served
+	}
+	return k.order < o.order
+}
+
+// turn is an org's place in the ring of one queue, over all types it has there.
+type turn struct {
+	org   schemas.OrgID
+	key   turnKey
+	nodes int  // nodes that hold it
+	idle  bool // in queue.idle
+	jobs  int  // entries waiting, dead ones included
+	// picks counts starts, last the pick at which a level was served: see level.
+	picks uint64
+	last  [levels]uint64
+}
+
+// pair is one (queue, type): what a worker announces and pulls.
+type pair struct {
+	queue  *queue
+	typ    schemas.TypeName
+	nodes  map[schemas.OrgID]*node
+	ready  heap[*node] // nodes with entries by their turn's key; keys in it may be stale, never too great
+	pools  []*pool     // of live workers that serve the pair
+	queued int         // Queued jobs
+}
+
+// queue is one isolation class with its own ring of orgs.
+type queue struct {
+	name  schemas.QueueName
+	turns map[schemas.OrgID]*turn
+	now   uint64  // virtual time: the key.served under which the latest start was made
+	order uint64  // last turnKey.order given out
+	idle  []*turn // turns without nodes, to be forgotten
+}
+
+// turnUnit is a start's cost in virtual time at weight 1. Weights divide it.
+const turnUnit = 1 << 16
+
+type pairKey struct {
+	queue schemas.QueueName
+	typ   schemas.TypeName
+}
+
+// pair returns the pair, made on first sight. Their number is that of registered types (cells have hundreds).
+func (c *Core) pair(q schemas.QueueName, t schemas.TypeName) *pair {
+	key := pairKey{q, t}
+	if p, ok := c.pairs[key]; ok {
+		return p
+	}
+	qu, ok := c.queues[q]
+	if !ok {
+		qu = &queue{name: q, turns: make(map[schemas.OrgID]*turn)}
+		c.queues[q] = qu
+	}
+	p := &pair{queue: qu, typ: t, nodes: make(map[schemas.OrgID]*node)}
+	p.ready.less = func(a, b *node) bool { return a.key.before(b.key) }
+	c.pairs[key] = p
+	return p
+}
+
+// lane returns the lane of a job, made when it is the first.
+func (c *Core) lane(org schemas.OrgID, h *schemas.Head) *lane {
+	p := c.pair(h.Queue, h.Type)
+	n, ok := p.nodes[org]
+	if !ok {
+		t, ok := p.queue.turns[org]
+		if !ok {
+			t = &turn{org: org, key: turnKey{served: p.queue.now}}
+			p.queue.turns[org] = t
+		}
+		t.nodes++
+		n = &node{pair: p, turn: t, org: org, lanes: make(map[laneKey]*lane, 1)}
+		p.nodes[org] = n
+	}
+	key := laneKey{levelOf(h.Priority), h.Resource}
+	l, ok := n.lanes[key]
+	if !ok {
+		l = &lane{node: n, level: key.level, resource: key.resource}
+		n.lanes[key] = l
+	}
+	return l
+}
+
+// drop forgets a lane that holds nothing, and the org's node and turn after the last of them: idle orgs
+// cost nothing.
+func (c *Core) drop(l *lane) {
+	if l.jobs.n > 0 || l.timers > 0 || l.listed {
+		return
+	}
+	delete(l.node.lanes, laneKey{l.level, l.resource})
+	c.dropNode(l.node)
+}
+
+func (c *Core) dropNode(n *node) {
+	if len(n.lanes) > 0 || n.listed || n.pair.nodes[n.org] != n {
+		return
+	}
+	delete(n.pair.nodes, n.org)
+	if n.turn.nodes--; n.turn.nodes == 0 && !n.turn.idle {
+		n.turn.idle = true
+		n.pair.queue.idle = append(n.pair.queue.idle, n.turn)
+	}
+	n.pair.queue.forget()
+}
+
+// forget drops the turns of orgs that hold nothing and have no more starts behind them than their share: a
+// turn forgotten earlier would let an org that always has one job waiting start them without end.
+func (q *queue) forget() {
+	for len(q.idle) > 0 {
+		t := q.idle[0]
+		if t.nodes == 0 && t.key.served > q.now {
+			return
+		}
+		q.idle = q.idle[1:]
+		t.idle = false
+		if t.nodes == 0 {
+			delete(q.turns, t.org)
+		}
+	}
+}
+
+// enter puts a job at the end of its lane.
+func (c *Core) enter(l *lane, e entry) {
+	l.jobs.push(e)
+	c.entered(l)
+}
+
+// restore puts a job back where it was taken from.
+func (c *Core) restore(l *lane, e entry) {
+	l = c.lane(l.node.org, l.head()) // the lane may have been dropped meanwhile
+	l.jobs.pushFront(e)
+	c.entered(l)
+}
+
+func (c *Core) entered(l *lane) {
+	n := l.node
+	if !l.listed {
+		l.listed, l.key = true, l.jobs.head().at
+		h := &n.ready[l.level]
+		h.less = olderLane
+		h.push(l)
+	}
+	t, q := n.turn, n.pair.queue
+	if t.jobs == 0 {
+		// An org that had nothing waiting takes its place at the end of the present round: it neither
+		// saved up turns while idle nor loses the ones others had.
+		q.order++
+		t.key = turnKey{served: max(t.key.served, q.now), order: q.order}
+		t.picks, t.last = 0, [levels]uint64{}
+	}
+	t.jobs++
+	n.jobs++
+	if !n.listed {
+		n.listed, n.key = true, t.key
+		n.pair.ready.push(n)
+	}
+	c.waiting++
+}
+
+func olderLane(a, b *lane) bool { return a.key < b.key }
+
+// head returns what identifies the lane, as an event's head would.
+func (l *lane) head() *schemas.Head {
+	return &schemas.Head{Queue: l.node.pair.queue.name, Type: l.node.pair.typ, Priority: priorities[l.level], Resource: l.resource}
+}
+
+var priorities = [levels]schemas.Priority{schemas.PriorityLow, schemas.PriorityNormal, schemas.PriorityHigh, schemas.PriorityCritical}
+
+// take removes the head of a lane.
+func (c *Core) take(l *lane) entry {
+	e := l.jobs.pop()
+	l.node.jobs--
+	l.node.turn.jobs--
+	c.waiting--
+	return e
+}
+
+// tomb marks entries of a job as dead: those that began to wait before the event at.
+type tomb struct {
+	at schemas.Seq
+	n  int // dead entries still in a lane or timer
+}
+
+// tombsSwept is how many tombs are kept before lanes and timers are swept of dead entries.
+const tombsSwept = 4096
+
+// bury marks the entry of a job that left its waiting state by an event we did not decide.
+func (c *Core) bury(id, at schemas.Seq) {
+	t := c.tombs[id]
+	c.tombs[id] = tomb{at: at, n: t.n + 1}
+	delete(c.moved, id)
+	if len(c.tombs) > tombsSwept && len(c.tombs) > (c.waiting+c.timers.len())/4 {
+		c.sweepTombs()
+	}
+}
+
+// dead reports whether e was buried, and uses up its tomb: the caller drops the entry.
+func (c *Core) dead(e entry) bool {
+	t, ok := c.tombs[e.id]
+	if !ok || e.at > t.at {
+		return false
+	}
+	if t.n--; t.n <= 0 {
+		delete(c.tombs, e.id)
+	} else {
+		c.tombs[e.id] = t
+	}
+	return true
+}
+
+// sweepTombs removes every dead entry at once, when tombs have become a quarter of all that waits: a tomb
+// costs more than the entry it marks, and one that marks nothing (an illegal event) would stay for ever.
+func (c *Core) sweepTombs() {
+	alive := func(e entry) bool { t, ok := c.tombs[e.id]; return !ok || e.at > t.at }
+	var lanes []*lane
+	for _, p := range c.pairs {
+		for _, n := range p.nodes {
+			for _, l := range n.lanes {
+				before := l.jobs.n
+				l.jobs.filter(alive)
+				gone := before - l.jobs.n
+				n.jobs, n.turn.jobs, c.waiting = n.jobs-gone, n.turn.jobs-gone, c.waiting-gone
+				lanes = append(lanes, l)
+			}
+		}
+	}
+	c.timers.filter(func(t timer) bool {
+		if t.lane == nil || alive(entry{t.id, t.at}) {
+			return true
+		}
+		t.lane.timers--
+		return false
+	})
+	clear(c.tombs)
+	for _, l := range lanes {
+		c.drop(l)
+	}
+}

@@ -1,0 +1,137 @@
+package dispatcher
+
+import "time"
+
+// How a job is picked (R-15, R-16; DESIGN D5). A pool with room asks its queues in turn. Within a queue the
+// org that was served least goes first, in virtual time: that is weighted round robin whose quantum is one
+// start, exact over all types the org has in the queue. Within the org the highest priority goes first, but
+// a priority that was passed over agePicks times goes before it, so each keeps at least 5 % of the org's
+// starts. Within the priority the job that has waited longest goes first.
+//
+// The cost is O(pairs of the pool x log(orgs waiting)); neither waiting jobs nor idle orgs count.
+
+// agePicks is how often a waiting priority is passed over before it is served: 1 start in 20 is 5 %.
+const agePicks = 19
+
+// pick takes the next job for a pool, or reports that nothing waits for it.
+func (c *Core) pick(p *pool, now time.Time) (*lane, entry, bool) {
+	for range p.queues {
+		pairs := p.queues[p.next]
+		p.next = (p.next + 1) % len(p.queues)
+		for {
+			t := c.leastServed(pairs, now)
+			if t == nil {
+				break
+			}
+			if l, e, ok := c.pickOf(t, pairs, now); ok {
+				return l, e, true
+			}
+		}
+	}
+	return nil, entry{}, false
+}
+
+// leastServed returns whose turn it is among the orgs that wait for one of the pairs, which share a queue.
+func (c *Core) leastServed(pairs []*pair, now time.Time) *turn {
+	var best *turn
+	for _, p := range pairs {
+		if p.full(now) {
+			continue
+		}
+		if n := c.front(p); n != nil && (best == nil || n.turn.key.before(best.key)) {
+			best = n.turn
+		}
+	}
+	return best
+}
+
+// front returns the node at the top of the pair's heap, with its true key.
+func (c *Core) front(p *pair) *node {
+	for p.ready.len() > 0 {
+		n := p.ready.top()
+		switch {
+		case n.jobs == 0:
+			p.ready.pop()
+			n.listed = false
+			c.dropNode(n)
+		case n.key != n.turn.key: // served through another pair meanwhile: keys only grow
+			n.key = n.turn.key
+			p.ready.fixTop()
+		default:
+			return n
+		}
+	}
+	return nil
+}
+
+// pickOf takes the org's next job among the pairs; false if it only had dead entries there.
+func (c *Core) pickOf(t *turn, pairs []*pair, now time.Time) (*lane, entry, bool) {
+	var best [levels]*lane // the longest waiting of each priority
+	var has [levels]bool
+	for _, p := range pairs {
+		n, ok := p.nodes[t.org]
+		if !ok || p.full(now) {
+			continue
+		}
+		for level := range levels {
+			if l := c.oldest(n, level); l != nil && (best[level] == nil || l.key < best[level].key) {
+				best[level], has[level] = l, true
+			}
+		}
+	}
+	level := t.level(has)
+	if level < 0 {
+		return nil, entry{}, false
+	}
+	l := best[level]
+	e := c.take(l)
+	q := l.node.pair.queue
+	q.now = max(q.now, t.key.served)
+	q.order++
+	t.key = turnKey{served: t.key.served + turnUnit, order: q.order}
+	q.forget()
+	return l, e, true
+}
+
+// oldest returns the node's lane of a level whose head has waited longest, without dead entries before it.
+func (c *Core) oldest(n *node, level int) *lane {
+	h := &n.ready[level]
+	for h.len() > 0 {
+		l := h.top()
+		for l.jobs.n > 0 && c.void(l, l.jobs.head()) {
+			c.take(l)
+		}
+		switch {
+		case l.jobs.n == 0:
+			h.pop()
+			l.listed = false
+			c.drop(l)
+		case l.key != l.jobs.head().at:
+			l.key = l.jobs.head().at
+			h.fixTop()
+		default:
+			return l
+		}
+	}
+	return nil
+}
+
+// level chooses the priority of the org's next start among those it has, -1 if it has none.
+func (t *turn) level(has [levels]bool) int {
+	best := -1
+	for l, ok := range has {
+		if ok && t.picks-t.last[l] >= agePicks && (best < 0 || t.last[l] < t.last[best]) {
+			best = l
+		}
+	}
+	for l := levels - 1; best < 0 && l >= 0; l-- {
+		if has[l] {
+			best = l
+		}
+	}
+	if best >= 0 {
+		t.picks++
+		t.last[best] = t.picks
+	}
+	return best
+}

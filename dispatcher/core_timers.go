@@ -1,0 +1,128 @@
+package dispatcher
+
+import (
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// timer is one due time: 32 bytes. With a lane it is a waiting job (not-before, retry); without, the
+// start-by deadline of the job id.
+type timer struct {
+	due  int64 // stream time, ns
+	id   schemas.Seq
+	at   schemas.Seq // as in entry
+	lane *lane
+}
+
+// earlier orders timers by due time, then by age: those due together enter their lanes oldest first.
+func earlier(a, b timer) bool {
+	if a.due != b.due {
+		return a.due < b.due
+	}
+	return a.at < b.at
+}
+
+// deadline is a job's latest start.
+type deadline struct {
+	due   int64
+	at    schemas.Seq // an event of the job, from which the host learns its name
+	fired bool        // has passed; looked at again whenever the job begins to wait
+}
+
+// wakeAt has a waiting job enter its lane at due.
+func (c *Core) wakeAt(due int64, l *lane, e entry) {
+	l.timers++
+	c.timers.push(timer{due: due, id: e.id, at: e.at, lane: l})
+}
+
+func (c *Core) setDeadline(id, at schemas.Seq, due int64) {
+	if old, ok := c.deadlines[id]; ok && old.due == due {
+		old.at = at
+		c.deadlines[id] = old
+		return
+	}
+	c.deadlines[id] = deadline{due: due, at: at}
+	c.armDeadline(id, due)
+}
+
+func (c *Core) armDeadline(id schemas.Seq, due int64) {
+	c.timers.push(timer{due: due, id: id})
+	c.deadlineTimes++
+	// Jobs that finished leave their deadline's timer behind; they must not outnumber the living.
+	if c.deadlineTimes > tombsSwept && c.deadlineTimes > 2*len(c.deadlines) {
+		c.timers.filter(func(t timer) bool {
+			if t.lane != nil {
+				return true
+			}
+			d, ok := c.deadlines[t.id]
+			if ok && d.due == t.due {
+				return true
+			}
+			c.deadlineTimes--
+			return false
+		})
+	}
+}
+
+// rearm looks again at a deadline that passed while the job was running.
+func (c *Core) rearm(id schemas.Seq) {
+	if d, ok := c.deadlines[id]; ok && d.fired {
+		c.armDeadline(id, d.due)
+	}
+}
+
+// fire moves what is due into lanes and returns at most max deadlines that passed.
+func (c *Core) fire(now time.Time, max int) (out []Decision) {
+	for c.timers.len() > 0 && c.timers.top().due <= now.UnixNano() && len(out) < max {
+		t := c.timers.pop()
+		if t.lane != nil {
+			t.lane.timers--
+			if e := (entry{t.id, t.at}); !c.void(t.lane, e) {
+				c.enter(t.lane, e)
+			} else {
+				c.drop(t.lane)
+			}
+			continue
+		}
+		c.deadlineTimes--
+		if d, ok := c.expire(t); ok {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// expire decides about a job whose deadline has passed: nothing if it runs, or is about to.
+func (c *Core) expire(t timer) (Decision, bool) {
+	d, ok := c.deadlines[t.id]
+	if !ok || d.due != t.due {
+		return Decision{}, false
+	}
+	d.fired = true
+	c.deadlines[t.id] = d
+	a := c.active[t.id]
+	if _, flying := c.flights[t.id]; flying || a != nil && (a.running || a.mute) {
+		return Decision{}, false
+	}
+	out := Decision{Kind: DecideExpire, ID: t.id, At: d.at}
+	if a != nil {
+		out.Org, out.Job = a.org, a.job
+	}
+	return c.fly(out, &flight{}), true
+}
+
+// Wake returns the stream time at which the next timer is due, zero if there is none.
+func (c *Core) Wake() time.Time {
+	if c.timers.len() == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, c.timers.top().due)
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,27 @@
+// Package dispatcher decides which job runs next, and carries the decisions out.
+//
+// # Two halves
+//
+// Core is pure: a fold of the ledger's events and of workers' beats, from which Decide tells what to do
+// next. It has no clock, no I/O and no goroutine; its rules are shown as transcripts in testdata/dispatcher
+// and checked against a dumb model. Host is thin: it reads the tail, keeps the leader's lease, carries
+// decisions out on the ledger and on WORK, and answers beats (DESIGN D5, D6, D7).
+//
+// # What is stored
+//
+// Nothing that could not be lost. The core is rebuilt from the ledger; WORK holds offers, which are hints
+// and are made again; the bucket LEASE holds who leads, which is an optimisation: two leaders at once cannot
+// queue a job twice, because every event they append expects the last sequence of the job's own subject
+// (DESIGN D1).
+//
+// # Invariants
+//
+//   - At most one decision about a job is in flight.
+//   - A waiting job is in one lane or one timer, and costs 16 or 32 bytes; an entry that should not be there
+//     leads at worst to a decision that the job's own fold refuses, a missing one would be a lost job.
+//   - Only Queued and Running jobs have records, so their number is bounded by the slots of workers.
+//   - Of a type that no live worker serves nothing is Queued; of others about as many as slots turn over in
+//     100 ms (room, in core_pools.go).
+//   - Leases are judged on a clock that runs only while this process does and is connected.
+//   - Offers are removed by WORK sequence, never by subject: a subject may hold a newer one by then.
+package dispatcher
