@@ -1,0 +1,69 @@
+package archtest
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	cited     = regexp.MustCompile(`\b(R-\d{2,3}|DESIGN D\d+|ENGINE \d+|INTERFACE \d|REQUIREMENTS \d|STYLE \d+)\b`)
+	complaint = regexp.MustCompile(`\((?:[^()]*, )?(C\d{1,2})\b`) // only inside parentheses: C1 may be anything elsewhere
+	explained = regexp.MustCompile(`(?m)^\| ([A-Z][A-Z0-9 -]*\d) \|`)
+	decision  = regexp.MustCompile(`(?m)^\*\*(D\d+) `)
+	stateRows = regexp.MustCompile(`(?m)^(R-2\d\d) `)
+)
+
+// Every id that a comment, test or document cites is explained in docs, so that a reader with nothing but the
+// repository can look it up.
+func TestCitedIdsAreExplained(t *testing.T) {
+	known := map[string]bool{}
+	for _, m := range explained.FindAllStringSubmatch(read(t, "docs/RULES.md"), -1) {
+		known[m[1]] = true
+	}
+	for _, m := range decision.FindAllStringSubmatch(read(t, "docs/ARCHITECTURE.md"), -1) {
+		known["DESIGN "+m[1]] = true
+	}
+	for _, m := range stateRows.FindAllStringSubmatch(read(t, "testdata/ledger/transitions.txt"), -1) {
+		known[m[1]] = true
+	}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != root && strings.HasPrefix(d.Name(), ".") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !slices.Contains([]string{".go", ".md", ".txt"}, filepath.Ext(path)) || d.Name() == "rules_test.go" {
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, re := range []*regexp.Regexp{cited, complaint} {
+			for _, m := range re.FindAllSubmatch(b, -1) {
+				if id := string(m[1]); !known[id] {
+					t.Errorf("%s cites %s, which docs/RULES.md does not explain", strings.TrimPrefix(path, root+"/"), id)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
