@@ -128,6 +128,13 @@ func (g *Gateway) serveUntil(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// The registrations are only on their way: until the server has them, who asks on another connection finds
+	// nobody. A connection that is away for the moment sends them when it is back.
+	flushing, flushed := context.WithTimeout(ctx, stopWait)
+	if err := g.cfg.Conn.FlushWithContext(flushing); err != nil && ctx.Err() == nil {
+		g.log.Warn("the command service is not yet known to the server", zap.Error(err))
+	}
+	flushed()
 	g.log.Info("the command service takes requests", zap.String("service", Name), zap.String("id", s.Info().ID))
 	if g.cfg.Ready != nil {
 		g.cfg.Ready()
