@@ -445,38 +445,3 @@ func TestHistoryPages(t *testing.T) {
 		t.Errorf("history has %d events of %d generations", len(lines), submits)
 	}
 }
-
-// A stopping gateway answers its waits, ends its requests, and leaves the subject to others; without one
-// nobody responds, at once (R-02).
-func TestStop(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	if _, err := w.client.Submit(t.Context(), ledger.SubmitRequest{Type: "echo", ID: "open"}); err != nil {
-		t.Fatal(err)
-	}
-	answered := make(chan *nats.Msg, 1)
-	inbox := w.client.Conn.NewInbox()
-	if _, err := w.client.Conn.Subscribe(inbox, func(m *nats.Msg) { answered <- m }); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.client.Conn.PublishRequest("jobledger.acme.wait.open", inbox, nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.client.Get(t.Context(), "open"); err != nil { // the wait before it was taken
-		t.Fatal(err)
-	}
-	w.stop()
-	select {
-	case m := <-answered:
-		if !strings.Contains(string(m.Data), `"state":"submitted"`) {
-			t.Errorf("the wait was answered with %s", m.Data)
-		}
-	case <-time.After(5 * time.Second):
-		t.Error("the wait was not answered")
-	}
-	began := time.Now()
-	_, err := w.client.Submit(t.Context(), ledger.SubmitRequest{Type: "echo"})
-	if e := ledger.AsError(err); e == nil || e.Code != ledger.CodeUnavailable || e.Details["reason"] != ledger.ReasonNoResponse || time.Since(began) > 2*time.Second {
-		t.Errorf("a submit without a server ended after %s with %v", time.Since(began), err)
-	}
-}

@@ -342,7 +342,7 @@ func (g *Gateway) answer(ep *endpoint, r *request, body []byte, err error) {
 	if err != nil {
 		ep.stats.failed.Add(1)
 		e := ledger.AsError(err)
-		if e.Code == ledger.CodeInternal || e.Code == ledger.CodeUnavailable {
+		if e.Code == ledger.CodeInternal || e.Code == ledger.CodeUnavailable || r.reply == "" { // nobody else hears of it
 			g.log.Warn("a request failed", zap.String("endpoint", ep.name), zap.String("org", string(r.org)),
 				zap.String("name", r.name), zap.String("request_id", r.id), zap.Error(err))
 		}
