@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -123,7 +124,11 @@ func TestReadReplicated(t *testing.T) {
 				t.Fatalf("after completed the fold is %+v, %v", j, err)
 			}
 		}
+		start := time.Now()
 		all = append(all, read(t, c, end(t, l))...)
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("the feed was %s late, want at most 5s", took)
+		}
 	}
 	run(0, 20)
 	for i := range env.Cluster.Len() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -35,6 +36,10 @@ const (
 	tailComplain = 8
 	// tailBatch is how many entries one call hands out at most.
 	tailBatch = 1024
+	// decodeShare is how many messages are worth another processor, and decodeWorkersMax how many processors
+	// one tail takes at most: the rest is for the folds.
+	decodeShare      = 128
+	decodeWorkersMax = 4
 )
 
 // ErrPositionExpired: the event at the position is no longer there, or another one is: the ledger went
@@ -61,6 +66,7 @@ type tail struct {
 	try   int         // tries to open since the last sign of life
 	msgs  []*nats.Msg // taken from src; those before at are handed out
 	at    int
+	batch []stored // taken from msgs, while take runs
 	timer *time.Timer
 }
 
@@ -141,8 +147,8 @@ func (t *tail) take(ctx context.Context) ([]*Entry, error) {
 	if t.at == len(t.msgs) {
 		t.msgs, t.at = t.src.swap(t.msgs[:0]), 0
 	}
-	var entries []*Entry
-	for t.at < len(t.msgs) && len(entries) < tailBatch {
+	t.batch = t.batch[:0]
+	for t.at < len(t.msgs) && len(t.batch) < tailBatch {
 		m := t.msgs[t.at]
 		t.msgs[t.at] = nil
 		t.at++
@@ -154,28 +160,58 @@ func (t *tail) take(ctx context.Context) ([]*Entry, error) {
 			t.try = 0
 			continue
 		}
-		e, ok := t.src.entry(m)
+		s, ok := t.src.accept(m)
 		if !ok { // a message before it is missing
 			t.drop()
 			break
 		}
 		if !t.src.verified {
-			if e.Position() == t.pos {
+			if s.decode().Position() == t.pos {
 				t.src.verified = true
 				continue
 			}
 			t.drop()
 			return nil, t.suspect(ctx)
 		}
-		if t.until > 0 && e.Seq > t.until {
+		if t.until > 0 && s.seq > t.until {
 			break
 		}
-		if entries == nil {
-			entries = make([]*Entry, 0, min(len(t.msgs)-t.at+1, tailBatch))
-		}
-		entries, t.pos, t.try = append(entries, e), e.Position(), 0
+		t.batch = append(t.batch, s)
 	}
+	entries := decodeAll(t.batch)
+	if n := len(entries); n > 0 {
+		t.pos, t.try = entries[n-1].Position(), 0
+	}
+	clear(t.batch)
 	return entries, nil
+}
+
+// decodeAll decodes messages in order. Many are shared among a few processors: decoding is what reading a
+// long stretch costs most.
+func decodeAll(batch []stored) []*Entry {
+	if len(batch) == 0 {
+		return nil
+	}
+	entries := make([]*Entry, len(batch))
+	workers := min(runtime.GOMAXPROCS(0), decodeWorkersMax, len(batch)/decodeShare)
+	if workers < 2 {
+		for i := range batch {
+			entries[i] = batch[i].decode()
+		}
+		return entries
+	}
+	share := (len(batch) + workers - 1) / workers
+	var wg sync.WaitGroup
+	for from := 0; from < len(batch); from += share {
+		to := min(from+share, len(batch))
+		wg.Go(func() {
+			for i := from; i < to; i++ {
+				entries[i] = batch[i].decode()
+			}
+		})
+	}
+	wg.Wait()
+	return entries
 }
 
 // drop gives the consumer up; next opens another one.
@@ -344,13 +380,22 @@ func (s *source) control(nc *nats.Conn, m *nats.Msg) bool {
 // statusControl is the status of heartbeats and flow control requests.
 const statusControl = "100"
 
-// entry decodes a message; false if one before it did not arrive.
-func (s *source) entry(m *nats.Msg) (*Entry, bool) {
+// stored is a message with its place in the stream.
+type stored struct {
+	*nats.Msg
+	seq schemas.Seq
+	at  time.Time
+}
+
+func (s *stored) decode() *Entry { return newEntry(s.Subject, s.Header, s.Data, s.seq, s.at) }
+
+// accept takes the next message; false if one before it did not arrive.
+func (s *source) accept(m *nats.Msg) (stored, bool) {
 	meta, err := m.Metadata()
 	if err != nil || meta.Sequence.Consumer != s.last+1 {
-		return nil, false
+		return stored{}, false
 	}
 	s.last++
 	s.passed = schemas.Seq(meta.Sequence.Stream)
-	return newEntry(m.Subject, m.Header, m.Data, s.passed, meta.Timestamp), true
+	return stored{Msg: m, seq: s.passed, at: meta.Timestamp}, true
 }

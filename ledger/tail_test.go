@@ -20,7 +20,7 @@ func TestSourceNoticesGaps(t *testing.T) {
 		return &nats.Msg{Header: nats.Header{"Status": {"100"}, "Nats-Last-Consumer": {consumer}, "Nats-Last-Stream": {stream}}}
 	}
 	s := &source{}
-	if _, ok := s.entry(message("7", "1")); !ok || s.passed != 7 {
+	if _, ok := s.accept(message("7", "1")); !ok || s.passed != 7 {
 		t.Errorf("the first message was refused, or left the source at %d", s.passed)
 	}
 	if !s.control(nc, heartbeat("9", "1")) || s.passed != 9 {
@@ -29,16 +29,16 @@ func TestSourceNoticesGaps(t *testing.T) {
 	if s.control(nc, heartbeat("11", "2")) || s.passed != 9 {
 		t.Errorf("a heartbeat that names a message which did not come was taken")
 	}
-	if _, ok := s.entry(message("12", "3")); ok {
+	if _, ok := s.accept(message("12", "3")); ok {
 		t.Error("a message behind a missing one was taken")
 	}
-	if e, ok := s.entry(message("10", "2")); !ok || e.Seq != 10 {
+	if m, ok := s.accept(message("10", "2")); !ok || m.seq != 10 {
 		t.Error("the next message was refused")
 	}
 	if s.control(nc, &nats.Msg{Header: nats.Header{"Status": {"409"}}}) {
 		t.Error("a consumer that ended was kept")
 	}
-	if _, ok := s.entry(&nats.Msg{Subject: "jobs.acme.one", Sub: &nats.Subscription{}}); ok {
+	if _, ok := s.accept(&nats.Msg{Subject: "jobs.acme.one", Sub: &nats.Subscription{}}); ok {
 		t.Error("a message of no consumer was taken")
 	}
 }
