@@ -132,7 +132,11 @@ func (p *program) connect(t *target, name string) (*nats.Conn, error) {
 		nats.Timeout(p.flags.Timeout),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("disconnected, trying to come back", zap.Error(err)) }),
+		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
+			if !nc.IsClosed() { // by ourselves
+				log.Warn("disconnected, trying to come back", zap.Error(err))
+			}
+		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Warn("connected again", zap.String("url", nc.ConnectedUrlRedacted())) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("connection", zap.Error(err)) }),
 	}
