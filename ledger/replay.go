@@ -48,6 +48,11 @@ func (q *ReplayQuery) validate() error {
 			return badField("org", err)
 		}
 	}
+	if q.Job != "" {
+		if err := schemas.CheckToken("job", string(q.Job)); err != nil {
+			return badField("job", err) // a wildcard would select every job
+		}
+	}
 	return nil
 }
 

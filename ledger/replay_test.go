@@ -115,7 +115,7 @@ func TestReplaySelects(t *testing.T) {
 			t.Errorf("%s: two replays differ", name)
 		}
 	}
-	for _, q := range []ledger.ReplayQuery{{Job: "one"}, {Org: "a.b"}, {From: ledger.ReplayBound{Seq: 1, Time: time.Now()}}} {
+	for _, q := range []ledger.ReplayQuery{{Job: "one"}, {Org: "a.b"}, {Org: "acme", Job: "*"}, {From: ledger.ReplayBound{Seq: 1, Time: time.Now()}}} {
 		if err := l.Replay(t.Context(), q, nil); ledger.AsError(err) == nil || ledger.AsError(err).Code != ledger.CodeInvalidArgument {
 			t.Errorf("%+v: %v", q, err)
 		}
