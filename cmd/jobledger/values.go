@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	_ "time/tzdata" // --tz works where the system has no zones, as in a container from scratch
 
 	"github.com/choria-io/fisk"
 )
