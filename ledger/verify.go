@@ -170,7 +170,9 @@ func (v *verifier) run(ctx context.Context) error {
 	if err := v.checkIDs(ctx); err != nil {
 		return err
 	}
-	v.checkViews()
+	if err := v.checkViews(ctx); err != nil {
+		return err
+	}
 	return v.checkLive(ctx)
 }
 

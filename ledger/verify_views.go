@@ -31,6 +31,7 @@ type views struct {
 	// covered is the position up to which JOBS holds every job's document, or a later one: zero if it
 	// claims nothing, or was created anew while it was read.
 	covered schemas.Seq
+	created [3]time.Time // of viewBuckets when they were read
 
 	folded      Counts
 	lastMoved   map[CountKey]schemas.Seq // last event at or below all.Seq that moved a job of the key
@@ -57,20 +58,25 @@ const viewsReadMax = 5
 
 // read takes the views as they are, all from the same life of their buckets.
 func (w *views) read(ctx context.Context, l *Ledger, org schemas.OrgID) error {
-	for range viewsReadMax {
+	for try := range viewsReadMax {
 		before, err := l.bucketsCreated(ctx)
 		if err != nil {
 			return err
 		}
-		if err := w.readOnce(ctx, l, org, before); err != nil {
+		err = w.readOnce(ctx, l, org, before)
+		if err != nil && !errors.Is(err, ErrViewsMove) {
 			return err
 		}
-		after, err := l.bucketsCreated(ctx)
-		if err != nil {
-			return err
+		after, failed := l.bucketsCreated(ctx)
+		if failed != nil {
+			return failed
 		}
-		if before == after {
+		if err == nil && before == after {
+			w.created = after
 			return nil
+		}
+		if !pause(ctx, try) {
+			return ctx.Err()
 		}
 	}
 	return ErrViewsMove
@@ -219,7 +225,7 @@ func (w *views) compareCounts(v *verifier, e *Entry) {
 }
 
 // checkViews compares what documents there are with what there should be, at the fold's end.
-func (v *verifier) checkViews() {
+func (v *verifier) checkViews(ctx context.Context) error {
 	w := &v.views
 	// What a document is true at may have left the ledger for the archive; one without a sequence is no document.
 	standing := func(seq schemas.Seq) bool { return seq == 0 || seq >= v.verdict.FirstSeq }
@@ -234,28 +240,54 @@ func (v *verifier) checkViews() {
 			v.problem(ProblemView, doc.at.Seq, "", "", "the document %s in %s is of a message that is no such setting", key, BucketConfig)
 		}
 	}
+	for _, m := range w.counts[w.next:] {
+		v.problem(ProblemCount, m.Seq, m.Org, "", "the counter %s is of a message that is not there", m.key)
+	}
 	for key, vj := range v.jobs {
 		_, reported := w.jobs[key]
 		gone := vj.document == 0 && vj.job.State.Finished() && time.Since(vj.job.FinishedAt) > jobDocumentTTL
-		if vj.covered > vj.document && !reported && !gone {
+		if vj.covered <= vj.document || reported || gone {
+			continue
+		}
+		behind, err := w.behind(ctx, v.l, BucketJobs, key, vj.covered)
+		if err != nil {
+			return err
+		}
+		if behind {
 			v.problem(ProblemView, vj.covered, vj.job.Org, vj.job.ID, "the document in %s is at sequence %d, and should be at %d or later", BucketJobs, vj.document, vj.covered)
 		}
-	}
-	if w.all == nil {
-		return
 	}
 	at := make(map[CountKey]schemas.Seq, len(w.counts))
 	for _, m := range w.counts {
 		at[CountKey{Org: m.Org, Queue: m.Queue, Type: m.Type}] = m.Seq
 	}
-	for _, m := range w.counts[w.next:] {
-		v.problem(ProblemCount, m.Seq, m.Org, "", "the counter %s is of a message that is not there", m.key)
-	}
 	for k, moved := range w.lastMoved {
-		if at[k] < moved {
+		if at[k] >= moved {
+			continue
+		}
+		behind, err := w.behind(ctx, v.l, BucketCounts, k.String(), moved)
+		if err != nil {
+			return err
+		}
+		if behind {
 			v.problem(ProblemCount, moved, k.Org, "", "the counter %s is at sequence %d, and should be at %d or later", k, at[k], moved)
 		}
 	}
+	return nil
+}
+
+// behind reads a document again that was missing, or seemed to stay behind: one that is written while all are
+// read may be passed over. Of a bucket that was created anew meanwhile nothing can be said.
+func (w *views) behind(ctx context.Context, l *Ledger, bucket, key string, seq schemas.Seq) (bool, error) {
+	entry, err := l.value(ctx, bucket, key)
+	if err == nil && w.documentOf(entry.Value(), "id").at.Seq >= seq {
+		return false, nil
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, jetstream.ErrBucketNotFound) {
+		return false, err
+	}
+	created, err := l.bucketsCreated(ctx)
+	return err == nil && created == w.created, err
 }
 
 func (w *views) compareType(v *verifier, e *Entry, set *schemas.TypeSet) error {
@@ -320,14 +352,20 @@ func (l *Ledger) eachDocument(ctx context.Context, bucket string, fn func(key st
 	}
 	watch, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {
-		return fmt.Errorf("bucket %s: %w", bucket, err)
+		return moved(bucket, err)
 	}
-	defer func() { _ = watch.Stop() }() // fails only when it has ended
+	defer func() {
+		_ = watch.Stop()            // fails only when it has ended
+		for range watch.Updates() { // else its goroutine would wait for ever to hand out one more
+		}
+	}()
+	patience := time.NewTimer(RequestTimeout)
+	defer patience.Stop()
 	for {
 		select {
 		case entry, ok := <-watch.Updates():
 			if !ok {
-				return fmt.Errorf("bucket %s: the watch ended", bucket)
+				return moved(bucket, errors.New("the watch ended"))
 			}
 			if entry == nil {
 				return nil
@@ -335,8 +373,16 @@ func (l *Ledger) eachDocument(ctx context.Context, bucket string, fn func(key st
 			if err := fn(entry.Key(), entry.Value()); err != nil {
 				return err
 			}
+			patience.Reset(RequestTimeout)
+		case <-patience.C: // a watch of a bucket that was deleted waits in silence
+			return moved(bucket, errors.New("the watch is silent"))
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// moved is a failure to read a bucket that may have been deleted meanwhile.
+func moved(bucket string, err error) error {
+	return fmt.Errorf("%w: bucket %s: %w", ErrViewsMove, bucket, err)
 }
