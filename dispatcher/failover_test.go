@@ -1,0 +1,297 @@
+package dispatcher_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dartwing/jobledger/dispatcher"
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/ledger/ledgertest"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// Two hosts: one leads at a time; when it stops the other goes on in a new epoch, within 5 s (DESIGN D6).
+func TestFailOver(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	putType(t, env, "a")
+	var leading atomic.Int32
+	alone := func(c *dispatcher.Config) {
+		c.WhileLeading = append(c.WhileLeading, func(ctx context.Context, _ schemas.Seq) error {
+			if leading.Add(1) != 1 {
+				t.Error("two hosts lead")
+			}
+			<-ctx.Done()
+			leading.Add(-1)
+			return nil
+		})
+	}
+	h1 := startHost(t, env, "s1", alone).leads()
+	h2 := startHost(t, env, "s2", alone)
+	w := newWorker(t, env, 4, "a")
+	w.alive()
+	submit(t, env, "a", "one")
+	_, one := w.take("a")
+	submit(t, env, "a", "two")
+	eventually(t, "the second is Queued", func() bool { return stateOf(t, env, "two").State == schemas.StateQueued })
+	first := h1.Status().Epoch
+	if h2.Status().Leading {
+		t.Error("both lead")
+	}
+	start := time.Now()
+	h1.stop()
+	h2.leads()
+	if d := time.Since(start); d > 5*time.Second {
+		t.Errorf("fail-over took %s", d)
+	}
+	if e := h2.Status().Epoch; e <= first {
+		t.Errorf("epoch %d follows %d", e, first)
+	}
+	// The offer of the first leader was purged; the job is offered again with the new epoch.
+	o, two := w.take("a")
+	if two.ID != "two" || o.Epoch != h2.Status().Epoch {
+		t.Errorf("offer of %s with epoch %d", two.ID, o.Epoch)
+	}
+	w.complete(one)
+	w.complete(two)
+}
+
+// WORK and its consumers deleted under a live worker: made again, everything offered again (DESIGN D2).
+func TestWorkDeleted(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	putType(t, env, "a")
+	h := startHost(t, env, "s1").leads()
+	w := newWorker(t, env, 4, "a")
+	w.alive()
+	for i := range 4 {
+		submit(t, env, "a", fmt.Sprint("j", i))
+	}
+	eventually(t, "offers stand", func() bool { return workMessages(t, env) == 4 })
+	if err := env.Ledger.JetStream().DeleteStream(env.Context(), ledger.StreamWork); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		_, j := w.take("a")
+		w.complete(j)
+	}
+	if h.Counters().WorkRecreated.Load() == 0 {
+		t.Error("WORK was not made again by the host")
+	}
+	// A consumer alone.
+	if err := env.Ledger.JetStream().DeleteConsumer(env.Context(), ledger.StreamWork, ledger.ConsumerName(schemas.QueueDefault, "a")); err != nil {
+		t.Fatal(err)
+	}
+	submit(t, env, "a", "last")
+	_, j := w.take("a")
+	w.complete(j)
+	// Made anew by somebody else.
+	submit(t, env, "a", "again")
+	eventually(t, "the offer stands", func() bool { return workMessages(t, env) == 1 })
+	if err := env.Ledger.RecreateWork(env.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, j = w.take("a")
+	w.complete(j)
+}
+
+// LEASE deleted, as a key and as a bucket: dispatch goes on, or resumes in a new epoch, within 5 s (issue 2,
+// Must hold).
+func TestLeaseDeleted(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	putType(t, env, "a")
+	h := startHost(t, env, "s1").leads()
+	w := newWorker(t, env, 4, "a")
+	w.alive()
+	js := env.Ledger.JetStream()
+	for i, remove := range []func() error{
+		func() error {
+			kv, err := js.KeyValue(env.Context(), ledger.BucketLease)
+			if err != nil {
+				return err
+			}
+			return kv.Delete(env.Context(), ledger.LeaseKey)
+		},
+		func() error { return js.DeleteKeyValue(env.Context(), ledger.BucketLease) },
+	} {
+		before := h.Status().Epoch
+		if err := remove(); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if i > 0 {
+			eventually(t, "a new epoch", func() bool { return h.Status().Epoch > before })
+		}
+		submit(t, env, "a", fmt.Sprint("j", i))
+		_, j := w.take("a")
+		w.complete(j)
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("case %d: dispatch resumed after %s", i, d)
+		}
+	}
+}
+
+// A single server restarted under a worker that stays: nothing is lost but by cell_restart, dispatch resumes
+// (DESIGN D7; issue 2, Must hold).
+func TestServerRestart(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	putType(t, env, "a")
+	h := startHost(t, env, "s1").leads()
+	w := newWorker(t, env, 4, "a")
+	w.alive()
+	gone := newWorker(t, env, 1, "a")
+	submit(t, env, "a", "stays")
+	_, stays := w.take("a")
+	submit(t, env, "a", "dies")
+	_, dies := gone.take("a") // whose worker goes down with the cell
+	submit(t, env, "a", "waits")
+	eventually(t, "it is Queued", func() bool { return stateOf(t, env, "waits").State == schemas.StateQueued })
+	env.Stop()
+	env.StartServer()
+	start := time.Now()
+	_, waits := w.take("a")
+	if d := time.Since(start); d > 5*time.Second {
+		t.Errorf("dispatch resumed after %s", d)
+	}
+	eventually(t, "the dead worker's attempt is lost", func() bool {
+		j := stateOf(t, env, string(dies.ID))
+		return j.State == schemas.StateQueued && j.CellLosses == 1 && j.Used == 0
+	})
+	if j := stateOf(t, env, string(stays.ID)); j.State != schemas.StateRunning || j.Fence != stays.Fence {
+		t.Errorf("the living worker's job is %s, attempt %d", j.State, j.Attempt)
+	}
+	w.complete(stays)
+	w.complete(waits)
+	_, again := w.take("a")
+	w.complete(again)
+	if c := h.Status().Cell; c == env.Cell.ID || c == "" {
+		t.Errorf("cell %q after the restart, %q before", c, env.Cell.ID)
+	}
+}
+
+// An offer of an earlier generation, or an earlier epoch, left in WORK: the new generation's args run
+// (DESIGN D7; issue 2, Must hold).
+func TestStaleOfferIsReplaced(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	putType(t, env, "a")
+	h := startHost(t, env, "s1").leads()
+	w := newWorker(t, env, 2, "a")
+	w.alive()
+	submit(t, env, "a", "j")
+	o, j := w.take("a")
+	w.complete(j)
+	// The first life's offer stands in WORK again, as if its ack had been lost.
+	body, err := o.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := env.Ledger.JetStream().Publish(env.Context(), ledger.OfferSubject(schemas.QueueDefault, "a", "acme", "j"), body); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = env.Ledger.Do(env.Context(), "acme", "j", &ledger.Begin{Spec: schemas.Submitted{Type: "a", Queue: schemas.QueueDefault,
+		Priority: schemas.PriorityNormal, Args: []byte(`{"id":"second life"}`)}}, ledger.Meta{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the stale offer was replaced", func() bool { return h.Counters().OffersStale.Load() > 0 })
+	o2, j2 := w.take("a")
+	if o2.Job.Generation != 2 || string(o2.Job.Spec.Args) != `{"id":"second life"}` || j2.Generation != 2 {
+		t.Errorf("generation %d ran with args %s", o2.Job.Generation, o2.Job.Spec.Args)
+	}
+	w.complete(j2)
+}
+
+// An offer behind which no job is Queued is removed by the reconciler.
+func TestOrphanOfferIsRemoved(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	putType(t, env, "a")
+	startHost(t, env, "s1").leads()
+	w := newWorker(t, env, 2, "a")
+	w.alive()
+	submit(t, env, "a", "j")
+	o, j := w.take("a")
+	w.complete(j)
+	body, err := o.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := env.Ledger.JetStream().Publish(env.Context(), ledger.OfferSubject(schemas.QueueDefault, "a", "acme", "orphan"), body); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the orphan is removed", func() bool { return workMessages(t, env) == 0 })
+}
+
+// Every write of the dispatcher: refused, lost on the way, stored with its reply lost. The job goes on, and
+// no event is stored twice (DESIGN D3).
+func TestFaultsOfQueued(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []ledgertest.Kind{ledgertest.Refuse, ledgertest.LoseRequest, ledgertest.LoseReply} {
+		t.Run(fmt.Sprint(kind), func(t *testing.T) {
+			t.Parallel()
+			env := ledgertest.Start(t)
+			putType(t, env, "a")
+			startHost(t, env, "s1", func(c *dispatcher.Config) { c.Ledger = env.Ledger }).leads()
+			w := newWorker(t, env, 2, "a")
+			w.alive()
+			env.Faults.Inject(ledgertest.Fault{Event: schemas.EventQueued, Kind: kind, Times: 2})
+			submit(t, env, "a", "j")
+			_, j := w.take("a")
+			w.complete(j)
+			h, err := env.Ledger.History(env.Context(), "acme", "j")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(h.Entries) != 4 {
+				t.Errorf("%d events: submitted, queued, running, completed are wanted", len(h.Entries))
+			}
+		})
+	}
+}
+
+// A foreign message and a late_result put before queued: the job goes on (DESIGN D1; issue 2, Must hold).
+func TestForeignMessagesBeforeQueued(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	putType(t, env, "a")
+	startHost(t, env, "s1").leads()
+	submit(t, env, "a", "j")
+	if _, err := env.Ledger.JetStream().Publish(env.Context(), "jobs.acme.j", []byte("not ours")); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorker(t, env, 2, "a")
+	w.alive()
+	_, j := w.take("a")
+	w.complete(j)
+}
+
+// What runs while leading ends the host with its error.
+func TestWhileLeadingError(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	feed, err := ledger.NewFeed(ledger.FeedConfig{Ledger: env.NewLedger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- feed.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	broken := errors.New("broken view")
+	cfg := dispatcher.Config{Ledger: env.NewLedger(), Feed: feed, Server: "s1", Logger: nop, Times: shortTimes(),
+		WhileLeading: []func(context.Context, schemas.Seq) error{func(context.Context, schemas.Seq) error { return broken }}}
+	h, err := dispatcher.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Run(ctx); !errors.Is(err, broken) {
+		t.Errorf("Run returned %v", err)
+	}
+}
