@@ -151,6 +151,15 @@ func (env *Env) open(opts ...nats.Option) {
 // Restart, as a program's connection does.
 func (env *Env) Connect(opts ...nats.Option) *nats.Conn {
 	env.t.Helper()
+	nc, err := env.connect(opts...)
+	if err != nil {
+		env.t.Fatalf("connect: %v", err)
+	}
+	env.t.Cleanup(nc.Close)
+	return nc
+}
+
+func (env *Env) connect(opts ...nats.Option) (*nats.Conn, error) {
 	base := []nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(0, 0)}
 	url := ""
 	if env.Cluster != nil {
@@ -158,12 +167,7 @@ func (env *Env) Connect(opts ...nats.Option) *nats.Conn {
 	} else {
 		base = append(base, nats.InProcessServer(env.provider))
 	}
-	nc, err := nats.Connect(url, append(base, opts...)...)
-	if err != nil {
-		env.t.Fatalf("connect: %v", err)
-	}
-	env.t.Cleanup(nc.Close)
-	return nc
+	return nats.Connect(url, append(base, opts...)...)
 }
 
 // NewLedger opens a second ledger, as another process would have it: a connection of its own, no faults.

@@ -1,0 +1,167 @@
+package cell
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/dispatcher"
+	"github.com/dartwing/jobledger/gateway"
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/projector"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// flushTimeout bounds the sending of what is left in a connection before it is closed.
+const flushTimeout = time.Second
+
+// Config says what a server process runs.
+type Config struct {
+	// Connect opens a connection in the ledger's own account. Each part gets one of its own, so that one's
+	// load cannot delay another's acknowledgements (ENGINE 10); the name is for people. Run closes them.
+	// They must reconnect for ever: the parts outlast a restart of the server. Required.
+	Connect func(name string) (*nats.Conn, error)
+	// Logger is required; use zap.NewNop() for none.
+	Logger *zap.Logger
+	// ServerID names this process among the servers of the cell; random if empty.
+	ServerID string
+	// Version of the program: MAJOR.MINOR.PATCH.
+	Version string
+	// Replicas and DuplicateWindow are those of ledger.ProvisionConfig.
+	Replicas        int
+	DuplicateWindow time.Duration
+	// RegisterUnknown and Actor are those of gateway.Config.
+	RegisterUnknown bool
+	Actor           schemas.Actor
+	// Ready, if set, is called once requests are taken. It must not block.
+	Ready func(Info)
+}
+
+// Info tells about a cell that is ready.
+type Info struct {
+	ServerID string
+	Cell     ledger.Cell
+	// End is where the ledger ended when this process began: everything up to it was there before.
+	End schemas.Position
+}
+
+func (c *Config) validate() error {
+	if c.Connect == nil {
+		return errors.New("cell: Config.Connect is required")
+	}
+	if c.Logger == nil {
+		return errors.New("cell: Config.Logger is required")
+	}
+	if c.ServerID == "" {
+		c.ServerID = uuid.NewString()
+	}
+	return nil
+}
+
+// Run provisions the cell and serves it until ctx ends; it returns nil then, and otherwise why the first
+// part ended. All parts have ended and all connections are closed when it returns.
+func Run(ctx context.Context, cfg Config) (err error) {
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	o := opener{cfg: &cfg}
+	defer func() { o.close() }()
+	dispatch := o.ledger("dispatcher", nil)
+	feeding := o.ledger("feed", nil)
+	projecting := o.ledger("projector", nil)
+	var args gateway.ArgsChecker
+	commands := o.ledger("commands", args.Check)
+	requests := o.conn("gateway")
+	if o.err != nil {
+		return o.err
+	}
+	provision := ledger.ProvisionConfig{Replicas: cfg.Replicas, DuplicateWindow: cfg.DuplicateWindow, Version: cfg.Version}
+	cell, err := ledger.Provision(ctx, dispatch, provision)
+	if err != nil {
+		return fmt.Errorf("provision: %w", err)
+	}
+	end, err := dispatch.End(ctx)
+	if err != nil {
+		return fmt.Errorf("provision: %w", err)
+	}
+	feed, err := ledger.NewFeed(ledger.FeedConfig{Ledger: feeding, Logger: component(cfg.Logger, "feed")})
+	if err != nil {
+		return err
+	}
+	views, err := projector.New(projector.Config{Ledger: projecting, Feed: feed, Logger: component(cfg.Logger, "projector")})
+	if err != nil {
+		return err
+	}
+	host, err := dispatcher.New(dispatcher.Config{Ledger: dispatch, Feed: feed, Server: cfg.ServerID, Logger: cfg.Logger,
+		Provision: func(ctx context.Context) error {
+			_, err := ledger.Provision(ctx, dispatch, provision)
+			return err
+		},
+		WhileLeading: []func(context.Context, schemas.Seq) error{views.Run}})
+	if err != nil {
+		return err
+	}
+	door, err := gateway.New(gateway.Config{Ledger: commands, Conn: requests, Feed: feed, Logger: component(cfg.Logger, "gateway"),
+		RegisterUnknown: cfg.RegisterUnknown, Actor: cfg.Actor, Version: cfg.Version, Ready: func() {
+			if cfg.Ready != nil {
+				cfg.Ready(Info{ServerID: cfg.ServerID, Cell: cell, End: end})
+			}
+		}})
+	if err != nil {
+		return err
+	}
+	return runParts(ctx, []part{{"feed", feed.Run}, {"dispatcher", host.Run}, {"gateway", door.Run}})
+}
+
+func component(log *zap.Logger, name string) *zap.Logger {
+	return log.With(zap.String("component", name))
+}
+
+// opener opens the connections of a cell and remembers them; after an error it does nothing more.
+type opener struct {
+	cfg   *Config
+	conns []*nats.Conn
+	err   error
+}
+
+func (o *opener) conn(name string) *nats.Conn {
+	if o.err != nil {
+		return nil
+	}
+	nc, err := o.cfg.Connect(name)
+	if err != nil {
+		o.err = fmt.Errorf("connect the %s: %w", name, err)
+		return nil
+	}
+	o.conns = append(o.conns, nc)
+	return nc
+}
+
+func (o *opener) ledger(name string, check func(*schemas.TypeSettings, json.RawMessage) error) *ledger.Ledger {
+	nc := o.conn(name)
+	if o.err != nil {
+		return nil
+	}
+	l, err := ledger.New(ledger.Config{Conn: nc, Logger: component(o.cfg.Logger, name), CheckArgs: check})
+	if err != nil {
+		o.err = err
+		return nil
+	}
+	return l
+}
+
+// close sends what is left, such as the last replies, and closes all connections.
+func (o *opener) close() {
+	for _, nc := range o.conns {
+		if nc.IsConnected() {
+			_ = nc.FlushTimeout(flushTimeout) // what cannot be sent now is lost with the connection, as on a crash
+		}
+		nc.Close()
+	}
+}

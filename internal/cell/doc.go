@@ -1,0 +1,15 @@
+// Package cell is what one server process runs: it provisions the ledger, reads it once, and lets
+// dispatcher, projector and gateway work on what was read (DESIGN D8, D14).
+//
+//	feed        the one tail of LEDGER
+//	dispatcher  on every server; the leader's also runs the projector
+//	gateway     the command service
+//
+// Several cells may run in one process, and several servers serve one cell: nothing here is global.
+//
+// # Stopping
+//
+// The first part that ends ends all. They stop in the order of a request's way: the gateway takes no more
+// and lets its requests end, then the dispatcher gives up the lead and with it the projector writes its
+// last documents, then the feed. Run returns when all have.
+package cell
