@@ -114,13 +114,6 @@ func RecordOf(j *Job) Record {
 	return r
 }
 
-// Document is what BucketJobs holds under JobKey: the record without args, result, steps and attempts. It
-// is a pure function of the fold, so whoever folds the subject up to Record.Seq gets the same bytes.
-func Document(j *Job) ([]byte, error) {
-	r := summaryOf(j)
-	return schemas.SpliceJSON(&r)
-}
-
 // Encode returns the record as JSON with args and result byte for byte.
 func (r *Record) Encode() ([]byte, error) {
 	c := *r
@@ -150,7 +143,7 @@ func summaryOf(j *Job) Record {
 	s := &j.Spec
 	r := Record{
 		ID: j.ID, Org: j.Org, Type: s.Type, Queue: s.Queue, State: j.State, Reason: opt(storedReason(j)),
-		Priority: s.Priority, Attempt: j.Attempt, MaxAttempts: opt(j.Policy.MaxAttempts),
+		Priority: s.Priority, Attempt: j.Attempt,
 		SubmittedAt: j.SubmittedAt.UTC(), QueuedAt: when(j.QueuedAt), StartedAt: when(j.StartedAt),
 		FinishedAt: when(j.FinishedAt), RetryAt: when(j.RetryAt), SubmittedBy: opt(j.SubmittedBy.String()),
 		Parents: append([]schemas.ParentRef{}, s.Parents...), Seq: j.LastSeq, EventID: j.LastID,
@@ -160,28 +153,47 @@ func summaryOf(j *Job) Record {
 		ArgsRef: s.ArgsRef, ResultRef: j.ResultRef,
 		CorrelationID: opt(j.CorrelationID), CausationID: opt(j.CausationID),
 	}
-	timeout := j.Policy.TimeoutMS
-	if o := s.Override; o != nil && r.MaxAttempts == nil {
-		r.MaxAttempts = o.MaxAttempts
+	attempts, timeout := policyOf(j)
+	r.MaxAttempts, r.RunTimeoutS = attempts, opt(timeout.Duration().Seconds())
+	r.Progress, r.Error, r.Cancel, r.Resolution = progressOf(j), errorOf(j.Error), cancelOf(j), resolutionOf(j)
+	if j.State == schemas.StateCanceled {
+		r.CanceledAt = r.FinishedAt
+	}
+	return r
+}
+
+// policyOf is what the latest queued fixed, or before it what the submit chose; nil and 0 where neither did.
+func policyOf(j *Job) (attempts *int, timeout schemas.Millis) {
+	attempts, timeout = opt(j.Policy.MaxAttempts), j.Policy.TimeoutMS
+	if o := j.Spec.Override; o != nil && attempts == nil {
+		attempts = o.MaxAttempts
 		if o.TimeoutMS != nil {
 			timeout = *o.TimeoutMS
 		}
 	}
-	r.RunTimeoutS = opt(timeout.Duration().Seconds())
-	if p := j.Progress; p != nil {
-		r.Progress = &RecordProgress{Percent: p.Percent, Message: opt(p.Message)}
+	return attempts, timeout
+}
+
+// progressOf leaves the steps out.
+func progressOf(j *Job) *RecordProgress {
+	if j.Progress == nil {
+		return nil
 	}
-	r.Error = errorOf(j.Error)
-	if j.CancelRequested || j.State == schemas.StateCanceled {
-		r.Cancel = &RecordCancel{Actor: opt(j.CancelBy.String()), Reason: opt(j.CancelReason), Forced: j.CancelForced, DuplicateOf: j.DuplicateOf}
+	return &RecordProgress{Percent: j.Progress.Percent, Message: opt(j.Progress.Message)}
+}
+
+func cancelOf(j *Job) *RecordCancel {
+	if !j.CancelRequested && j.State != schemas.StateCanceled {
+		return nil
 	}
-	if j.State == schemas.StateCanceled {
-		r.CanceledAt = r.FinishedAt
+	return &RecordCancel{Actor: opt(j.CancelBy.String()), Reason: opt(j.CancelReason), Forced: j.CancelForced, DuplicateOf: j.DuplicateOf}
+}
+
+func resolutionOf(j *Job) *RecordResolution {
+	if j.Resolution == "" {
+		return nil
 	}
-	if j.Resolution != "" {
-		r.Resolution = &RecordResolution{State: j.Resolution, Note: opt(j.Note), Actor: opt(j.ResolvedBy.String()), At: when(j.ResolvedAt)}
-	}
-	return r
+	return &RecordResolution{State: j.Resolution, Note: opt(j.Note), Actor: opt(j.ResolvedBy.String()), At: when(j.ResolvedAt)}
 }
 
 func storedReason(j *Job) string {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -144,5 +145,90 @@ func TestCountsIgnoreIllegal(t *testing.T) {
 	}
 	if got := c.Total(); got != (Count{Submitted: 1}) || j.Illegal != 1 {
 		t.Errorf("counts are %+v with %d illegal events, want one submitted job and one illegal event", got, j.Illegal)
+	}
+}
+
+// TestDocumentIsTheEncodedRecord shows that the document written by hand is what the encoder makes of the
+// record, for jobs with every field set to something, one after the other and together.
+func TestDocumentIsTheEncodedRecord(t *testing.T) {
+	same := func(path string, j *Job) {
+		t.Helper()
+		r := summaryOf(j)
+		want, err := schemas.SpliceJSON(&r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Document(j)
+		if err != nil || string(got) != string(want) {
+			t.Errorf("%s: the document is\n%s, %v\nand the record\n%s", path, got, err, want)
+		}
+	}
+	all := reflect.ValueOf(&Job{SubmittedAt: time.Unix(1, 2).UTC()}).Elem()
+	var vary func(path string, of func(reflect.Value) reflect.Value, typ reflect.Type)
+	vary = func(path string, of func(reflect.Value) reflect.Value, typ reflect.Type) {
+		if typ.Kind() == reflect.Struct && typ != reflect.TypeFor[time.Time]() {
+			for i := range typ.NumField() {
+				vary(path+"."+typ.Field(i).Name, func(v reflect.Value) reflect.Value { return of(v).Field(i) }, typ.Field(i).Type)
+			}
+			return
+		}
+		for _, state := range []schemas.State{schemas.StateSubmitted, schemas.StateCanceled, schemas.StateDeadLettered} {
+			for n := range 2 {
+				one := &Job{SubmittedAt: time.Unix(1, 0).UTC(), State: state}
+				some(of(reflect.ValueOf(one).Elem()), n)
+				same(path, one)
+			}
+		}
+		some(of(all), 1)
+		same("all up to "+path, all.Addr().Interface().(*Job))
+	}
+	vary("Job", func(v reflect.Value) reflect.Value { return v }, reflect.TypeFor[Job]())
+}
+
+// some sets v to a value that is not zero; the second is one that JSON has to escape or shorten.
+func some(v reflect.Value, n int) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString([]string{"plain", "a\"b\\c<é>\n\u2028"}[n])
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt([]int64{7, 1_500}[n])
+	case reflect.Uint64:
+		v.SetUint(1 << 60)
+	case reflect.Float64:
+		v.SetFloat(1.5)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		some(v.Elem(), n)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		if v.Type() == reflect.TypeFor[json.RawMessage]() {
+			v.SetBytes([]byte("1"))
+		} else {
+			some(v.Index(0), n)
+		}
+	case reflect.Map:
+		v.Set(reflect.ValueOf(map[string]string{"k": "v<", "a": ""}))
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.Date(2026, 11, 23, 14, 0, 0, []int{0, 120_000_000}[n], time.FixedZone("", 3600))))
+			return
+		}
+		for i := range v.NumField() {
+			some(v.Field(i), n)
+		}
+	}
+}
+
+func BenchmarkDocument(b *testing.B) {
+	j := &Job{Org: "acme", ID: schemas.NewJobID(), Generation: 1, State: schemas.StateCompleted, Policy: schemas.DefaultPolicy(), Attempt: 1,
+		Spec: schemas.Submitted{Type: "echo", Queue: "default", Priority: schemas.PriorityNormal}, Worker: "w-1",
+		SubmittedAt: time.Now(), QueuedAt: time.Now(), StartedAt: time.Now(), FinishedAt: time.Now(), LastID: schemas.NewEventID(), LastSeq: 4}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Document(j); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
