@@ -203,7 +203,11 @@ func (c *Retry) decide(j *Job) (schemas.Data, error) {
 		return nil, refuse(j, "retry", "its deadline "+j.Deadline.UTC().Format(time.RFC3339)+" has passed: give a new one")
 	}
 	if j.State != schemas.StateRetrying {
-		return &schemas.Retried{Head: j.Head(), Reason: c.Reason, Deadline: utc(c.Deadline), WaivedParents: c.WaiveParents}, nil
+		deadline := utc(c.Deadline)
+		if deadline == nil && !j.Deadline.IsZero() {
+			deadline = utc(&j.Deadline) // repeated: a fold without a map of all jobs has forgotten it with the finish
+		}
+		return &schemas.Retried{Head: j.Head(), Reason: c.Reason, Deadline: deadline, WaivedParents: c.WaiveParents}, nil
 	}
 	if c.Deadline != nil {
 		return nil, refuse(j, "retry", "a new deadline can be given once it has finished")
