@@ -148,6 +148,19 @@ func (h *Host) command(ctx context.Context, j *ledger.Job, a act) (ledger.Comman
 			return nil, errGone // a later deadline was given
 		}
 		return &ledger.DeadLetter{Reason: schemas.DeadExpired}, nil
+	case DecideDuplicate:
+		of, err := h.l.EventAt(ctx, d.Of)
+		if err != nil {
+			return nil, err
+		}
+		ref := &schemas.JobRef{ID: of.Job}
+		switch s := of.Data.(type) {
+		case *schemas.Submitted:
+			ref.Generation = s.Generation
+		case *schemas.Carried:
+			ref.Generation = s.Generation
+		}
+		return &ledger.Cancel{DuplicateOf: ref}, nil
 	case DecideLose:
 		return &ledger.Lose{Fence: d.Fence, Cause: d.Cause}, nil
 	case DecideOverrun:
@@ -213,6 +226,8 @@ func (h *Host) count(k Kind, e schemas.EventName) {
 	switch {
 	case e == schemas.EventQueued:
 		c.Queued.Add(1)
+	case k == DecideDuplicate:
+		c.Duplicates.Add(1)
 	case k == DecideLose:
 		c.Lost.Add(1)
 	case k == DecideOverrun:

@@ -38,6 +38,8 @@ type Core struct {
 	deadlines     map[schemas.Seq]deadline // by job: start-by times of unfinished jobs
 	deadlineTimes int                      // entries of timers that are deadlines, void ones included
 
+	dedup dedupTables
+
 	active  map[schemas.Seq]*active // Queued and Running jobs
 	fences  map[schemas.Seq]*active // Running ones by the sequence of their fence
 	unsent  []*active               // Queued ones to be offered at once
@@ -60,7 +62,7 @@ type Core struct {
 // NewCore returns a core that has seen nothing.
 func NewCore(times Times) *Core {
 	c := &Core{
-		times: times,
+		times: times, dedup: newDedupTables(),
 		pairs: make(map[pairKey]*pair), queues: make(map[schemas.QueueName]*queue),
 		tombs: make(map[schemas.Seq]tomb), moved: make(map[schemas.Seq]schemas.Seq),
 		parked: make(map[schemas.Seq]struct{}), deadlines: make(map[schemas.Seq]deadline),
@@ -114,6 +116,7 @@ func (c *Core) Lead(epoch schemas.Seq, mono time.Duration) {
 		a.named = now
 	}
 	c.OfferAll()
+	c.doomAll()
 }
 
 // Follow ends the epoch. What was in flight is forgotten: if it was stored, the tail tells.
@@ -184,18 +187,18 @@ func (c *Core) Holds(id schemas.Seq) (queued, running bool) {
 
 // Stats counts what the core holds and did.
 type Stats struct {
-	Waiting, Timers, Parked, Queued, Running, InFlight int // now
-	Tombs                                              int
-	Sessions, Slots, Busy                              int
-	Decided, Refused, Failed                           uint64 // decisions since the start
-	Swept                                              uint64 // sweeps of dead entries
+	Waiting, Timers, Parked, Duplicates, Queued, Running, InFlight int // now
+	Tombs                                                          int
+	Sessions, Slots, Busy                                          int
+	Decided, Refused, Failed                                       uint64 // decisions since the start
+	Swept                                                          uint64 // sweeps of dead entries
 }
 
 // Stats returns the counters.
 func (c *Core) Stats() Stats {
 	s := c.stats
 	s.Waiting, s.Timers, s.Parked, s.Tombs = c.waiting, c.timers.len(), len(c.parked), len(c.tombs)
-	s.Running = len(c.fences)
+	s.Running, s.Duplicates = len(c.fences), len(c.dedup.doomed)
 	s.Queued = len(c.active) - s.Running
 	s.InFlight, s.Sessions = len(c.flights), len(c.sessions)
 	for _, p := range c.pools {

@@ -25,7 +25,7 @@ func DefaultTimes() Times {
 // Kind says what a decision asks for.
 type Kind uint8
 
-// The kinds. The first six are settled; the last two are hints and are not.
+// The kinds. The first seven are settled; the last two are hints and are not.
 const (
 	DecideQueue     Kind = iota + 1 // append queued, then offer
 	DecideOffer                     // offer a Queued job (again)
@@ -33,6 +33,7 @@ const (
 	DecideLose                      // close the attempt of a silent holder
 	DecideOverrun                   // close an attempt at its hard limit
 	DecideEndCancel                 // close an attempt whose cancel nobody carried out
+	DecideDuplicate                 // cancel a job whose work another one stands for
 	DecideRemove                    // remove an offer from WORK by its sequence
 	DecideSignal                    // tell a session that a cancel was requested
 )
@@ -48,6 +49,7 @@ type Decision struct {
 
 	Fence   schemas.Fence     // of lose, overrun, end cancel, signal
 	Cause   schemas.LossCause // of lose
+	Of      schemas.Seq       // of duplicate: an event of the job that blocks it
 	Session schemas.SessionID // of signal
 	Work    uint64            // of remove: WORK sequence
 }
@@ -141,6 +143,7 @@ func (c *Core) Decide(now time.Time, mono time.Duration, max int) []Decision {
 	out := c.notes
 	c.notes = nil
 	out = append(out, c.fire(now, max)...)
+	out = append(out, c.doom(max-len(out))...)
 	out = append(out, c.offer(now, max-len(out))...)
 	out = append(out, c.sweep(now, lease, max-len(out))...)
 	return append(out, c.admit(now, max-len(out))...)
@@ -268,6 +271,9 @@ func (c *Core) Settle(d Decision, r Result) {
 		c.stats.Failed++
 	}
 	c.land(d.ID, f)
+	if f.kind == DecideDuplicate {
+		c.landDuplicate(d.ID, r.Outcome)
+	}
 	if f.kind == DecideQueue || r.Outcome == Failed {
 		c.rearm(d.ID) // a deadline that passed during the flight
 	}

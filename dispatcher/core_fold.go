@@ -32,12 +32,12 @@ func (c *Core) fold(e *schemas.Event, again bool) {
 		c.retrying(e, &d.AttemptHead, d.DelayMS, again)
 	case *schemas.Completed:
 		if c.ended(e, d.Submitted, d.Fence) {
-			c.finished(d.Submitted)
+			c.finished(d.Submitted, schemas.StateCompleted)
 		}
 	case *schemas.Canceled:
-		c.closed(e, &d.Head, d.Fence, again)
+		c.closed(e, &d.Head, d.Fence, schemas.StateCanceled, again)
 	case *schemas.DeadLettered:
-		c.closed(e, &d.Head, d.Fence, again)
+		c.closed(e, &d.Head, d.Fence, schemas.StateDeadLettered, again)
 	case *schemas.CancelRequested:
 		c.cancelRequested(e, d)
 	case *schemas.Retried:
@@ -50,6 +50,9 @@ func (c *Core) fold(e *schemas.Event, again bool) {
 }
 
 func (c *Core) submitted(e *schemas.Event, d *schemas.Submitted) {
+	if c.duplicate(e, d) {
+		return
+	}
 	h := schemas.Head{Type: d.Type, Queue: d.Queue, Priority: d.Priority, Resource: d.Resource}
 	notBefore, deadline := d.Due(e.Time)
 	if !deadline.IsZero() {
@@ -182,7 +185,7 @@ func (c *Core) retrying(e *schemas.Event, h *schemas.AttemptHead, delay schemas.
 func (c *Core) unseen(id schemas.Seq) bool { return id < c.first }
 
 // closed folds canceled and dead_lettered, from whatever state they name.
-func (c *Core) closed(e *schemas.Event, h *schemas.Head, fence schemas.Fence, again bool) {
+func (c *Core) closed(e *schemas.Event, h *schemas.Head, fence schemas.Fence, to schemas.State, again bool) {
 	id := h.Submitted
 	switch h.From {
 	case schemas.StateRunning:
@@ -206,7 +209,7 @@ func (c *Core) closed(e *schemas.Event, h *schemas.Head, fence schemas.Fence, ag
 		}
 		c.unwait(id, e.Seq, again)
 	}
-	c.finished(id)
+	c.finished(id, to)
 }
 
 // unwait removes a job that waited until the event at, wherever it waits: in a flight's hand, with its
@@ -219,13 +222,17 @@ func (c *Core) unwait(id, at schemas.Seq, again bool) {
 		f.held = false
 	case parked:
 		delete(c.parked, id)
+	case c.dedup.doomed[id] != 0: // in no lane
 	case !again:
 		c.bury(id, at)
 	}
 }
 
 // finished forgets what is kept of a job for as long as it is unfinished.
-func (c *Core) finished(id schemas.Seq) { delete(c.deadlines, id) }
+func (c *Core) finished(id schemas.Seq, as schemas.State) {
+	delete(c.deadlines, id)
+	c.dedupState(id, as)
+}
 
 func (c *Core) cancelRequested(e *schemas.Event, d *schemas.CancelRequested) {
 	a, ok := c.active[d.Submitted]
@@ -245,6 +252,7 @@ func (c *Core) retried(e *schemas.Event, d *schemas.Retried) {
 	if d.Deadline != nil {
 		c.setDeadline(d.Submitted, e.Seq, d.Deadline.UnixNano())
 	}
+	c.dedupState(d.Submitted, schemas.StateSubmitted)
 	c.enter(c.lane(e.Org, &d.Head), entry{id: d.Submitted, at: e.Seq})
 }
 
@@ -252,6 +260,7 @@ func (c *Core) retried(e *schemas.Event, d *schemas.Retried) {
 // from now on; to one that begins after the purge it is the job's first event (DESIGN D13).
 func (c *Core) carried(e *schemas.Event, d *schemas.Carried) {
 	id := d.Submitted
+	c.dedupCarried(id, e.Seq)
 	if d.From.Finished() || c.active[id] != nil {
 		return
 	}

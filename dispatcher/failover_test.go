@@ -295,3 +295,93 @@ func TestWhileLeadingError(t *testing.T) {
 		t.Errorf("Run returned %v", err)
 	}
 }
+
+// A lease that another program put there, without an end of its own, is nobody's after twice its time.
+func TestForeignLease(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	h := startHost(t, env, "s1").leads()
+	before := h.Status().Epoch
+	kv, err := env.Ledger.JetStream().KeyValue(env.Context(), ledger.BucketLease)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Put(env.Context(), ledger.LeaseKey, []byte("not a lease")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "leadership ends", func() bool { return !h.Status().Leading })
+	eventually(t, "a new epoch", func() bool { return h.Status().Epoch > before })
+}
+
+// A raw duplicate, which passed no door, is canceled before it is queued (DESIGN D4, R-06).
+func TestRawDuplicate(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	putType(t, env, "a")
+	h := startHost(t, env, "s1").leads()
+	w := newWorker(t, env, 4, "a")
+	w.alive()
+	for _, id := range []schemas.JobID{"first", "second"} {
+		_, _, err := env.Ledger.Do(env.Context(), "acme", id, &ledger.Begin{Spec: schemas.Submitted{Type: "a", Queue: schemas.QueueDefault,
+			Priority: schemas.PriorityNormal, Key: "k", Dedup: schemas.DedupStrict, WindowMS: schemas.MillisOf(time.Minute), Args: []byte(`{}`)}}, ledger.Meta{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the second is canceled", func() bool { return stateOf(t, env, "second").State == schemas.StateCanceled })
+	if of := stateOf(t, env, "second").DuplicateOf; of == nil || *of != (schemas.JobRef{ID: "first", Generation: 1}) {
+		t.Errorf("it stands for %+v", of)
+	}
+	_, j := w.take("a")
+	if j.ID != "first" || h.Counters().Duplicates.Load() != 1 {
+		t.Errorf("job %s ran, %d duplicates", j.ID, h.Counters().Duplicates.Load())
+	}
+	w.complete(j)
+}
+
+// A beat that was heard before this host led is answered when it does: a worker that starts together with its
+// server does not wait for its next beat.
+func TestBeatBeforeTheLeader(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	putType(t, env, "a")
+	h1 := startHost(t, env, "s1").leads()
+	h2 := startHost(t, env, "s2")
+	eventually(t, "the standby folds", func() bool { return h2.Status().Position > 0 })
+	w := newWorker(t, env, 1, "a")
+	h1.stop()
+	if !w.beat() { // once, while nobody leads as a rule
+		t.Error("a beat without a leader was not answered by the next one")
+	}
+}
+
+// Three replicas, the node that holds WORK stops: WORK is made again elsewhere and dispatch resumes.
+func TestWorkNodeStops(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a cluster takes seconds")
+	}
+	env := ledgertest.StartCluster(t)
+	putType(t, env, "a")
+	startHost(t, env, "s1").leads()
+	startHost(t, env, "s2")
+	w := newWorker(t, env, 4, "a")
+	w.alive()
+	submit(t, env, "a", "before")
+	_, j := w.take("a")
+	s, err := env.Ledger.JetStream().Stream(env.Context(), ledger.StreamWork)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		submit(t, env, "a", fmt.Sprint("stands", i))
+	}
+	eventually(t, "offers stand", func() bool { return workMessages(t, env) == 2 })
+	env.Cluster.Stop(env.Cluster.ByName(s.CachedInfo().Cluster.Leader))
+	start := time.Now()
+	for range 2 {
+		_, next := w.take("a")
+		w.complete(next)
+	}
+	t.Logf("dispatch resumed after %s", time.Since(start))
+	w.complete(j)
+}

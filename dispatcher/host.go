@@ -115,8 +115,10 @@ type Host struct {
 	waits   []wait
 	ensured map[ledger.Serves]bool // pairs whose consumer was made in the present WORK
 	own     map[schemas.Seq]time.Time
-	offset  time.Time // when the clock offset was last measured
-	pauseTo time.Time // nothing is decided before
+	// unanswered are the latest beats heard while another host, or none, led: of as many sessions as the core knows.
+	unanswered map[schemas.SessionID]heardBeat
+	offset     time.Time // when the clock offset was last measured
+	pauseTo    time.Time // nothing is decided before
 
 	cache    *argsCache
 	skew     atomic.Int64 // stream time minus this clock, ns
@@ -160,7 +162,8 @@ func New(cfg Config) (*Host, error) {
 		acts: make(chan act, 2*inFlightMax), settled: make(chan settlement, inFlightMax),
 		ensures: make(chan ensureRequest, beatsMax), repair: make(chan struct{}, 1),
 		core: NewCore(cfg.Times.Core), ensured: make(map[ledger.Serves]bool), own: make(map[schemas.Seq]time.Time),
-		cache: newArgsCache()}
+		unanswered: make(map[schemas.SessionID]heardBeat),
+		cache:      newArgsCache()}
 	if h.cfg.Provision == nil {
 		h.cfg.Provision = func(ctx context.Context) error {
 			_, err := ledger.Provision(ctx, h.l, ledger.ProvisionConfig{})
@@ -272,7 +275,7 @@ func (h *Host) Status() Status { return *h.status.Load() }
 // Counters counts what a host did. They only rise.
 type Counters struct {
 	Queued, Offered, Reoffered, OffersRemoved, OffersStale atomic.Int64
-	Lost, Overrun, EndedCancels, Expired                   atomic.Int64
+	Lost, Overrun, EndedCancels, Expired, Duplicates       atomic.Int64
 	Epochs, WorkRecreated, BeatsDropped, CacheMisses       atomic.Int64
 }
 

@@ -146,7 +146,7 @@ func (w *fakeWorker) beat() bool {
 	if err != nil {
 		w.t.Error(err)
 	}
-	m, err := w.nc.Request(ledger.SubjectBeat, body, time.Second)
+	m, err := w.nc.Request(ledger.SubjectBeat, body, 2*time.Second)
 	if err != nil {
 		return false
 	}

@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -131,6 +132,8 @@ func (h *Host) ticked() {
 			h.core.Pause(h.mono())
 		}
 	}
+	now := h.mono()
+	maps.DeleteFunc(h.unanswered, func(_ schemas.SessionID, b heardBeat) bool { return now-b.at > answerAge })
 	h.status.Store(&Status{Leading: h.core.Leading(), Epoch: h.core.epoch, Cell: *h.cell.Load(),
 		Position: h.core.Position(), Core: h.core.Stats()})
 }
@@ -173,22 +176,38 @@ func (h *Host) hear(b heardBeat) {
 		h.log.Warn("too many sessions, a beat is not answered", zap.String("session", string(b.b.Session)))
 		return
 	}
-	if !h.core.Leading() {
+	if l := h.lease.Load(); !h.core.Leading() || l == nil || !l.valid() {
+		// Whoever leads answers; if that becomes this host, it need not wait for the next beats.
+		h.unanswered[b.b.Session] = b
 		return
 	}
-	if !b.ensured {
-		missing := slices.DeleteFunc(slices.Clone(b.b.Serves), func(s ledger.Serves) bool { return h.ensured[s] })
-		if len(missing) > 0 {
-			// The first answer opens a worker's pulls: their consumers must exist by then. An answer to a worker
-			// that pulls already does not wait for it.
-			select {
-			case h.ensures <- ensureRequest{pairs: missing, beat: b}:
-			default:
-			}
-			if !known {
-				return
-			}
+	h.respond(b, known)
+}
+
+// respond answers a beat. The first answer opens a worker's pulls, so its consumers must exist by then; one
+// to a worker that pulls already does not wait for them.
+func (h *Host) respond(b heardBeat, known bool) {
+	missing := slices.DeleteFunc(slices.Clone(b.b.Serves), func(s ledger.Serves) bool { return h.ensured[s] })
+	if len(missing) > 0 && !b.ensured {
+		select {
+		case h.ensures <- ensureRequest{pairs: missing, beat: b}:
+		default:
+		}
+		if !known {
+			return
 		}
 	}
 	h.answer(b)
+}
+
+// answerAge is how long a beat that nobody answered may still be answered: a worker does not wait longer.
+const answerAge = 2 * time.Second
+
+// beginLeading is called when the fold has reached the epoch.
+func (h *Host) beginLeading(epoch schemas.Seq) {
+	h.core.Lead(epoch, h.mono())
+	for _, b := range h.unanswered {
+		h.respond(b, false)
+	}
+	clear(h.unanswered)
 }

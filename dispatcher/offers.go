@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -99,19 +100,22 @@ func (h *Host) standing(ctx context.Context, subject string, j *ledger.Job, l *l
 // removeOffer removes an offer by its sequence. One that is not there is as good; one that stays is found by
 // the reconciler, and refused at its claim.
 func (h *Host) removeOffer(ctx context.Context, work uint64) {
-	s, err := h.l.JetStream().Stream(ctx, ledger.StreamWork)
-	if err == nil {
-		err = s.DeleteMsg(ctx, work)
-	}
-	var api *jetstream.APIError
-	switch {
-	case err == nil:
-		h.counters.OffersRemoved.Add(1)
-	case errors.As(err, &api):
-	default:
+	body := fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, work)
+	reply, err := h.l.Conn().RequestWithContext(ctx, subjectWorkDelete, body)
+	if err != nil {
 		h.log.Debug("offer was not removed", zap.Uint64("work_seq", work), zap.Error(err))
+		return
+	}
+	var deleted struct {
+		Success bool `json:"success"`
+	}
+	if json.Unmarshal(reply.Data, &deleted) == nil && deleted.Success {
+		h.counters.OffersRemoved.Add(1)
 	}
 }
+
+// subjectWorkDelete removes one message of WORK.
+const subjectWorkDelete = "$JS.API.STREAM.MSG.DELETE." + ledger.StreamWork
 
 // clearWork makes WORK hold no offer of an earlier leader (DESIGN D6): what is published from here on has a
 // greater sequence.

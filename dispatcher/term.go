@@ -17,12 +17,18 @@ import (
 // stand stands for leader, and leads when it wins, until ctx ends.
 func (h *Host) stand(ctx context.Context) error {
 	// A server that has far to fold must not keep the lease from one that is ready.
-	end, err := h.l.End(ctx)
-	if err == nil {
-		err = h.reach(ctx, end.Seq)
-	}
-	if err != nil && ctx.Err() == nil {
-		return err
+	for {
+		end, err := h.l.End(ctx)
+		if err == nil {
+			err = h.reach(ctx, end.Seq)
+		}
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+		h.log.Warn("the ledger's end cannot be read", zap.Error(err))
+		if h.l.Conn().IsClosed() {
+			return err
+		}
 	}
 	for {
 		l, err := h.acquire(ctx)
@@ -112,7 +118,7 @@ func (h *Host) epoch(ctx context.Context, l *lease) error {
 	}
 	l.epoch = epoch
 	h.lease.Store(l)
-	if err := h.call(ctx, func() { h.core.Lead(epoch, h.mono()) }); err != nil {
+	if err := h.call(ctx, func() { h.beginLeading(epoch) }); err != nil {
 		return &beginError{err}
 	}
 	h.counters.Epochs.Add(1)

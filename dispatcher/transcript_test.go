@@ -147,7 +147,8 @@ func (p *player) submitAll(names []string, opt map[string]string) string {
 	for _, key := range names {
 		err := p.submit(key, schemas.Submitted{Type: schemas.TypeName(opt["type"]), Queue: schemas.QueueName(opt["queue"]),
 			Priority: schemas.Priority(opt["priority"]), Resource: opt["resource"],
-			DelayMS: millis(opt["delay"]), DeadlineMS: millis(opt["deadline"])})
+			DelayMS: millis(opt["delay"]), DeadlineMS: millis(opt["deadline"]),
+			Key: opt["key"], Dedup: schemas.DedupPolicy(opt["dedup"]), WindowMS: millis(opt["window"])})
 		if err != nil {
 			out += err.Error() + "\n"
 		}
@@ -210,7 +211,7 @@ func (p *player) decideText(opt map[string]string) string {
 }
 
 func (p *player) describe(d Decision) string {
-	kind := [...]string{"", "queue", "offer", "expire", "lose", "overrun", "end-cancel", "remove", "signal"}[d.Kind]
+	kind := [...]string{"", "queue", "offer", "expire", "lose", "overrun", "end-cancel", "duplicate", "remove", "signal"}[d.Kind]
 	switch d.Kind {
 	case DecideRemove:
 		return fmt.Sprintf("%s offer %d", kind, d.Work)
@@ -218,6 +219,8 @@ func (p *player) describe(d Decision) string {
 		return fmt.Sprintf("%s %s %s", kind, p.name(d.ID), d.Session)
 	case DecideLose:
 		return fmt.Sprintf("%s %s %s", kind, p.name(d.ID), d.Cause)
+	case DecideDuplicate:
+		return fmt.Sprintf("%s %s of %s", kind, p.name(d.ID), p.name(d.Of))
 	}
 	return kind + " " + p.name(d.ID)
 }
