@@ -58,7 +58,7 @@ func start(t *testing.T, change ...func(*gateway.Config)) *world {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the gateway is not ready")
 	}
-	return &world{Env: env, t: t, client: &gateway.Client{Conn: env.Connect(), Org: "acme"}, stop: stop}
+	return &world{Env: env, t: t, client: &gateway.Client{Conn: env.Connect(), Org: "acme", Timeout: time.Minute}, stop: stop}
 }
 
 // run calls a component's Run until the function it returns is called, at the latest at the end of the test.
