@@ -162,7 +162,9 @@ func TestExecDiesWithWorker(t *testing.T) {
 	dir := t.TempDir()
 	worker := exec.Command(os.Args[0])
 	worker.Env = append(os.Environ(), "TMPDIR="+dir,
-		helperEnv+`=trap "" TERM HUP; sleep 300 & echo $$ $! >`+dir+`/pids; wait; sleep 300`)
+		// The pause lets the guard hear of the group: a worker killed within the instant between fork and
+		// that word leaves only the shell to the parent-death signal.
+		helperEnv+`=trap "" TERM HUP; sleep 300 & sleep 1; echo $$ $! >`+dir+`/pids; wait; sleep 300`)
 	if err := worker.Start(); err != nil {
 		t.Fatal(err)
 	}
