@@ -50,6 +50,7 @@ func (p *program) application() *fisk.Application {
 	app.HelpFlag.Short('h')
 
 	p.flags.declare(app)
+	p.addDev(app)
 	p.addServer(app)
 	p.addJob(app)
 	p.addType(app)

@@ -3,7 +3,13 @@ package main
 import "strings"
 
 // joined lists names for a sentence.
-func joined(names []string) string { return strings.Join(names, ", ") }
+func joined[T ~string](names []T) string {
+	texts := make([]string, len(names))
+	for i, n := range names {
+		texts[i] = string(n)
+	}
+	return strings.Join(texts, ", ")
+}
 
 // didYouMean returns ", did you mean X?" for the name nearest to the word, or
 // nothing when none is near: a third of the letters may differ. The prefix is

@@ -142,3 +142,11 @@ func parseZone(name string) (*time.Location, error) {
 	}
 	return zone, nil
 }
+
+// thousands prints a number for people: 12,402.
+func thousands(n uint64) string {
+	if n < 1000 {
+		return strconv.FormatUint(n, 10)
+	}
+	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
+}

@@ -59,3 +59,21 @@ func writePid(f *os.File) error {
 	_, err := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 	return err
 }
+
+// engineFolder is where the engine keeps its files, in the data folder.
+const engineFolder = "jetstream"
+
+// Wipe removes the data of a server that does not run: the engine's files, and
+// nothing else that the folder may hold. It refuses with a *FolderBusyError.
+// A crash in between leaves a part, which a second Wipe removes.
+func Wipe(dir string) error {
+	lock, err := lockFolder(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := os.RemoveAll(filepath.Join(dir, engineFolder)); err != nil {
+		return fmt.Errorf("natsd: wipe data folder: %w", err)
+	}
+	return nil
+}

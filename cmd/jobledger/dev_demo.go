@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dartwing/jobledger/gateway"
+	"github.com/dartwing/jobledger/handlers"
+	"github.com/dartwing/jobledger/internal/demo"
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// resultCellMax is how much of a result the table shows, in letters.
+const resultCellMax = 60
+
+// demoJob is a job of the batch and how it ended.
+type demoJob struct {
+	demo.Item
+	id     schemas.JobID
+	record *ledger.Record // nil: not ended
+}
+
+func (j *demoJob) asExpected() bool {
+	return j.record != nil && j.Expect.Met(j.record.State, reasonOf(j.record))
+}
+
+func reasonOf(r *ledger.Record) schemas.DeadReason {
+	if r.Reason == nil {
+		return ""
+	}
+	return schemas.DeadReason(*r.Reason)
+}
+
+// runDemo runs the batch with a worker of its own and shows how it went; then it
+// stays until running ends, or returns at once when exit is set. fail ends
+// running when the worker does.
+func (d *dev) runDemo(running context.Context, fail context.CancelCauseFunc, output string, exit bool) (err error) {
+	stop, err := d.startWorker(running, fail, output)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	nc, err := d.connect("demo")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	jobs, err := d.runBatch(running, nc)
+	if running.Err() != nil {
+		return d.cutShort(running, jobs, exit)
+	}
+	if err != nil {
+		return err
+	}
+	if !d.flags.JSON {
+		if err := d.list(demoGrid(jobs)); err != nil {
+			return err
+		}
+	}
+	err = d.judge(jobs)
+	if exit {
+		return err
+	}
+	if err != nil {
+		d.talk("%v", err)
+	}
+	d.sayTry(firstDead(jobs))
+	<-running.Done()
+	return d.cutShort(running, nil, false)
+}
+
+// cutShort is what a stop means: nothing, unless jobs were waited for.
+func (d *dev) cutShort(running context.Context, jobs []demoJob, exit bool) error {
+	var signal signalError
+	cause := context.Cause(running)
+	if errors.As(cause, &signal) || errors.Is(cause, context.Canceled) {
+		if !exit {
+			return nil
+		}
+		return failf(ledger.CodeUnavailable, "stopped before the demo's %d jobs had ended: the next run of dev goes on with them", len(jobs))
+	}
+	return cause
+}
+
+// judge is an error that names the jobs which did not end as they must.
+func (d *dev) judge(jobs []demoJob) error {
+	var wrong []string
+	for i := range jobs {
+		if j := &jobs[i]; !j.asExpected() {
+			wrong = append(wrong, fmt.Sprintf("%s %s %q is %s, expected %s", j.Org, j.id, j.Title, stateText(j.record), j.Expect))
+		}
+	}
+	if len(wrong) > 0 {
+		return failf(ledger.CodeInternal, "%d of %d jobs did not end as expected: %s", len(wrong), len(jobs), strings.Join(wrong, "; "))
+	}
+	d.talk("all %d jobs ended as expected; %d of them were to fail", len(jobs), deadCount(jobs))
+	return nil
+}
+
+func stateText(r *ledger.Record) string {
+	return demo.Expect{State: r.State, Reason: reasonOf(r)}.String()
+}
+
+func deadCount(jobs []demoJob) (n int) {
+	for i := range jobs {
+		if jobs[i].record != nil && jobs[i].record.State == schemas.StateDeadLettered {
+			n++
+		}
+	}
+	return n
+}
+
+// firstDead is a dead letter of acme, to look at.
+func firstDead(jobs []demoJob) schemas.JobID {
+	for i := range jobs {
+		if j := &jobs[i]; j.Org == demo.OrgAcme && j.record.State == schemas.StateDeadLettered {
+			return j.id
+		}
+	}
+	return ""
+}
+
+// startWorker serves the demo's types. stop drains it and then ends what it
+// works with. A second signal hands its jobs back.
+func (d *dev) startWorker(running context.Context, fail context.CancelCauseFunc, output string) (stop func() error, err error) {
+	claims, err := d.connect("demo worker")
+	if err != nil {
+		return nil, err
+	}
+	offers, err := d.connect("demo worker offers")
+	if err != nil {
+		claims.Close()
+		return nil, err
+	}
+	closeConns := func() { claims.Close(); offers.Close() }
+	l, err := ledger.New(ledger.Config{Conn: claims, Logger: d.log})
+	if err != nil {
+		closeConns()
+		return nil, err
+	}
+	serves, local, err := d.prepareDemo(running, l, output)
+	if err != nil {
+		closeConns()
+		return nil, err
+	}
+	w, err := handlers.New(handlers.Config{Ledger: l, Work: offers, Serves: serves, Name: "demo", Version: version, Logger: d.log})
+	own, cancel := context.WithCancel(context.WithoutCancel(running))
+	receiver := make(chan error, 1)
+	go func() { receiver <- local.Run(own) }()
+	endReceiver := func() error { cancel(); closeConns(); return <-receiver }
+	if err != nil {
+		return nil, errors.Join(err, endReceiver())
+	}
+	worker := make(chan error, 1)
+	forget := d.onSecondSignal(w.Abort)
+	draining, drain := context.WithCancel(running)
+	go func() {
+		err := w.Run(draining)
+		if draining.Err() == nil {
+			fail(fmt.Errorf("the demo's worker ended: %w", err))
+		}
+		worker <- err
+	}()
+	return func() error {
+		drain()
+		err := <-worker
+		forget()
+		return errors.Join(err, endReceiver())
+	}, nil
+}
+
+// prepareDemo defines the types that are missing, a user's edits stay, and opens
+// what the handlers work with. local must be run.
+func (d *dev) prepareDemo(ctx context.Context, l *ledger.Ledger, output string) ([]handlers.Registration, *demo.Local, error) {
+	queues := map[schemas.TypeName]schemas.QueueName{}
+	for _, t := range demo.Types() {
+		settings, err := l.Type(ctx, t.Name)
+		if err != nil && ledger.AsError(err).Code == ledger.CodeUnknownType {
+			settings = &t
+			_, err = l.PutType(ctx, t, ledger.Meta{Actor: d.actor}, "dev --demo")
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		queues[t.Name] = settings.Queue
+	}
+	local, err := demo.Open(output)
+	if err != nil {
+		return nil, nil, failf(ledger.CodeInternal, "%w", err)
+	}
+	serves := local.Tasks.Serves()
+	for i := range serves {
+		if q := queues[serves[i].Type]; q != "" {
+			serves[i].Queue = q
+		}
+	}
+	d.talk("  demo      %d types, %d jobs in orgs %s; 2 queues, 1 worker; some jobs fail on purpose", len(serves), len(demo.Batch()), joined(demo.Orgs()))
+	return serves, local, nil
+}
+
+// runBatch submits the batch and waits for its end. After an error, jobs holds
+// what was submitted.
+func (d *dev) runBatch(ctx context.Context, nc *nats.Conn) (jobs []demoJob, err error) {
+	show := newDemoProgress(d.program, len(demo.Batch()))
+	defer show.clear()
+	for _, item := range demo.Batch() {
+		c := &gateway.Client{Conn: nc, Org: item.Org, Timeout: d.flags.Timeout}
+		receipt, err := c.Submit(ctx, item.Request(d.actor))
+		if err != nil {
+			return jobs, err
+		}
+		jobs = append(jobs, demoJob{Item: item, id: receipt.ID})
+		show.submitted()
+	}
+	waits, ctx := errgroup.WithContext(ctx)
+	for i := range jobs {
+		j := &jobs[i]
+		c := &gateway.Client{Conn: nc, Org: j.Org, Timeout: d.flags.Timeout}
+		waits.Go(func() error {
+			if _, err := c.Wait(ctx, j.id); err != nil {
+				return fmt.Errorf("wait for job %s of %s: %w", j.id, j.Org, err)
+			}
+			var err error
+			if j.record, err = c.Get(ctx, j.id); err != nil {
+				return fmt.Errorf("job %s of %s: %w", j.id, j.Org, err)
+			}
+			show.ended(j.record.State)
+			return nil
+		})
+	}
+	return jobs, waits.Wait()
+}
+
+// demoGrid is the table of the batch, in the order of submission.
+func demoGrid(jobs []demoJob) *grid {
+	g := &grid{Title: fmt.Sprintf("%d jobs", len(jobs)), Columns: []string{"org", "type", "job", "state", "tries", "result or reason"}}
+	for i := range jobs {
+		j := &jobs[i]
+		detail := clip(string(j.record.Result), resultCellMax)
+		if j.record.State != schemas.StateCompleted {
+			detail = string(reasonOf(j.record))
+			if j.record.Error != nil {
+				detail = clip(detail+": "+j.record.Error.Message, resultCellMax)
+			}
+		}
+		g.add(string(j.Org), string(j.Type), j.Title, string(j.record.State), fmt.Sprint(j.record.Attempt), detail)
+	}
+	return g
+}
