@@ -56,6 +56,7 @@ func (p *program) application() *fisk.Application {
 	p.addType(app)
 	p.addWorker(app)
 	p.addLog(app)
+	p.addBench(app)
 	p.addSchema(app)
 	p.addVersion(app)
 	p.addCompletion(app)

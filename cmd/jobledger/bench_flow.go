@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/choria-io/fisk"
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dartwing/jobledger/handlers"
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	benchJobsDefault    = 10_000
+	benchJobsMax        = 10_000_000 // each is remembered until the end, about 200 bytes
+	benchOrgsMax        = 1_000
+	benchSlotsDefault   = 64
+	benchPayloadDefault = 128
+	benchPublishers     = 64               // submits under way at once
+	benchQuiet          = 30 * time.Second // without an event of ours for so long, what is unfinished is lost
+	benchSubmitTries    = 3                // of one job that the engine did not take
+)
+
+// flowFlags say what `bench flow` sends through the cell.
+type flowFlags struct {
+	jobs, orgs, slots, payload, rate option[int]
+	embedded                         bool
+	cpuProfile                       string
+}
+
+func (p *program) addBenchFlow(bench *fisk.CmdClause) {
+	var f flowFlags
+	cmd := p.command(bench, "flow", "Jobs all the way: submitted, offered, run, completed", func(ctx context.Context) error {
+		return p.benchFlow(ctx, &f)
+	})
+	cmd.HelpLong(`Submits jobs that do nothing, serves them with one worker in this process, and
+reads from the ledger what became of them. Exit code 0 only if every job that was
+acknowledged has finished and no attempt has two outcomes.
+
+It measures the cell that --server, --context, their variables or a selected
+context name; without any of them, or with --embedded, a cell of its own in this
+process and a temporary folder. The jobs have an org, a queue and a type of their
+own, which stay in the ledger.
+
+Examples:
+
+	jobledger bench flow --jobs 20000
+	jobledger bench flow --jobs 3000 --rate 500 --json
+	jobledger bench flow --server nats://10.0.0.5 --orgs 10 --payload 4096`)
+	optionFlag(cmd, "jobs", fmt.Sprintf("Jobs to submit, %d by default", benchJobsDefault), &f.jobs, parseInt).PlaceHolder("N")
+	optionFlag(cmd, "orgs", "Orgs they belong to, 1 by default", &f.orgs, parseInt).PlaceHolder("M")
+	optionFlag(cmd, "slots", fmt.Sprintf("Jobs the worker runs at once, %d by default", benchSlotsDefault), &f.slots, parseInt).PlaceHolder("S")
+	optionFlag(cmd, "payload", fmt.Sprintf("Size of the args, %d by default", benchPayloadDefault), &f.payload, parseInt).PlaceHolder("BYTES")
+	optionFlag(cmd, "rate", "Submits a second; as fast as they go when absent", &f.rate, parseInt).PlaceHolder("R")
+	cmd.Flag("embedded", "Measure a cell of its own whatever is configured").UnNegatableBoolVar(&f.embedded)
+	cmd.Flag("cpuprofile", "Write a CPU profile").Hidden().StringVar(&f.cpuProfile)
+}
+
+func (f *flowFlags) check() error {
+	for _, n := range []struct {
+		flag string
+		option[int]
+		least, most int
+	}{
+		{"jobs", f.jobs, 1, benchJobsMax},
+		{"orgs", f.orgs, 1, benchOrgsMax},
+		{"slots", f.slots, 1, handlers.SlotsMax},
+		{"payload", f.payload, 2, schemas.ArgsMax}, // the shortest text in JSON is ""
+		{"rate", f.rate, 1, 1_000_000},
+	} {
+		if n.Set && (n.Value < n.least || n.Value > n.most) {
+			return usagef("--%s must be from %d to %d", n.flag, n.least, n.most)
+		}
+	}
+	return nil
+}
+
+// flow is one measurement under way.
+type flow struct {
+	jobs, slots, rate   int
+	orgs                []schemas.OrgID
+	name                string // of its queue and type
+	args                json.RawMessage
+	log                 *zap.Logger
+	submits, work, look *ledger.Ledger
+	track               *flowTrack
+}
+
+func (p *program) benchFlow(ctx context.Context, f *flowFlags) (err error) {
+	if err := f.check(); err != nil {
+		return err
+	}
+	log := p.logger(zap.WarnLevel)
+	c, err := p.openBenchCell(ctx, f.embedded, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	run := f.flow(log)
+	for _, role := range []struct {
+		name string
+		to   **ledger.Ledger
+	}{{"submits", &run.submits}, {"work", &run.work}, {"look", &run.look}} {
+		l, err := c.ledger(ctx, "bench "+role.name, log)
+		if err != nil {
+			return err
+		}
+		defer l.Conn().Close()
+		*role.to = l
+	}
+	stop, err := profileTo(f.cpuProfile)
+	if err != nil {
+		return err
+	}
+	result, err := run.measure(ctx)
+	if err := errors.Join(err, stop()); err != nil {
+		return err
+	}
+	result.Payload, result.Durability = len(run.args), c.durability
+	if err := p.printFlow(result); err != nil {
+		return err
+	}
+	if result.Lost != 0 || result.Duplicates != 0 {
+		return exitRequest{exitError}
+	}
+	return nil
+}
+
+func (f *flowFlags) flow(log *zap.Logger) *flow {
+	id := string(schemas.NewJobID())
+	run := &flow{jobs: f.jobs.Or(benchJobsDefault), slots: f.slots.Or(benchSlotsDefault), rate: f.rate.Value,
+		name: "bench-" + id, log: log}
+	for i := range f.orgs.Or(1) {
+		run.orgs = append(run.orgs, schemas.OrgID(fmt.Sprintf("bench-%s-%d", id, i+1)))
+	}
+	run.args = append(append([]byte{'"'}, bytes.Repeat([]byte{'x'}, f.payload.Or(benchPayloadDefault)-2)...), '"')
+	run.track = newFlowTrack(run.orgs)
+	return run
+}
+
+// benchHandler does nothing: what is measured is everything else.
+type benchHandler struct{}
+
+func (benchHandler) Run(context.Context, *handlers.Attempt) (json.RawMessage, error) { return nil, nil }
+
+// measure sends all jobs through the cell and returns what the ledger says of
+// them. A process that dies in here leaves an org with unfinished jobs and no
+// worker for them.
+func (f *flow) measure(ctx context.Context) (*flowResult, error) {
+	queue, kind := schemas.QueueName(f.name), schemas.TypeName(f.name)
+	if _, err := f.submits.PutType(ctx, schemas.TypeSettings{Name: kind, Queue: queue}, ledger.Meta{Actor: benchActor}, "bench flow"); err != nil {
+		return nil, err
+	}
+	before, err := f.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w, err := handlers.New(handlers.Config{Ledger: f.work, Slots: f.slots, Name: "bench", Version: version, Logger: f.log,
+		Serves: []handlers.Registration{{Queue: queue, Type: kind, Handler: benchHandler{}}}})
+	if err != nil {
+		return nil, err
+	}
+	group, running := errgroup.WithContext(ctx)
+	working, stopWork := context.WithCancel(running)
+	following, stopFollow := context.WithCancel(running)
+	defer stopWork()
+	defer stopFollow()
+	workEnded := make(chan struct{})
+	group.Go(func() error { defer close(workEnded); return w.Run(working) })
+	group.Go(func() error { return f.follow(following, before.end.Seq+1) })
+	var after *flowSnapshot
+	group.Go(func() error {
+		defer stopFollow()
+		defer stopWork()
+		if err := f.submitAll(running); err != nil {
+			return err
+		}
+		f.track.wait(running, f.track.settled)
+		measured := benchUsage()
+		stopWork()
+		<-workEnded // its last outcomes are stored: a second one would be before the end we read up to
+		if after, err = f.snapshot(running); err != nil {
+			return err
+		}
+		after.usage = measured
+		f.track.wait(running, func() bool { return f.track.seq >= after.end.Seq })
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return f.result(before, after), nil
+}
+
+// follow reads the ledger into the track until ctx ends.
+func (f *flow) follow(ctx context.Context, from schemas.Seq) error {
+	err := f.look.Follow(ctx, ledger.ReplayQuery{From: ledger.ReplayBound{Seq: from}, Foreign: true}, func(e *ledger.Entry) error {
+		f.track.event(e)
+		return nil
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// submitAll submits every job, benchPublishers at once; with a rate each at its
+// own time, which does not move when earlier ones were slow.
+func (f *flow) submitAll(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	begin := time.Now()
+	f.track.submitsBegin(begin)
+	for range min(benchPublishers, f.jobs) {
+		group.Go(func() error {
+			for {
+				i := next.Add(1) - 1
+				if i >= int64(f.jobs) {
+					return nil
+				}
+				due := begin
+				if f.rate > 0 {
+					due = begin.Add(time.Duration(float64(i) / float64(f.rate) * float64(time.Second)))
+				}
+				if err := waitUntil(ctx, due); err != nil {
+					return err
+				}
+				if err := f.submit(ctx, f.orgs[i%int64(len(f.orgs))]); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	err := group.Wait()
+	f.track.submitsEnded(time.Since(begin))
+	return err
+}
+
+// submit submits one job. A submit that the engine did not answer is repeated
+// under its request id, which finds the job if it was stored.
+func (f *flow) submit(ctx context.Context, org schemas.OrgID) error {
+	r := ledger.SubmitRequest{Org: org, Type: schemas.TypeName(f.name), Args: f.args, NoDedup: true,
+		Meta: ledger.Meta{Actor: benchActor}, RequestID: uuid.New()}
+	begin := time.Now()
+	for try := 1; ; try++ {
+		receipt, err := f.submits.Submit(ctx, r)
+		if err == nil {
+			f.track.acknowledged(receipt.ID, time.Since(begin))
+			return nil
+		}
+		if ledger.AsError(err).Code != ledger.CodeUnavailable || try == benchSubmitTries || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func waitUntil(ctx context.Context, at time.Time) error {
+	d := time.Until(at)
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

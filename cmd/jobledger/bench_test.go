@@ -1,0 +1,68 @@
+package main
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// INTERFACE 2.5: bench flow loses nothing, runs nothing twice, and says so
+// under these keys.
+func TestBenchFlow(t *testing.T) {
+	got := runMain(t, nil, "bench", "flow", "--jobs", "200", "--orgs", "3", "--json")
+	if got.code != exitOK {
+		t.Fatalf("exit %d\nstdout: %s\nstderr: %s", got.code, got.stdout, got.stderr)
+	}
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(got.stdout), &keys); err != nil {
+		t.Fatalf("%v: %s", err, got.stdout)
+	}
+	want := []string{"batch", "bytes_per_job", "completed", "cpu", "cpu_us_per_job", "done_ms", "done_per_s", "duplicates",
+		"durability", "elapsed_s", "events", "events_per_s", "failed", "jobs", "lost", "orgs", "payload_bytes", "rate",
+		"replicas", "rss_bytes", "slots", "start_ms", "submit_ms", "submit_per_s", "submitted", "version", "workers"}
+	if have := slices.Sorted(maps.Keys(keys)); !slices.Equal(have, want) {
+		t.Errorf("keys %v\nwant %v", have, want)
+	}
+	var r flowResult
+	if err := json.Unmarshal([]byte(got.stdout), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Submitted != 200 || r.Completed != 200 || r.Failed != 0 || r.Lost != 0 || r.Duplicates != 0 {
+		t.Errorf("not all jobs ran once: %s", got.stdout)
+	}
+	if r.Events < 800 || r.ElapsedS <= 0 || r.Done.Max < r.Start.P50 || r.BytesPerJob < 500 {
+		t.Errorf("figures that cannot be: %s", got.stdout)
+	}
+}
+
+// A second outcome of one attempt is counted, a late result is none, and an
+// acknowledged job without an end is lost.
+func TestBenchTrack(t *testing.T) {
+	track := newFlowTrack([]schemas.OrgID{"o"})
+	fence := schemas.Fence{Seq: 3, ID: "x"}
+	completed := &schemas.Completed{AttemptHead: schemas.AttemptHead{Fence: fence}}
+	for i, data := range []schemas.Data{&schemas.Submitted{}, &schemas.Queued{}, &schemas.Running{}, completed, completed,
+		&schemas.LateResult{AttemptHead: schemas.AttemptHead{Fence: fence}}} {
+		e := schemas.NewEvent(schemas.JobSubject("o", "j"), data)
+		e.Seq, e.Time = schemas.Seq(i+1), time.Unix(int64(i), 0)
+		track.event(&ledger.Entry{Event: e})
+	}
+	track.acknowledged("j", time.Millisecond)
+	track.acknowledged("gone", time.Millisecond)
+	if track.duplicates != 1 || track.acked-track.done != 1 || track.jobs["j"].state != schemas.StateCompleted {
+		t.Errorf("duplicates %d, acknowledged %d, done %d, state %s", track.duplicates, track.acked, track.done, track.jobs["j"].state)
+	}
+}
+
+func TestBenchUsage(t *testing.T) {
+	for _, args := range [][]string{{"--jobs", "0"}, {"--payload", "1"}, {"--embedded", "--server", "nats://127.0.0.1:1"}} {
+		if got := runMain(t, nil, append([]string{"bench", "flow"}, args...)...); got.code != exitUsage {
+			t.Errorf("%v: exit %d, want %d: %s", args, got.code, exitUsage, got.stderr)
+		}
+	}
+}
