@@ -83,13 +83,9 @@ func (h *Host) carryOut(ctx context.Context, a act) Result {
 // that is a hint, which the append's expectation judges.
 func (h *Host) job(ctx context.Context, d *Decision) (*ledger.Job, error) {
 	if d.Job == "" {
-		e := h.cache.take(d.At)
-		if e == nil {
-			h.counters.CacheMisses.Add(1)
-			var err error
-			if e, err = h.l.EventAt(ctx, d.At); err != nil {
-				return nil, err
-			}
+		e, err := h.eventAt(ctx, d.At)
+		if err != nil {
+			return nil, err
 		}
 		if e.Job == "" {
 			return nil, errGone

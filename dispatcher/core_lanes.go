@@ -363,6 +363,7 @@ func (c *Core) sweepTombs() {
 		return false
 	})
 	clear(c.tombs)
+	c.stats.Swept++
 	for _, l := range lanes {
 		c.drop(l)
 	}

@@ -121,6 +121,7 @@ type Host struct {
 	pauseTo    time.Time // nothing is decided before
 
 	cache    *argsCache
+	ahead    *readAhead
 	skew     atomic.Int64 // stream time minus this clock, ns
 	cell     atomic.Pointer[string]
 	lease    atomic.Pointer[lease] // held now, nil if none
@@ -163,7 +164,7 @@ func New(cfg Config) (*Host, error) {
 		ensures: make(chan ensureRequest, beatsMax), repair: make(chan struct{}, 1),
 		core: NewCore(cfg.Times.Core), ensured: make(map[ledger.Serves]bool), own: make(map[schemas.Seq]time.Time),
 		unanswered: make(map[schemas.SessionID]heardBeat),
-		cache:      newArgsCache()}
+		cache:      newArgsCache(), ahead: newReadAhead()}
 	if h.cfg.Provision == nil {
 		h.cfg.Provision = func(ctx context.Context) error {
 			_, err := ledger.Provision(ctx, h.l, ledger.ProvisionConfig{})
@@ -274,9 +275,9 @@ func (h *Host) Status() Status { return *h.status.Load() }
 
 // Counters counts what a host did. They only rise.
 type Counters struct {
-	Queued, Offered, Reoffered, OffersRemoved, OffersStale atomic.Int64
-	Lost, Overrun, EndedCancels, Expired, Duplicates       atomic.Int64
-	Epochs, WorkRecreated, BeatsDropped, CacheMisses       atomic.Int64
+	Queued, Offered, Reoffered, OffersRemoved, OffersStale       atomic.Int64
+	Lost, Overrun, EndedCancels, Expired, Duplicates             atomic.Int64
+	Epochs, WorkRecreated, BeatsDropped, ReadsAhead, ReadsSingle atomic.Int64
 }
 
 // Counters returns the host's counters.

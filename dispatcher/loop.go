@@ -86,6 +86,7 @@ func (h *Host) restart() {
 	h.core.clock = old.clock
 	clear(h.own)
 	h.cache.clear()
+	h.ahead.clear()
 	if l := h.lease.Load(); l != nil {
 		l.lose("the ledger went back to older data")
 	}

@@ -167,6 +167,36 @@ func (l *Ledger) EventsAt(ctx context.Context, seqs []schemas.Seq) ([]*Entry, er
 	return out, nil
 }
 
+// eventsFromBytes bounds one answer of EventsFrom.
+const eventsFromBytes = 1 << 20
+
+// EventsFrom returns at most n stored messages from seq on, whatever their subjects, with one request: for
+// readers that will want the neighbours, too. It may return fewer than there are, and on a replicated stream
+// it may not know the newest.
+func (l *Ledger) EventsFrom(ctx context.Context, seq schemas.Seq, n int) ([]*Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	inbox := l.nc.NewInbox()
+	answers := make(chan *nats.Msg, n+2)
+	sub, err := l.nc.ChanSubscribe(inbox, answers)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, which ends it too
+	body, err := json.Marshal(getRequest{Seq: max(seq, 1), Batch: n, MaxBytes: eventsFromBytes})
+	if err != nil {
+		return nil, err
+	}
+	if err := l.nc.PublishRequest(subjectDirectGet, inbox, body); err != nil {
+		return nil, err
+	}
+	entries, _, err := collect(ctx, answers)
+	if err != nil {
+		return nil, fmt.Errorf("read events from %d: %w", seq, err)
+	}
+	return entries, nil
+}
+
 // directWindow reads single messages with as many requests under way.
 func (l *Ledger) directWindow(ctx context.Context, seqs []schemas.Seq) ([]*Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
