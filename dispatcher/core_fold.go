@@ -104,7 +104,15 @@ func (c *Core) toQueued(a *active, e *schemas.Event) {
 	a.work, a.offers = 0, 0
 	a.offerAt = a.queuedAt + int64(c.times.Reoffer)
 	a.pair.queued++
+	a.pair.active++
 	c.active[a.id] = a
+}
+
+// dropActive forgets a record.
+func (c *Core) dropActive(a *active) {
+	delete(c.active, a.id)
+	a.pair.active--
+	c.dropPair(a.pair)
 }
 
 func (c *Core) offerNow(a *active) {
@@ -149,7 +157,7 @@ func (c *Core) ended(e *schemas.Event, id schemas.Seq, fence schemas.Fence) bool
 		return false
 	}
 	delete(c.fences, a.fence.Seq)
-	delete(c.active, id)
+	c.dropActive(a)
 	a.session.add(-1, 0)
 	if a.session.pool != nil {
 		a.session.pool.ends.add(e.Time.UnixNano())
@@ -164,6 +172,7 @@ func (c *Core) requeued(e *schemas.Event, h *schemas.AttemptHead) {
 		return
 	}
 	a.session, a.fence, a.cancelAt = nil, schemas.Fence{}, 0
+	a.pair = c.pair(h.Queue, h.Type) // the record's own may just have been forgotten
 	if a.pool = a.pair.roomiest(); a.pool != nil {
 		a.pool.charged++
 	}
@@ -198,7 +207,7 @@ func (c *Core) closed(e *schemas.Event, h *schemas.Head, fence schemas.Fence, to
 			return
 		}
 		c.leaveQueued(a)
-		delete(c.active, id)
+		c.dropActive(a)
 		if f := c.flights[id]; f != nil {
 			f.orphan = true // an offer may be on its way
 		}

@@ -153,11 +153,13 @@ type pair struct {
 	ready  heap[*node] // nodes with entries by their turn's key; keys in it may be stale, never too great
 	pools  []*pool     // of live workers that serve the pair
 	queued int         // Queued jobs
+	active int         // Queued and Running jobs
 }
 
 // queue is one isolation class with its own ring of orgs.
 type queue struct {
 	name  schemas.QueueName
+	pairs int
 	turns map[schemas.OrgID]*turn
 	now   uint64  // virtual time: the key.served under which the latest start was made
 	order uint64  // last turnKey.order given out
@@ -172,7 +174,7 @@ type pairKey struct {
 	typ   schemas.TypeName
 }
 
-// pair returns the pair, made on first sight. Their number is that of registered types (cells have hundreds).
+// pair returns the pair, made on first sight.
 func (c *Core) pair(q schemas.QueueName, t schemas.TypeName) *pair {
 	key := pairKey{q, t}
 	if p, ok := c.pairs[key]; ok {
@@ -186,7 +188,21 @@ func (c *Core) pair(q schemas.QueueName, t schemas.TypeName) *pair {
 	p := &pair{queue: qu, typ: t, nodes: make(map[schemas.OrgID]*node)}
 	p.ready.less = func(a, b *node) bool { return a.key.before(b.key) }
 	c.pairs[key] = p
+	qu.pairs++
 	return p
+}
+
+// dropPair forgets a pair that nobody serves or has a job of: names of queues are the submitters' choice, and
+// must not add up.
+func (c *Core) dropPair(p *pair) {
+	key := pairKey{p.queue.name, p.typ}
+	if len(p.nodes) > 0 || len(p.pools) > 0 || p.active > 0 || c.pairs[key] != p {
+		return
+	}
+	delete(c.pairs, key)
+	if p.queue.pairs--; p.queue.pairs == 0 {
+		delete(c.queues, p.queue.name)
+	}
 }
 
 // lane returns the lane of a job, made when it is the first.
@@ -232,6 +248,7 @@ func (c *Core) dropNode(n *node) {
 		n.pair.queue.idle = append(n.pair.queue.idle, n.turn)
 	}
 	n.pair.queue.forget()
+	c.dropPair(n.pair)
 }
 
 // forget drops the turns of orgs that hold nothing and have no more starts behind them than their share: a
@@ -343,7 +360,6 @@ func (c *Core) dead(e entry) bool {
 // costs more than the entry it marks, and one that marks nothing (an illegal event) would stay for ever.
 func (c *Core) sweepTombs() {
 	alive := func(e entry) bool { t, ok := c.tombs[e.id]; return !ok || e.at > t.at }
-	var lanes []*lane
 	for _, p := range c.pairs {
 		for _, n := range p.nodes {
 			for _, l := range n.lanes {
@@ -351,7 +367,6 @@ func (c *Core) sweepTombs() {
 				l.jobs.filter(alive)
 				gone := before - l.jobs.n
 				n.jobs, n.turn.jobs, c.waiting = n.jobs-gone, n.turn.jobs-gone, c.waiting-gone
-				lanes = append(lanes, l)
 			}
 		}
 	}
@@ -364,7 +379,12 @@ func (c *Core) sweepTombs() {
 	})
 	clear(c.tombs)
 	c.stats.Swept++
-	for _, l := range lanes {
-		c.drop(l)
+	for _, p := range c.pairs {
+		p.ready.filter(func(n *node) bool { return n.jobs > 0 })
+		for _, n := range p.nodes {
+			if n.jobs == 0 {
+				c.unlist(n)
+			}
+		}
 	}
 }

@@ -52,8 +52,7 @@ func (c *Core) front(p *pair) *node {
 		switch {
 		case n.jobs == 0:
 			p.ready.pop()
-			n.listed = false
-			c.dropNode(n)
+			c.unlist(n)
 		case n.key != n.turn.key: // served through another pair meanwhile: keys only grow
 			n.key = n.turn.key
 			p.ready.fixTop()
@@ -62,6 +61,19 @@ func (c *Core) front(p *pair) *node {
 		}
 	}
 	return nil
+}
+
+// unlist forgets a node that was taken out of its pair's heap because nothing waits in its lanes. Those that
+// jobs will enter from timers stay.
+func (c *Core) unlist(n *node) {
+	n.listed = false
+	n.ready = [levels]heap[*lane]{}
+	for key, l := range n.lanes {
+		if l.listed = false; l.timers == 0 {
+			delete(n.lanes, key)
+		}
+	}
+	c.dropNode(n)
 }
 
 // pickOf takes the org's next job among the pairs; false if it only had dead entries there.

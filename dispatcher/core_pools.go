@@ -126,6 +126,7 @@ func (c *Core) dropPool(p *pool) {
 	for _, pairs := range p.queues {
 		for _, pr := range pairs {
 			pr.pools = slices.DeleteFunc(pr.pools, func(o *pool) bool { return o == p })
+			c.dropPair(pr)
 		}
 	}
 }

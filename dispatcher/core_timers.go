@@ -72,9 +72,12 @@ func (c *Core) rearm(id schemas.Seq) {
 	}
 }
 
+// fireMax bounds the timers that one Decide looks at, so that a million due together hold up nobody for long.
+const fireMax = 10_000
+
 // fire moves what is due into lanes and returns at most max deadlines that passed.
 func (c *Core) fire(now time.Time, max int) (out []Decision) {
-	for c.timers.len() > 0 && c.timers.top().due <= now.UnixNano() && len(out) < max {
+	for n := 0; n < fireMax && c.timers.len() > 0 && c.timers.top().due <= now.UnixNano() && len(out) < max; n++ {
 		t := c.timers.pop()
 		if t.lane != nil {
 			t.lane.timers--

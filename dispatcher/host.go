@@ -57,7 +57,7 @@ type Config struct {
 type HostTimes struct {
 	Core      Times
 	LeaseTTL  time.Duration // of the leader's lease: 3 s; at least 1 s (ENGINE 5)
-	Renew     time.Duration // between renewals, 1 s; a standby tries half as often again
+	Renew     time.Duration // between renewals, 1 s; a standby tries twice as often
 	Reconcile time.Duration // between looks at WORK, 1 s
 }
 

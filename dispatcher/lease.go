@@ -112,6 +112,9 @@ func (h *Host) acquire(ctx context.Context) (*lease, error) {
 				complained = true
 				h.log.Warn("the lease cannot be asked for", zap.Error(err))
 			}
+			if h.l.Conn().IsClosed() {
+				return nil, err
+			}
 		}
 		select {
 		case <-ctx.Done():

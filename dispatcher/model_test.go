@@ -326,6 +326,7 @@ func (s *story) finish() {
 		}
 		if open == 0 && s.core.Stats().Queued == 0 {
 			s.compare()
+			s.forgotten()
 			return
 		}
 	}
@@ -333,6 +334,27 @@ func (s *story) finish() {
 		if !j.State.Finished() {
 			s.t.Errorf("%s is still %s", key, j.State)
 		}
+	}
+}
+
+// forgotten checks that nothing is kept of jobs that finished and workers that left.
+func (s *story) forgotten() {
+	for _, w := range []string{"w0", "w1", "w2", "good"} {
+		s.run([]string{"beat", w, "leaving="})
+	}
+	s.run([]string{"pass", "1h"})
+	s.decide(1000)
+	s.core.sweepTombs()
+	for _, p := range s.core.pairs { // lanes that proved empty are found when somebody looks
+		for s.core.front(p) != nil {
+			s.t.Fatalf("something waits in %s", p.typ)
+		}
+	}
+	c := s.core
+	if n := len(c.active) + len(c.fences) + len(c.sessions) + len(c.pools) + len(c.flights) + len(c.deadlines) + len(c.tombs) +
+		len(c.pairs) + len(c.queues) + c.timers.len() + c.waiting + len(c.ahead); n != 0 {
+		s.t.Errorf("kept: %+v, %d pairs, %d queues, %d deadlines, %d ahead, %d timers of deadlines", c.Stats(), len(c.pairs), len(c.queues),
+			len(c.deadlines), len(c.ahead), c.deadlineTimes)
 	}
 }
 
