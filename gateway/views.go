@@ -19,6 +19,8 @@ import (
 const (
 	// minSeqWait is how long a read waits for the views to include its min_seq; they lag about a second.
 	minSeqWait = 10 * time.Second
+	// firstFoldWait is how long a read waits for views that do not exist yet; below a client's timeout.
+	firstFoldWait = 3 * time.Second
 	// countTries and countPause: counters that are ahead of COUNTS/all are being written; its turn is next.
 	countTries = 20
 	countPause = 50 * time.Millisecond
@@ -41,10 +43,12 @@ type views interface {
 type kvViews struct{ l *ledger.Ledger }
 
 func (v *kvViews) waitFor(ctx context.Context, seq schemas.Seq) error {
+	wait := minSeqWait
 	if seq == 0 {
-		return nil
+		// Nothing special is asked for, but right after a start, or a rebuild, there is no view at all yet.
+		seq, wait = 1, firstFoldWait
 	}
-	ctx, cancel := context.WithTimeout(ctx, minSeqWait)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	if err := projector.WaitFor(ctx, v.l, seq); err != nil {
 		return ledger.Errorf(ledger.CodeUnavailable, "the views do not include sequence %s yet: %v", seq, err)

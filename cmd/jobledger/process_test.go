@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// envProgram makes the test's own executable be the program, so that a test has real processes to kill
+// without building one.
+const envProgram = "JOBLEDGER_TEST_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(envProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// processes are real processes of the program with a home of their own.
+type processes struct {
+	t   *testing.T
+	dir string // working folder; bin/jobledger is the program
+	env []string
+}
+
+func newProcesses(t *testing.T) *processes {
+	t.Helper()
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, filepath.Join(bin, "jobledger")); err != nil {
+		t.Skipf("no symbolic links here: %v", err)
+	}
+	env := append(os.Environ(), envProgram+"=1", "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "HOME="+dir,
+		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "NATS_URL=", "NATS_CONTEXT=", "JOBLEDGER_ORG=")
+	return &processes{t: t, dir: dir, env: env}
+}
+
+// command prepares a process in the working folder; what it says on stderr is the test's log if it fails.
+func (p *processes) command(name string, args ...string) *exec.Cmd {
+	c := exec.Command(name, args...)
+	if name == "jobledger" {
+		c.Path, c.Err = filepath.Join(p.dir, "bin", "jobledger"), nil
+	}
+	c.Dir, c.Env = p.dir, p.env
+	c.WaitDelay = 10 * time.Second // a child of its own may hold the pipes
+	return c
+}
+
+// must runs the program to its end and returns its stdout.
+func (p *processes) must(name string, args ...string) string {
+	p.t.Helper()
+	c := p.command(name, args...)
+	var out, talk bytes.Buffer
+	c.Stdout, c.Stderr = &out, &talk
+	if err := c.Run(); err != nil {
+		p.t.Fatalf("%s %s: %v\nstdout: %s\nstderr: %s", name, strings.Join(args, " "), err, &out, &talk)
+	}
+	return out.String()
+}
+
+// dev starts `jobledger dev` and returns once it is ready.
+func (p *processes) dev(args ...string) *exec.Cmd {
+	p.t.Helper()
+	c := p.command("jobledger", append([]string{"dev", "--json"}, args...)...)
+	var talk bytes.Buffer
+	c.Stderr = &talk
+	out, err := c.StdoutPipe()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	lines := bufio.NewReader(out)
+	line, err := lines.ReadBytes('\n')
+	var ready struct {
+		Ready bool `json:"ready"`
+	}
+	if err != nil || json.Unmarshal(line, &ready) != nil || !ready.Ready {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+		p.t.Fatalf("dev is not ready: %v\nstdout: %s\nstderr: %s", err, line, &talk)
+	}
+	go func() { _, _ = io.Copy(io.Discard, lines) }()
+	return c
+}
+
+// freePort is a loopback port that nobody uses at the moment.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+}
+
+// TestReadme does what the README says, as a new user would.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, ok := strings.Cut(string(text), "<!-- test: shell -->\n```sh\n")
+	block, _, closed := strings.Cut(block, "```")
+	if !ok || !closed {
+		t.Fatal("README.md has no block marked for this test")
+	}
+	p := newProcesses(t)
+	dev := p.dev("--demo", "--port", freePort(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	sh := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", block+"\nwait\n")
+	sh.Dir, sh.Env, sh.WaitDelay = p.dir, p.env, 10*time.Second
+	out, err := sh.CombinedOutput()
+	if err != nil {
+		t.Fatalf("the README's commands: %v\n%s", err, out)
+	}
+	for _, want := range []string{`"Ada"`, "submitted", "completed", `"ok":true`} {
+		if !bytes.Contains(out, []byte(want)) {
+			t.Errorf("the README's commands do not print %s:\n%s", want, out)
+		}
+	}
+	if err := dev.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := dev.Wait(); err != nil {
+		t.Errorf("dev, drained: %v", err)
+	}
+}
+
+// TestKillNine kills the whole development cell and its worker in mid-batch, again and again: no
+// acknowledged job is lost, none is poisoned, no attempt starts twice (R-112, R-117, R-908, C1, C15).
+func TestKillNine(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes a lease's time")
+	}
+	const jobs, kills = 100, 3
+	p := newProcesses(t)
+	port := freePort(t)
+	starts := filepath.Join(p.dir, "starts")
+	script := `echo $JOBLEDGER_JOB_ID $JOBLEDGER_ATTEMPT >> ` + starts + `; sleep 0.1`
+	start := func() (dev, worker *exec.Cmd) {
+		dev = p.dev("--port", port)
+		worker = p.command("jobledger", "worker", "run", "touch", "--exec", script, "--slots", "4", "--log-level", "error", "-j")
+		lines, err := worker.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := worker.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = worker.Process.Kill(); _ = worker.Wait() })
+		// A job that ended is the signal that the batch is in full swing.
+		if _, err := bufio.NewReader(lines).ReadBytes('\n'); err != nil {
+			t.Fatalf("the worker ran nothing: %v", err)
+		}
+		go func() { _, _ = io.Copy(io.Discard, lines) }()
+		return dev, worker
+	}
+	first := p.dev("--port", port)
+	ids := strings.Fields(p.must("jobledger", "job", "submit", "touch", "{}", "--count", fmt.Sprint(jobs)))
+	if len(ids) != jobs {
+		t.Fatalf("%d ids for %d jobs", len(ids), jobs)
+	}
+	_ = first.Process.Kill() // acknowledged, and killed before any of it could run
+	_ = first.Wait()
+	for range kills {
+		dev, worker := start()
+		_ = dev.Process.Kill()
+		_ = worker.Process.Kill()
+		_, _ = dev.Wait(), worker.Wait()
+	}
+	start()
+	p.must("jobledger", append([]string{"job", "wait", "--wait-timeout", "3m"}, ids...)...) // 0 only if all completed
+	p.must("jobledger", "log", "verify", "--full")
+	text, err := os.ReadFile(starts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+		if seen[line] {
+			t.Errorf("attempt started twice: %s", line)
+		}
+		seen[line] = true
+	}
+}
