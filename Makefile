@@ -29,7 +29,7 @@ check: ## what CI runs: format, vet, staticcheck, imports, tests with -race
 	go test -race -timeout $(RACE_TIMEOUT) ./...
 
 bench: ## measure this machine: jobs a second, latencies, bytes a job
-	go run ./cmd/jobledger bench flow --jobs 100000 --json
+	go run ./cmd/jobledger bench flow --embedded --jobs 100000 --json
 
 golden: ## rewrite golden files and transcripts; review the diff
 	@[ -n "$(GOLDEN_PKGS)" ] || { echo "no package has golden files"; exit 1; }

@@ -34,18 +34,21 @@ type benchCell struct {
 	close      func() error
 }
 
-// openBenchCell takes the cell that was named in any of the usual ways, and
-// makes one in this process when none was or --embedded asks for it.
+// openBenchCell takes the cell that a flag or variable of this command names, and
+// makes one in this process when none does or --embedded asks for it. A context
+// that was selected some time ago is not enough: the jobs of a measurement stay
+// in a ledger for good.
 func (p *program) openBenchCell(ctx context.Context, embedded bool, log *zap.Logger) (*benchCell, error) {
+	server, name := p.flags.Server, p.flags.Context
+	if embedded && (server.fromFlag || name.fromFlag) {
+		return nil, usagef("--embedded measures a cell of its own: give no --server or --context with it")
+	}
+	if embedded || server.Value == "" && name.Value == "" {
+		return embeddedCell(ctx, log)
+	}
 	t, err := p.resolveTarget()
 	if err != nil {
 		return nil, err
-	}
-	if embedded && (p.flags.Server.fromFlag || p.flags.Context.fromFlag) {
-		return nil, usagef("--embedded measures a cell of its own: give no --server or --context with it")
-	}
-	if embedded || t.Source == sourceDefault {
-		return embeddedCell(ctx, log)
 	}
 	return &benchCell{
 		connect: func(name string) (*nats.Conn, error) { return p.connect(t, name) },

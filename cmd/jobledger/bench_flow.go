@@ -46,10 +46,10 @@ func (p *program) addBenchFlow(bench *fisk.CmdClause) {
 reads from the ledger what became of them. Exit code 0 only if every job that was
 acknowledged has finished and no attempt has two outcomes.
 
-It measures the cell that --server, --context, their variables or a selected
-context name; without any of them, or with --embedded, a cell of its own in this
-process and a temporary folder. The jobs have an org, a queue and a type of their
-own, which stay in the ledger.
+It measures the cell that --server or --context name, or NATS_URL or NATS_CONTEXT;
+without any of them, or with --embedded, a cell of its own in this process and a
+temporary folder. A selected context is not used: the jobs have an org, a queue
+and a type of their own, and stay in the ledger.
 
 Examples:
 
@@ -61,7 +61,7 @@ Examples:
 	optionFlag(cmd, "slots", fmt.Sprintf("Jobs the worker runs at once, %d by default", benchSlotsDefault), &f.slots, parseInt).PlaceHolder("S")
 	optionFlag(cmd, "payload", fmt.Sprintf("Size of the args, %d by default", benchPayloadDefault), &f.payload, parseInt).PlaceHolder("BYTES")
 	optionFlag(cmd, "rate", "Submits a second; as fast as they go when absent", &f.rate, parseInt).PlaceHolder("R")
-	cmd.Flag("embedded", "Measure a cell of its own whatever is configured").UnNegatableBoolVar(&f.embedded)
+	cmd.Flag("embedded", "Measure a cell of its own whatever the environment names").UnNegatableBoolVar(&f.embedded)
 	cmd.Flag("cpuprofile", "Write a CPU profile").Hidden().StringVar(&f.cpuProfile)
 }
 

@@ -14,7 +14,9 @@ import (
 // INTERFACE 2.5: bench flow loses nothing, runs nothing twice, and says so
 // under these keys.
 func TestBenchFlow(t *testing.T) {
-	got := runMain(t, nil, "bench", "flow", "--jobs", "200", "--orgs", "3", "--json")
+	selected := writeConfig(t, map[string]string{"nats/context/a.json": `{"url":"nats://127.0.0.1:1"}`, "jobledger/context.txt": "a\n"})
+	env := map[string]string{"XDG_CONFIG_HOME": selected} // nobody named that server to this command
+	got := runMain(t, env, "bench", "flow", "--jobs", "200", "--orgs", "3", "--json")
 	if got.code != exitOK {
 		t.Fatalf("exit %d\nstdout: %s\nstderr: %s", got.code, got.stdout, got.stderr)
 	}
@@ -64,5 +66,18 @@ func TestBenchUsage(t *testing.T) {
 		if got := runMain(t, nil, append([]string{"bench", "flow"}, args...)...); got.code != exitUsage {
 			t.Errorf("%v: exit %d, want %d: %s", args, got.code, exitUsage, got.stderr)
 		}
+	}
+}
+
+// A cell that runs elsewhere is measured through its server, and what only that
+// server knows is null.
+func TestBenchRunningCell(t *testing.T) {
+	w := startWorld(t)
+	var r flowResult
+	if err := json.Unmarshal([]byte(w.must(exitOK, "bench", "flow", "--jobs", "50", "--rate", "200", "--json").stdout), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Completed != 50 || r.Lost != 0 || r.Duplicates != 0 || r.Durability != nil || r.ElapsedS < 0.2 {
+		t.Errorf("%+v", r)
 	}
 }

@@ -15,9 +15,6 @@ import (
 // serverDefault is where a server is when nobody says.
 const serverDefault = nats.DefaultURL
 
-// sourceDefault is the Source of a target that nobody named.
-const sourceDefault = "the default"
-
 // reconnectWait is the pause between two tries to come back: short, so that a
 // restarted server has its workers again within the fail-over of a leader.
 const reconnectWait = 250 * time.Millisecond
@@ -93,7 +90,7 @@ func (p *program) chooseTarget() (*target, error) {
 			return p.contextTarget(files, name, file.source)
 		}
 	}
-	return &target{natsContext: natsContext{URL: serverDefault}, Source: sourceDefault}, nil
+	return &target{natsContext: natsContext{URL: serverDefault}, Source: "the default"}, nil
 }
 
 func (p *program) contextTarget(files contexts, name, source string) (*target, error) {
