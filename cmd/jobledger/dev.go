@@ -3,12 +3,16 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/choria-io/fisk"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/internal/cell"
@@ -68,6 +72,14 @@ func (f *devFlags) check(p *program) error {
 	return nil
 }
 
+// logLevel is that of servers; the demo has its own way to tell how jobs end.
+func (f *devFlags) logLevel() zapcore.Level {
+	if f.demo {
+		return zap.WarnLevel
+	}
+	return zap.InfoLevel
+}
+
 // dev is a development cell that serves.
 type dev struct {
 	*program
@@ -86,7 +98,7 @@ func (p *program) runDev(ctx context.Context, f *devFlags) (err error) {
 	if err := f.check(p); err != nil {
 		return err
 	}
-	d := &dev{program: p, log: p.logger(zap.WarnLevel), actor: p.devActor(), org: devOrg}
+	d := &dev{program: p, log: p.logger(f.logLevel()), actor: p.devActor(), org: devOrg}
 	if p.flags.Org.Value != "" {
 		d.org = schemas.OrgID(p.flags.Org.Value)
 	}
@@ -105,7 +117,7 @@ func (p *program) runDev(ctx context.Context, f *devFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.cell.close()) }()
+	defer func() { err = joinOnce(err, d.cell.close()) }()
 	if p.flags.JSON {
 		if err := p.line(ready); err != nil {
 			return err
@@ -119,15 +131,6 @@ func (p *program) runDev(ctx context.Context, f *devFlags) (err error) {
 	d.sayTry("")
 	<-running.Done()
 	return ended(ctx, running)
-}
-
-// ended is why a server stopped: nil for the end of its own context, which is
-// a drain that finished.
-func ended(ctx, running context.Context) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return context.Cause(running)
 }
 
 // start starts the cell, saves the context and says what is there.
@@ -155,6 +158,9 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 	} else {
 		name := devContext
 		ready.Context = &name
+	}
+	if f.port != 0 && !strings.HasSuffix(ready.NATSURL, ":"+strconv.Itoa(f.port)) {
+		saved += fmt.Sprintf("; port %d is taken by another program", f.port)
 	}
 	d.talk("  NATS      %-28s %s", ready.NATSURL, saved)
 	d.talk("  Org       %-28s no login on loopback", d.org)

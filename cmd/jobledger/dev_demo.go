@@ -42,10 +42,13 @@ func reasonOf(r *ledger.Record) schemas.DeadReason {
 // running when the worker does.
 func (d *dev) runDemo(running context.Context, fail context.CancelCauseFunc, output string, exit bool) (err error) {
 	stop, err := d.startWorker(running, fail, output)
-	if err != nil {
+	switch {
+	case err != nil && running.Err() != nil:
+		return d.cutShort(running, nil, exit)
+	case err != nil:
 		return err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	defer func() { err = joinOnce(err, stop()) }()
 	nc, err := d.connect("demo")
 	if err != nil {
 		return err
@@ -83,7 +86,7 @@ func (d *dev) cutShort(running context.Context, jobs []demoJob, exit bool) error
 		if !exit {
 			return nil
 		}
-		return failf(ledger.CodeUnavailable, "stopped before the demo's %d jobs had ended: the next run of dev goes on with them", len(jobs))
+		return failf(ledger.CodeUnavailable, "stopped before the demo's jobs had ended: dev --demo on the same folder goes on with the %d that are submitted", len(jobs))
 	}
 	return cause
 }

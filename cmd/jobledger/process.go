@@ -106,7 +106,7 @@ func startCell(ctx context.Context, cfg cell.Config) (*cellProcess, error) {
 		return nil, c.err
 	case <-ctx.Done():
 		_ = c.close() // it was not ready: the stop is what there is to say
-		return nil, context.Cause(ctx)
+		return nil, ctx.Err()
 	}
 }
 

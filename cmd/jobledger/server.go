@@ -4,5 +4,6 @@ import "github.com/choria-io/fisk"
 
 func (p *program) addServer(app *fisk.Application) {
 	server := group(app, "server", "Run a server and look at it")
+	p.addServerRun(server)
 	p.addServerConfig(server)
 }

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/choria-io/fisk"
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/internal/cell"
+	"github.com/dartwing/jobledger/internal/natsd"
+	"github.com/dartwing/jobledger/ledger"
+)
+
+// clusterReplicas is what a new ledger gets in a cluster that has as many
+// servers, unless the configuration says otherwise.
+const clusterReplicas = 3
+
+func (p *program) addServerRun(server *fisk.CmdClause) {
+	var file string
+	var cfg serverConfig
+	run := p.command(server, "run", "Serve a cell, in production", func(ctx context.Context) error {
+		return p.runServer(ctx, &cfg, file)
+	}).Default()
+	run.HelpLong(`With an embedded NATS server whose data is in --store, or on an outside NATS with
+--server or --context: there several servers may serve one cell, and one of them
+leads. It says what an acknowledgement is worth, and serves until Ctrl-C or SIGTERM.
+
+Examples:
+
+	jobledger server run --store /var/lib/jobledger --durability strict
+	jobledger server run -c /etc/jobledger/jobledger.conf
+	jobledger server run --server nats://n1:4222,nats://n2:4222 --replicas 3`)
+	run.Flag("config", "Configuration file, see server config check").Short('c').PlaceHolder("FILE").StringVar(&file)
+	cfg.declare(run)
+}
+
+// serverLine is what `server run --json` prints once it serves.
+type serverLine struct {
+	readyLine
+	Durability natsd.Durability `json:"durability"`
+	Replicas   int              `json:"replicas"`
+}
+
+// place is the NATS that a server runs on.
+type place struct {
+	connect connector
+	close   func()
+	url     string
+	context *string
+	store   *string
+	where   string // for people
+}
+
+// runServer serves until ctx ends. It stops the cell, then the embedded server;
+// a crash leaves what was acknowledged, and the next start goes on from there.
+func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string) (err error) {
+	if _, problems := cfg.load(p, file); len(problems) > 0 {
+		return refuseConfig(file, problems)
+	}
+	log := p.logger(zap.InfoLevel)
+	at, err := p.serverPlace(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	nc, err := at.connect("server")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	before, err := lookAtLedger(ctx, nc)
+	if err != nil {
+		return err
+	}
+	want := cell.Config{Connect: at.connect, Logger: log, Version: version, Replicas: cfg.replicaCount(nc, before)}
+	if text := cfg.dedupWindow.Value; text != "" {
+		want.DuplicateWindow, _ = parseDuration(text) // checked
+	}
+	c, err := startCell(ctx, want)
+	if err != nil {
+		return err
+	}
+	defer func() { err = joinOnce(err, c.close()) }()
+	after, err := lookAtLedger(ctx, nc)
+	if err != nil {
+		return err
+	}
+	line := serverLine{Durability: natsd.Durability(cfg.durability.Value), Replicas: after.replicas, readyLine: readyLine{
+		Ready: true, NATSURL: at.url, Context: at.context, Store: at.store, ReplayedEvents: before.events, Version: version}}
+	if err := p.sayServing(&line, at); err != nil {
+		return err
+	}
+	running, release := c.whileServing(ctx)
+	defer release(nil)
+	<-running.Done()
+	return ended(ctx, running)
+}
+
+func (p *program) sayServing(line *serverLine, at *place) error {
+	if p.flags.JSON {
+		return p.line(line)
+	}
+	p.talkf("jobledger %s   %s   replicas %d   %s events", version, at.where, line.Replicas, thousands(line.ReplayedEvents))
+	p.talkf("  NATS      %s", line.NATSURL)
+	p.talkf("  promise   %s: %s", line.Durability, line.Durability.Promise(line.Replicas))
+	return nil
+}
+
+// refuseConfig is a usage mistake that lists what is wrong.
+func refuseConfig(file string, problems []problem) error {
+	texts := make([]string, len(problems))
+	for i, problem := range problems {
+		texts[i] = problem.Message
+		if problem.Line != nil {
+			texts[i] = fmt.Sprintf("%s:%d: %s", file, *problem.Line, problem.Message)
+		}
+	}
+	return usagef("%s", strings.Join(texts, "; "))
+}
+
+// serverPlace starts the embedded server, or decides where the outside one is.
+func (p *program) serverPlace(cfg *serverConfig, log *zap.Logger) (*place, error) {
+	if cfg.outside(p) {
+		t, err := p.resolveTarget()
+		if err != nil {
+			return nil, err
+		}
+		at := &place{url: withoutPasswords(t.URL), where: "on an outside NATS", close: func() {}}
+		at.connect = func(name string) (*nats.Conn, error) { return p.connect(t, name) }
+		if t.ContextName != "" {
+			at.context = &t.ContextName
+		}
+		return at, nil
+	}
+	host, port, _ := net.SplitHostPort(cfg.listen.Value) // checked
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, usagef("--listen: %w", err)
+	}
+	server, err := startNATS(natsd.Config{StoreDir: cfg.store.Value, Host: host, Port: number,
+		Durability: natsd.Durability(cfg.durability.Value), Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	if cfg.unsafeBind.Value == "yes" {
+		log.Warn("unsafe_bind: whoever reaches this address has all rights", zap.String("listen", cfg.listen.Value))
+	}
+	return &place{connect: inProcess(server), close: server.Shutdown, url: server.URL(), store: &cfg.store.Value,
+		where: fmt.Sprintf("NATS %s   data %s", natsd.Version, cfg.store.Value)}, nil
+}
+
+// replicaCount is what the configuration says, else what is there, else what
+// the cluster can give.
+func (c *serverConfig) replicaCount(nc *nats.Conn, there ledgerThere) int {
+	switch {
+	case c.replicas.Value != "":
+		n, _ := strconv.Atoi(c.replicas.Value) // checked
+		return n
+	case !there.found && nc.ConnectedClusterName() != "" && len(nc.Servers()) >= clusterReplicas:
+		return clusterReplicas
+	}
+	return 0
+}
+
+// ended is why a server stopped: nil for the end of its own context, which is
+// a drain that finished.
+func ended(ctx, running context.Context) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return context.Cause(running)
+}
+
+// joinOnce adds what went wrong at the stop, unless it is what led to it.
+func joinOnce(err, stopping error) error {
+	if stopping == nil || errors.Is(err, stopping) {
+		return err
+	}
+	if err == nil {
+		return stopping
+	}
+	return failf(ledger.AsError(err).Code, "%w; then, at the stop: %w", err, stopping)
+}
