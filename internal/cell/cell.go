@@ -39,6 +39,8 @@ type Config struct {
 	// RegisterUnknown and Actor are those of gateway.Config.
 	RegisterUnknown bool
 	Actor           schemas.Actor
+	// Times are those of dispatcher.Config; zero fields take their defaults.
+	Times dispatcher.HostTimes
 	// Ready, if set, is called once requests are taken. It must not block.
 	Ready func(Info)
 }
@@ -98,7 +100,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	host, err := dispatcher.New(dispatcher.Config{Ledger: dispatch, Feed: feed, Server: cfg.ServerID, Logger: cfg.Logger,
+	host, err := dispatcher.New(dispatcher.Config{Ledger: dispatch, Feed: feed, Server: cfg.ServerID, Logger: cfg.Logger, Times: cfg.Times,
 		Provision: func(ctx context.Context) error {
 			_, err := ledger.Provision(ctx, dispatch, provision)
 			return err
