@@ -151,7 +151,7 @@ func TestReadme(t *testing.T) {
 }
 
 // TestKillNine kills the whole development cell and its worker in mid-batch, again and again: no
-// acknowledged job is lost, none is poisoned, no attempt starts twice (R-112, R-117, R-908, C1, C15).
+// acknowledged job is lost, none is poisoned, no attempt starts twice.
 func TestKillNine(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
