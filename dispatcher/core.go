@@ -19,7 +19,7 @@ import (
 // now is stream time; mono is any monotonic clock.
 //
 // Only jobs that are Queued or Running have a record here, so their number is bounded by the slots of
-// workers. A waiting job is a 16 byte entry in a lane or a 32 byte timer.
+// workers. A waiting job is a 16 byte entry in a lane or a 24 byte timer.
 type Core struct {
 	times    Times
 	position schemas.Seq // last event applied
@@ -34,6 +34,9 @@ type Core struct {
 	moved   map[schemas.Seq]schemas.Seq // by job: the carried event an entry is to be read from instead
 	parked  map[schemas.Seq]struct{}    // jobs that wait for parents
 	timers  heap[timer]
+	// slots are the lanes that timers will enter; 0 is none. freeSlots are to be used again.
+	slots     []*lane
+	freeSlots []uint32
 
 	deadlines     map[schemas.Seq]deadline // by job: start-by times of unfinished jobs
 	deadlineTimes int                      // entries of timers that are deadlines, void ones included
@@ -62,7 +65,7 @@ type Core struct {
 // NewCore returns a core that has seen nothing.
 func NewCore(times Times) *Core {
 	c := &Core{
-		times: times, dedup: newDedupTables(),
+		times: times, dedup: newDedupTables(), slots: []*lane{nil},
 		pairs: make(map[pairKey]*pair), queues: make(map[schemas.QueueName]*queue),
 		tombs: make(map[schemas.Seq]tomb), moved: make(map[schemas.Seq]schemas.Seq),
 		parked: make(map[schemas.Seq]struct{}), deadlines: make(map[schemas.Seq]deadline),

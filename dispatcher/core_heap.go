@@ -2,7 +2,7 @@ package dispatcher
 
 // heap is a binary min-heap without removal from the middle: what has become void is recognised when it
 // reaches the top. It is a type of its own because container/heap boxes every element, and a timer must
-// cost no more than its 32 bytes.
+// cost no more than its 24 bytes.
 type heap[T any] struct {
 	less  func(a, b T) bool
 	items []T
@@ -13,7 +13,13 @@ func (h *heap[T]) len() int { return len(h.items) }
 // top returns the least element; the heap must not be empty.
 func (h *heap[T]) top() T { return h.items[0] }
 
+// growSlowly is the size from which a heap grows by an eighth.
+const growSlowly = 4096
+
 func (h *heap[T]) push(v T) {
+	if n := len(h.items); n == cap(h.items) && n >= growSlowly {
+		h.items = append(make([]T, 0, n+n/8), h.items...) // append would leave a quarter unused
+	}
 	h.items = append(h.items, v)
 	i := len(h.items) - 1
 	for i > 0 {

@@ -98,6 +98,7 @@ type lane struct {
 	resource string
 	jobs     fifo
 	timers   int         // entries of the timer heap that will enter this lane
+	slot     uint32      // its index in Core.slots while there are any
 	listed   bool        // in node.ready[level]
 	key      schemas.Seq // at of the head when it was listed: the order among lanes of a level
 }
@@ -371,10 +372,10 @@ func (c *Core) sweepTombs() {
 		}
 	}
 	c.timers.filter(func(t timer) bool {
-		if t.lane == nil || alive(entry{t.id, t.at}) {
+		if t.slot == 0 || alive(c.entryOf(t)) {
 			return true
 		}
-		t.lane.timers--
+		c.release(t.slot)
 		return false
 	})
 	clear(c.tombs)

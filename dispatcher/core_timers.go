@@ -1,26 +1,65 @@
 package dispatcher
 
 import (
+	"math"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// timer is one due time: 32 bytes. With a lane it is a waiting job (not-before, retry); without, the
-// start-by deadline of the job id.
+// timer is one due time: 24 bytes. With a slot it is a waiting job (not-before, retry) that will enter the
+// lane of that slot; without, the start-by deadline of the job id.
 type timer struct {
-	due  int64 // stream time, ns
-	id   schemas.Seq
-	at   schemas.Seq // as in entry
-	lane *lane
+	due   int64 // stream time, ns
+	id    schemas.Seq
+	after uint32 // entry.at less id; deltaMax: see Core.moved
+	slot  uint32 // index into Core.slots, 0 for a deadline
 }
+
+// deltaMax stands for every distance that does not fit.
+const deltaMax = math.MaxUint32
 
 // earlier orders timers by due time, then by age: those due together enter their lanes oldest first.
 func earlier(a, b timer) bool {
 	if a.due != b.due {
 		return a.due < b.due
 	}
-	return a.at < b.at
+	return a.id < b.id
+}
+
+// entryOf is the waiting job of a timer.
+func (c *Core) entryOf(t timer) entry {
+	if t.after == deltaMax {
+		return entry{id: t.id, at: c.moved[t.id]}
+	}
+	return entry{id: t.id, at: t.id + schemas.Seq(t.after)}
+}
+
+// hold gives a lane that timers will enter a slot, which keeps it from being dropped.
+func (c *Core) hold(l *lane) uint32 {
+	l.timers++
+	if l.timers > 1 {
+		return l.slot
+	}
+	if n := len(c.freeSlots); n > 0 {
+		l.slot = c.freeSlots[n-1]
+		c.freeSlots = c.freeSlots[:n-1]
+		c.slots[l.slot] = l
+		return l.slot
+	}
+	l.slot = uint32(len(c.slots))
+	c.slots = append(c.slots, l)
+	return l.slot
+}
+
+// release undoes one hold and returns the lane.
+func (c *Core) release(slot uint32) *lane {
+	l := c.slots[slot]
+	if l.timers--; l.timers == 0 {
+		c.slots[slot] = nil
+		c.freeSlots = append(c.freeSlots, slot)
+	}
+	return l
 }
 
 // deadline is a job's latest start.
@@ -32,8 +71,13 @@ type deadline struct {
 
 // wakeAt has a waiting job enter its lane at due.
 func (c *Core) wakeAt(due int64, l *lane, e entry) {
-	l.timers++
-	c.timers.push(timer{due: due, id: e.id, at: e.at, lane: l})
+	after := uint32(deltaMax)
+	if d := e.at - e.id; d < deltaMax {
+		after = uint32(d)
+	} else {
+		c.moved[e.id] = e.at
+	}
+	c.timers.push(timer{due: due, id: e.id, after: after, slot: c.hold(l)})
 }
 
 func (c *Core) setDeadline(id, at schemas.Seq, due int64) {
@@ -52,7 +96,7 @@ func (c *Core) armDeadline(id schemas.Seq, due int64) {
 	// Jobs that finished leave their deadline's timer behind; they must not outnumber the living.
 	if c.deadlineTimes > tombsSwept && c.deadlineTimes > 2*len(c.deadlines) {
 		c.timers.filter(func(t timer) bool {
-			if t.lane != nil {
+			if t.slot != 0 {
 				return true
 			}
 			d, ok := c.deadlines[t.id]
@@ -79,12 +123,12 @@ const fireMax = 10_000
 func (c *Core) fire(now time.Time, max int) (out []Decision) {
 	for n := 0; n < fireMax && c.timers.len() > 0 && c.timers.top().due <= now.UnixNano() && len(out) < max; n++ {
 		t := c.timers.pop()
-		if t.lane != nil {
-			t.lane.timers--
-			if e := (entry{t.id, t.at}); !c.void(t.lane, e) {
-				c.enter(t.lane, e)
+		if t.slot != 0 {
+			l, e := c.release(t.slot), c.entryOf(t)
+			if !c.void(l, e) {
+				c.enter(l, e)
 			} else {
-				c.drop(t.lane)
+				c.drop(l)
 			}
 			continue
 		}

@@ -17,7 +17,7 @@
 // # Invariants
 //
 //   - At most one decision about a job is in flight.
-//   - A waiting job is in one lane or one timer, and costs 16 or 32 bytes; an entry that should not be there
+//   - A waiting job is in one lane or one timer, and costs 16 or 24 bytes; an entry that should not be there
 //     leads at worst to a decision that the job's own fold refuses, a missing one would be a lost job.
 //   - Only Queued and Running jobs have records, so their number is bounded by the slots of workers.
 //   - Of a type that no live worker serves nothing is Queued; of others about as many as slots turn over in
