@@ -16,7 +16,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## everything in one process, with a batch of real jobs
-	go run ./cmd/jobledger dev --demo
+	go build -o bin/ ./cmd/jobledger
+	bin/jobledger dev --demo
 
 test: ## all tests
 	go test -timeout $(TEST_TIMEOUT) ./...

@@ -185,14 +185,17 @@ func (d *dev) talk(format string, args ...any) {
 	}
 }
 
-// sayTry prints what to do next; deadID is a job of acme that failed, or nothing.
+// sayTry prints what to do next; deadID is a job of acme that failed, or nothing
+// where no demo ran.
 func (d *dev) sayTry(deadID schemas.JobID) {
 	d.talk("  Try, in a second terminal:")
-	d.talk(`    jobledger job submit echo '{"name":"Ada"}'`)
-	if deadID != "" {
-		d.talk(`    jobledger job submit echo '{"name":"Ada"}' --wait      # the demo's worker answers`)
-		d.talk("    jobledger -O acme job ls --state dead_lettered")
-		d.talk("    jobledger -O acme job history %s", deadID)
+	if deadID == "" {
+		d.talk(`    jobledger job submit echo '{"name":"Ada"}'`)
+		d.talk("    jobledger worker run echo --exec cat --max-jobs 1")
+	} else {
+		d.talk(`    jobledger job submit echo '{"name":"Ada"}' --wait     # the demo's worker answers`)
+		d.talk("    jobledger --org acme job ls --state dead_lettered     # what failed for good, and why")
+		d.talk("    jobledger --org acme job history %s", deadID)
 	}
 	d.talk("    jobledger job ls")
 	d.talk("    jobledger log verify")

@@ -171,6 +171,9 @@ func (d *dev) startWorker(running context.Context, fail context.CancelCauseFunc,
 		worker <- err
 	}()
 	return func() error {
+		if _, signaled := stoppedBySignal(running); signaled {
+			d.talk("stopping: running jobs may end; Ctrl-C again hands them back")
+		}
 		drain()
 		err := <-worker
 		forget()
