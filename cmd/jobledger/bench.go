@@ -72,7 +72,7 @@ func embeddedCell(ctx context.Context, log *zap.Logger) (*benchCell, error) {
 		connect:    func(name string) (*nats.Conn, error) { return server.ConnectInProcess(nats.Name("bench " + name)) },
 		durability: &durability,
 	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // it outlasts Ctrl-C: what was measured is reported
+	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // it outlasts Ctrl-C: the measurement ends first
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- cell.Run(running, cell.Config{Connect: c.connect, Logger: log, Version: version,
