@@ -29,9 +29,7 @@ func (s *session) drain(abort <-chan struct{}) error {
 	case busy > 0:
 		errs = append(errs, fmt.Errorf("handlers: %d claims could not be settled", busy))
 	default:
-		if err := s.beat(s.settle, true); err != nil { // a courtesy: without it the leader waits for the lease
-			s.log.Debug("last beat was not answered", zap.Error(err))
-		}
+		s.leave()
 	}
 	return errors.Join(append(errs, s.cancels.Unsubscribe())...)
 }
@@ -105,5 +103,20 @@ func (s *session) waitSettled(d time.Duration) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// leaveTries is how often the last beat is sent until it is answered.
+const leaveTries = 3
+
+// leave says that the session ends with nothing unsettled: a courtesy, without which the leader counts its
+// slots until the lease ends.
+func (s *session) leave() {
+	for range leaveTries {
+		err := s.beat(s.settle, true)
+		if err == nil {
+			return
+		}
+		s.log.Debug("last beat was not answered", zap.Error(err))
 	}
 }
