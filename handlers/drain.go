@@ -9,7 +9,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// drain ends the session: no more pulls, a grace for handlers, then their jobs are handed back.
+// drain ends the session's work: no more pulls, a grace for handlers, then their jobs are handed back. An
+// error says that something is not settled; without one the session may leave.
 func (s *session) drain(abort <-chan struct{}) error {
 	s.mu.Lock()
 	s.draining = true
@@ -28,8 +29,6 @@ func (s *session) drain(abort <-chan struct{}) error {
 		errs = append(errs, fmt.Errorf("handlers: %d handlers did not return, or their outcomes could not be settled: exit", left))
 	case busy > 0:
 		errs = append(errs, fmt.Errorf("handlers: %d claims could not be settled", busy))
-	default:
-		s.leave()
 	}
 	return errors.Join(append(errs, s.cancels.Unsubscribe())...)
 }
@@ -110,7 +109,8 @@ func (s *session) waitSettled(d time.Duration) {
 const leaveTries = 3
 
 // leave says that the session ends with nothing unsettled: a courtesy, without which the leader counts its
-// slots until the lease ends.
+// slots until the lease ends. The beat loop has ended by then: an ordinary beat behind this one would call
+// the session back to life.
 func (s *session) leave() {
 	for range leaveTries {
 		err := s.beat(s.settle, true)

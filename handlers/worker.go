@@ -126,10 +126,14 @@ func (w *Worker) run(ctx context.Context, abort <-chan struct{}) error {
 	case <-s.closed:
 		cause = fmt.Errorf("handlers: %w", nats.ErrConnectionClosed)
 	}
-	err = errors.Join(cause, s.drain(abort))
+	drained := s.drain(abort)
 	stopLoops()
 	joined.Wait()
+	if drained == nil {
+		s.leave()
+	}
 	s.settleCtxEnd()
+	err = errors.Join(cause, drained)
 	s.log.Info("worker stopped", zap.Error(err))
 	return err
 }
