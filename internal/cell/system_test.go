@@ -295,12 +295,18 @@ func TestSystemCancelQueued(t *testing.T) {
 	var queued schemas.JobID
 	s.awaitStarts(1)
 	s.await("a job queued behind the running one", func() bool {
+		// In a fold that shows the one slot's job running, a Queued job cannot be claimed before it ends.
+		running := false
+		queued = ""
 		for id, j := range s.jobs {
-			if j.State == schemas.StateQueued {
+			switch j.State {
+			case schemas.StateRunning:
+				running = true
+			case schemas.StateQueued:
 				queued = id
 			}
 		}
-		return queued != ""
+		return running && queued != ""
 	})
 	if _, _, err := env.Ledger.Do(env.Context(), acme, queued, &ledger.Cancel{Reason: "no longer wanted"}, ledger.Meta{}); err != nil {
 		t.Fatal(err)
