@@ -103,17 +103,7 @@ func (c *benchCell) ledger(ctx context.Context, name string, log *zap.Logger) (*
 	if err != nil {
 		return nil, err
 	}
-	l, err := ledger.New(ledger.Config{Conn: nc, Logger: log})
-	if err == nil {
-		checking, cancel := context.WithTimeout(ctx, checkTimeout)
-		defer cancel()
-		err = l.Check(checking)
-	}
-	if err != nil {
-		nc.Close()
-		return nil, err
-	}
-	return l, nil
+	return checkedLedger(ctx, nc, log)
 }
 
 // profileTo writes a CPU profile to file until stop is called; an empty name

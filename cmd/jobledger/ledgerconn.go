@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/ledger"
@@ -25,6 +26,12 @@ func (p *program) openLedger(ctx context.Context, name string, log *zap.Logger) 
 	if err != nil {
 		return nil, err
 	}
+	return checkedLedger(ctx, nc, log)
+}
+
+// checkedLedger opens the ledger on nc, which it closes if the ledger could
+// not keep its promises.
+func checkedLedger(ctx context.Context, nc *nats.Conn, log *zap.Logger) (*ledger.Ledger, error) {
 	l, err := ledger.New(ledger.Config{Conn: nc, Logger: log})
 	if err == nil {
 		checking, cancel := context.WithTimeout(ctx, checkTimeout)
