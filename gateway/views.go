@@ -21,6 +21,8 @@ const (
 	minSeqWait = 10 * time.Second
 	// firstFoldWait is how long a read waits for views that do not exist yet; below a client's timeout.
 	firstFoldWait = 3 * time.Second
+	// readTimeout bounds one try of one read.
+	readTimeout = 2 * time.Second
 	// countTries and countPause: counters that are ahead of COUNTS/all are being written; its turn is next.
 	countTries = 20
 	countPause = 50 * time.Millisecond
@@ -57,16 +59,42 @@ func (v *kvViews) waitFor(ctx context.Context, seq schemas.Seq) error {
 }
 
 func (v *kvViews) bucket(ctx context.Context, bucket string) (jetstream.KeyValue, error) {
-	kv, err := v.l.JetStream().KeyValue(ctx, bucket)
+	var kv jetstream.KeyValue
+	err := reading(ctx, func(ctx context.Context) (err error) {
+		kv, err = v.l.JetStream().KeyValue(ctx, bucket)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		return nil, ledger.Errorf(ledger.CodeUnavailable, "bucket %s is being folded again: try again in a moment", bucket)
 	}
 	return kv, err
 }
 
+// reading repeats a read that was not answered: one that meets a leader change never is, whatever time its
+// caller has.
+func reading(ctx context.Context, read func(context.Context) error) error {
+	for {
+		try, cancel := context.WithTimeout(ctx, readTimeout)
+		err := read(try)
+		unanswered := try.Err() != nil
+		cancel()
+		if err == nil || !unanswered || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func get(ctx context.Context, kv jetstream.KeyValue, key string) (e jetstream.KeyValueEntry, err error) {
+	err = reading(ctx, func(ctx context.Context) error {
+		e, err = kv.Get(ctx, key)
+		return err
+	})
+	return e, err
+}
+
 // all reads COUNTS/all.
 func (v *kvViews) all(ctx context.Context, counts jetstream.KeyValue) (*ledger.CountsDocument, error) {
-	e, err := counts.Get(ctx, ledger.KeyCountsAll)
+	e, err := get(ctx, counts, ledger.KeyCountsAll)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, ledger.Errorf(ledger.CodeUnavailable, "the views are being folded: try again in a moment")
 	}
@@ -142,7 +170,7 @@ func (v *kvViews) typeDocument(ctx context.Context, name schemas.TypeName) (*led
 	if err != nil {
 		return nil, err
 	}
-	e, err := kv.Get(ctx, ledger.TypeKey(name))
+	e, err := get(ctx, kv, ledger.TypeKey(name))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, nil
 	}
@@ -153,13 +181,36 @@ func (v *kvViews) typeDocument(ctx context.Context, name schemas.TypeName) (*led
 	return doc, json.Unmarshal(e.Value(), doc)
 }
 
+// watch is reading for a watch, which lives as long as the context it was begun with.
+func watch(ctx context.Context, kv jetstream.KeyValue, pattern string) (w jetstream.KeyWatcher, stop func(), err error) {
+	for {
+		own, cancel := context.WithCancel(ctx)
+		late := time.AfterFunc(readTimeout, cancel)
+		w, err = kv.Watch(own, pattern, jetstream.IgnoreDeletes())
+		inTime := late.Stop()
+		if err == nil && inTime {
+			return w, func() {
+				_ = w.Stop() // fails only with the connection
+				cancel()
+			}, nil
+		}
+		if err == nil {
+			_ = w.Stop()
+		}
+		cancel()
+		if inTime || ctx.Err() != nil {
+			return nil, nil, errors.Join(err, ctx.Err())
+		}
+	}
+}
+
 // scan calls take with every document that stands under a key of the pattern.
 func scan(ctx context.Context, kv jetstream.KeyValue, pattern string, take func(body []byte) error) error {
-	w, err := kv.Watch(ctx, pattern, jetstream.IgnoreDeletes())
+	w, stop, err := watch(ctx, kv, pattern)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = w.Stop() }() // fails only with the connection
+	defer stop()
 	for {
 		select {
 		case e, ok := <-w.Updates():

@@ -6,12 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// createTimeout bounds the creation and deletion of one bucket; on a cluster a leader is elected first.
+	createTimeout = 5 * time.Second
+	// loadTimeout bounds the reading of one bucket's documents at the start: all counters, and what of JOBS
+	// may be ahead. A million of them take a few seconds.
+	loadTimeout = time.Minute
 )
 
 // open reads how far the views are written and returns a fold that begins there. Buckets that are gone are
@@ -72,10 +81,12 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 var errReopen = errors.New("views begin anew")
 
 func (p *Projector) ensure(ctx context.Context, bucket string) (jetstream.Stream, error) {
-	if err := p.cfg.Ledger.EnsureBucket(ctx, bucket); err != nil {
+	create, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
+	if err := p.cfg.Ledger.EnsureBucket(create, bucket); err != nil {
 		return nil, err
 	}
-	s, err := p.w.js.Stream(ctx, streamPrefix+bucket)
+	s, err := p.w.stream(ctx, bucket)
 	if err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", bucket, err)
 	}
@@ -121,6 +132,8 @@ func (p *Projector) mismatch(ctx context.Context, why string) error {
 }
 
 func deleteBucket(ctx context.Context, js jetstream.JetStream, bucket string) error {
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
 	err := js.DeleteStream(ctx, streamPrefix+bucket)
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("delete bucket %s: %w", bucket, err)
@@ -178,6 +191,8 @@ func (p *Projector) load(ctx context.Context, v *views, jobs, counts, config jet
 
 // each hands over every document of a bucket from revision rev on.
 func each(ctx context.Context, s jetstream.Stream, rev uint64, take func(key string, rev uint64, body []byte)) error {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
 	info, err := s.Info(ctx)
 	if err != nil {
 		return err

@@ -41,18 +41,16 @@ func Rebuild(ctx context.Context, l *ledger.Ledger, view View) (schemas.Seq, err
 	default:
 		return 0, ledger.Errorf(ledger.CodeInvalidArgument, "view %q is unknown: use jobs, counts, config or all", view)
 	}
-	js := l.JetStream()
-	info, err := js.Stream(ctx, ledger.StreamLedger)
+	end, err := l.End(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("stream %s: %w", ledger.StreamLedger, err)
+		return 0, err
 	}
-	target := schemas.Seq(info.CachedInfo().State.LastSeq)
 	for _, bucket := range buckets {
-		if err := deleteBucket(ctx, js, bucket); err != nil {
+		if err := deleteBucket(ctx, l.JetStream(), bucket); err != nil {
 			return 0, err
 		}
 	}
-	return target, WaitFor(ctx, l, target)
+	return end.Seq, WaitFor(ctx, l, end.Seq)
 }
 
 // WaitFor returns when the leader has written all views up to seq, in the buckets that exist now. The error
@@ -88,7 +86,7 @@ func (w *writer) caughtUp(ctx context.Context, target schemas.Seq) (bool, error)
 		at      schemas.Position
 		created time.Time
 	}{{ledger.BucketJobs, doc.Jobs, doc.JobsBucket}, {ledger.BucketConfig, doc.Config, doc.ConfigBucket}} {
-		s, err := w.js.Stream(ctx, streamPrefix+b.bucket)
+		s, err := w.stream(ctx, b.bucket)
 		if err != nil {
 			return false, err
 		}

@@ -104,7 +104,7 @@ func (s *session) pending() bool { return s.v.changed() > 0 || s.v.moved }
 // check looks whether the bucket that was said to be deleted is the one we write: the news of one that was
 // deleted before we opened may come late.
 func (s *session) check(ctx context.Context, bucket string) error {
-	there, err := s.p.w.js.Stream(ctx, streamPrefix+bucket)
+	there, err := s.p.w.stream(ctx, bucket)
 	if lost(err) {
 		return &lostError{bucket}
 	}

@@ -207,6 +207,14 @@ type stored struct {
 	found *found
 }
 
+// stream asks for a bucket's stream. A request that met a leader change is never answered, whatever time its
+// caller has: it gives up soon, and the caller asks again.
+func (w *writer) stream(ctx context.Context, bucket string) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	return w.js.Stream(ctx, streamPrefix+bucket)
+}
+
 // read asks the bucket's leader for the document of p; nil if there is none.
 func (w *writer) read(ctx context.Context, p *put) (*stored, error) {
 	ask, err := json.Marshal(map[string]string{"last_by_subj": p.subject()})
