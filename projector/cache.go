@@ -13,10 +13,11 @@ type jobKey struct {
 
 // slot is what is known of a document in a bucket. The zero slot is a key that was never written.
 type slot struct {
-	rev   uint64 // revision last seen; 0: none
-	known bool   // false: rev says nothing, read before writing
-	dirty bool   // changed since the last flush took it
-	out   bool   // taken by a flush that has not ended
+	rev   uint64      // revision last seen; 0: none
+	seq   schemas.Seq // what that revision is true at; another leader may be ahead of this fold
+	known bool        // false: rev says nothing, read before writing
+	dirty bool        // changed since the last flush took it
+	out   bool        // taken by a flush that has not ended
 }
 
 // jobEntry is one job's fold without args, result, steps and stack, which no document holds.

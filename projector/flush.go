@@ -23,6 +23,7 @@ type put struct {
 
 	rev   uint64 // revision of the document that stands there now
 	found *found // what stood there, if the put was refused
+	kept  bool   // and still does: it is not older than ours
 	err   error  // not settled: the document is written again
 }
 
@@ -39,8 +40,13 @@ type found struct {
 type batch struct {
 	docs   []*put // of JOBS and CONFIG
 	counts []*put
-	all    *put // nil while counters are ahead of the fold
+	all    *put // nil while counters, or another leader, are ahead of the fold
 	doc    ledger.CountsDocument
+}
+
+// settled reports whether any put was.
+func (b *batch) settled() bool {
+	return slices.ContainsFunc(slices.Concat(b.docs, b.counts), func(p *put) bool { return p.err == nil })
 }
 
 // seal completes the document that says how far the views are written, once all puts stand.
@@ -59,6 +65,11 @@ func (b *batch) seal() (err error) {
 func (v *views) take() (*batch, error) {
 	b := &batch{docs: make([]*put, 0, len(v.dirtyJobs)+len(v.dirtyTypes))}
 	for _, ent := range v.dirtyJobs {
+		if ent.job.LastSeq <= ent.seq { // what stands there is ahead of this fold: it stays
+			ent.dirty = false
+			v.rest(ent)
+			continue
+		}
 		body, err := ledger.Document(ent.job)
 		if err != nil {
 			return nil, err
@@ -68,17 +79,25 @@ func (v *views) take() (*batch, error) {
 			body: body, seq: ent.job.LastSeq, slot: &ent.slot, job: ent, assumed: ent.assumed})
 	}
 	for _, k := range v.dirtyCounts {
+		s := v.countSlots[k]
+		if v.at.Seq <= s.seq {
+			s.dirty = false
+			continue
+		}
 		doc := ledger.CountDocument{Org: k.Org, Queue: k.Queue, Type: k.Type, Position: v.at, Count: *v.counts[k]}
 		body, err := json.Marshal(&doc)
 		if err != nil {
 			return nil, err
 		}
-		s := v.countSlots[k]
 		s.dirty, s.out = false, true
 		b.counts = append(b.counts, &put{bucket: ledger.BucketCounts, key: k.String(), body: body, seq: v.at.Seq, slot: s, count: k})
 	}
 	for _, name := range v.dirtyTypes {
 		t := v.types[name]
+		if t.doc.Seq <= t.seq {
+			t.dirty = false
+			continue
+		}
 		body, err := json.Marshal(&t.doc)
 		if err != nil {
 			return nil, err
@@ -88,9 +107,11 @@ func (v *views) take() (*batch, error) {
 	}
 	v.dirtyJobs, v.dirtyCounts, v.dirtyTypes = nil, nil, nil
 	if v.settled() {
-		b.doc = v.position()
-		b.all = &put{bucket: ledger.BucketCounts, key: ledger.KeyCountsAll, seq: b.doc.Seq, slot: &v.all}
 		v.moved = false
+		if doc := v.position(); doc.Seq >= v.all.seq { // else another leader is ahead
+			b.doc = doc
+			b.all = &put{bucket: ledger.BucketCounts, key: ledger.KeyCountsAll, seq: doc.Seq, slot: &v.all}
+		}
 	}
 	return b, nil
 }
@@ -129,6 +150,12 @@ func (v *views) done(b *batch) (doubted []*jobEntry) {
 
 func (s *slot) settle(p *put) {
 	s.rev, s.known = p.rev, p.err == nil
+	if s.known {
+		s.seq = p.seq
+		if p.kept {
+			s.seq = p.found.Seq
+		}
+	}
 }
 
 // doubted reports that the document which stands where a new job's was expected tells of another life.
@@ -143,11 +170,16 @@ func (v *views) settleJob(p *put) bool {
 		return true
 	}
 	ent.assumed = 0
-	// Of a finished job hardly anything follows; if it does, the subject is read.
-	if !ent.dirty && (ent.job.State.Finished() || v.waiting.put(ent)) {
+	v.rest(ent)
+	return false
+}
+
+// rest puts away a job whose document stands. Of a finished job hardly anything follows; if it does, the
+// subject is read.
+func (v *views) rest(ent *jobEntry) {
+	if !ent.dirty && !ent.out && (ent.job.State.Finished() || v.waiting.put(ent)) {
 		v.jobs.remove(ent)
 	}
-	return false
 }
 
 // again marks a document that was not stored as changed.

@@ -18,6 +18,8 @@ import (
 const (
 	// createTimeout bounds the creation and deletion of one bucket; on a cluster a leader is elected first.
 	createTimeout = 5 * time.Second
+	// createPause lies between the news of a deletion and the creation of a bucket of the same name.
+	createPause = 250 * time.Millisecond
 	// loadTimeout bounds the reading of one bucket's documents at the start: all counters, and what of JOBS
 	// may be ahead. A million of them take a few seconds.
 	loadTimeout = time.Minute
@@ -49,7 +51,9 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 	jobsInfo, configInfo := jobs.CachedInfo(), config.CachedInfo()
 	v.jobsBucket, v.countsBucket, v.configBucket = jobsInfo.Created.UTC(), counts.CachedInfo().Created.UTC(), configInfo.Created.UTC()
 	v.all = slot{rev: rev, known: true}
-	if doc == nil {
+	if doc != nil {
+		v.all.seq = doc.Seq
+	} else {
 		// Nothing says what the documents are worth. Whatever a lost COUNTS leaves behind is thrown away,
 		// so that no document of a job that the ledger does not hold survives (DESIGN D2).
 		return v, p.emptied(ctx, v, jobsInfo, counts.CachedInfo(), configInfo)
@@ -80,15 +84,28 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 // errReopen: the buckets were changed by open itself; read them again.
 var errReopen = errors.New("views begin anew")
 
+// ensure returns a bucket's stream, and creates it if it is missing. One that was deleted a moment ago is
+// still on its way out when the news of it comes: created too early, its successor finds the old files,
+// loses them beneath it, and answers no put. Hence the pause, and the look at what was created.
 func (p *Projector) ensure(ctx context.Context, bucket string) (jetstream.Stream, error) {
+	s, err := p.w.stream(ctx, bucket)
+	if err == nil {
+		return s, nil
+	}
+	if !lost(err) {
+		return nil, fmt.Errorf("bucket %s: %w", bucket, err)
+	}
+	wait(ctx, createPause)
 	create, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
 	if err := p.cfg.Ledger.EnsureBucket(create, bucket); err != nil {
 		return nil, err
 	}
-	s, err := p.w.stream(ctx, bucket)
-	if err != nil {
+	if s, err = p.w.stream(ctx, bucket); err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", bucket, err)
+	}
+	if s.CachedInfo().State.LastSeq > 0 {
+		return nil, errors.Join(fmt.Errorf("bucket %s was created upon its predecessor's files", bucket), deleteBucket(ctx, p.w.js, bucket))
 	}
 	return s, nil
 }
@@ -153,7 +170,7 @@ func (p *Projector) load(ctx context.Context, v *views, jobs, counts, config jet
 		}
 		k := ledger.CountKey{Org: doc.Org, Queue: doc.Queue, Type: doc.Type}
 		n := doc.Count
-		v.counts[k], v.countSlots[k] = &n, &slot{rev: rev, known: true}
+		v.counts[k], v.countSlots[k] = &n, &slot{rev: rev, seq: doc.Seq, known: true}
 		latest = later(latest, doc.Position)
 		if doc.Seq > v.countsAt.Seq {
 			v.covered[k], v.coveredMax = doc.Seq, max(v.coveredMax, doc.Seq)

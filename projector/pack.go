@@ -53,7 +53,7 @@ func newPacker() *packer {
 
 // put packs e if it can be; the caller then forgets it.
 func (p *packer) put(e *jobEntry) bool {
-	if len(p.jobs) >= packedMax || !packable(e.job) {
+	if len(p.jobs) >= packedMax || e.seq != e.job.LastSeq || !packable(e.job) {
 		return false
 	}
 	j, s := e.job, &e.job.Spec
@@ -80,7 +80,7 @@ func (p *packer) take(k jobKey) *jobEntry {
 	}
 	delete(p.jobs, k)
 	t, at := c.t, time.Unix(0, c.at).UTC()
-	return &jobEntry{slot: slot{rev: c.rev, known: true}, key: k, job: &ledger.Job{
+	return &jobEntry{slot: slot{rev: c.rev, seq: c.seq, known: true}, key: k, job: &ledger.Job{
 		Org: t.org, ID: k.id, Generation: t.generation, State: schemas.StateSubmitted,
 		Spec: schemas.Submitted{From: t.from, Type: t.kind, Queue: t.queue, Priority: t.priority, Resource: t.resource,
 			Generation: t.generation, Principal: t.principal, Hash: c.hash, Dedup: t.dedup, WindowMS: t.window},

@@ -51,7 +51,7 @@ func TestPackIsExact(t *testing.T) {
 func repacked(t *testing.T, j *ledger.Job) bool {
 	t.Helper()
 	p := newPacker()
-	e := &jobEntry{slot: slot{rev: 9, known: true}, key: jobKey{j.Org, j.ID}, job: j}
+	e := &jobEntry{slot: slot{rev: 9, seq: j.LastSeq, known: true}, key: jobKey{j.Org, j.ID}, job: j}
 	if !p.put(e) {
 		return false
 	}

@@ -63,9 +63,15 @@ type Projector struct {
 	// suspects are jobs under whose id an illegal submitted was met: they are never taken for new. Only
 	// a foreign writer makes them; beyond suspectsMax they are found again each time. Owned by Run.
 	suspects map[jobKey]bool
+	silent   int // flushes in a row of which not one put was answered. Owned by Run.
 }
 
-const suspectsMax = 10_000
+const (
+	suspectsMax = 10_000
+	// silentMax flushes without any answer, each given up after drainWait, while the server answers
+	// everything else: the bucket is broken, and a new one costs a rebuild.
+	silentMax = 3
+)
 
 // New returns a projector. It does not talk to the server.
 func New(cfg Config) (*Projector, error) {

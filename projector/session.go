@@ -210,6 +210,15 @@ func (s *session) returned(ctx context.Context, failed error) error {
 	b := s.inFlight
 	s.inFlight = nil
 	doubted := s.v.done(b)
+	switch {
+	case failed == nil, b.settled():
+		s.p.silent = 0
+	case errors.Is(failed, context.DeadlineExceeded) && ctx.Err() == nil:
+		if s.p.silent++; s.p.silent >= silentMax {
+			s.p.silent = 0
+			return s.p.mismatch(ctx, "a bucket answers no put, but says that it is there")
+		}
+	}
 	if failed != nil {
 		return failed
 	}

@@ -175,7 +175,7 @@ func (w *writer) settleOne(ctx context.Context, p *put) error {
 		if there != nil {
 			p.rev, p.found = there.rev, there.found
 			if p.stays(there) {
-				p.err = nil
+				p.kept, p.err = true, nil
 				return nil
 			}
 		}
