@@ -99,6 +99,24 @@ func TestWorkDeleted(t *testing.T) {
 	w.complete(j)
 }
 
+// LIVE deleted: made again by the leader, from nothing (DESIGN D2).
+func TestLiveDeleted(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	startHost(t, env, "s1").leads()
+	js := env.Ledger.JetStream()
+	if err := js.DeleteStream(env.Context(), ledger.StreamLive); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "LIVE is there again", func() bool {
+		kv, err := js.KeyValue(env.Context(), ledger.BucketLive)
+		if err == nil {
+			_, err = kv.PutString(env.Context(), "worker.w1", "{}")
+		}
+		return err == nil
+	})
+}
+
 // LEASE deleted, as a key and as a bucket: dispatch goes on, or resumes in a new epoch, within 5 s (issue 2,
 // Must hold).
 func TestLeaseDeleted(t *testing.T) {

@@ -141,6 +141,7 @@ func (h *Host) whileLeading(ctx context.Context, epoch schemas.Seq) error {
 		}()
 	}
 	run(h.reconcile)
+	run(h.keepLive)
 	for _, f := range h.cfg.WhileLeading {
 		run(f)
 	}

@@ -15,6 +15,7 @@ const (
 	BucketConfig = "CONFIG"
 	BucketLease  = "LEASE"
 	BucketLive   = "LIVE"
+	StreamLive   = "KV_" + BucketLive
 	StoreArgs    = "ARGS"
 	StoreResults = "RESULTS"
 

@@ -26,8 +26,12 @@ const (
 	// historyConfig is how many versions of a setting CONFIG keeps, the most a bucket can.
 	historyConfig = 64
 
-	// liveTTL is how long the last progress of a job that reports no more stays readable in LIVE.
+	// liveTTL is the longest that anything stays in LIVE; its writers give shorter times by message.
 	liveTTL = time.Hour
+
+	// liveKeysMax bounds LIVE: of more keys the oldest go first. It has no bound in bytes, which would be
+	// memory set aside on the server.
+	liveKeysMax = 1_000_000
 
 	// memoryAnswerMax is how long a stream in one server's memory may take to answer before it counts as gone.
 	memoryAnswerMax = 2 * time.Second

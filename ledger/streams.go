@@ -97,6 +97,7 @@ func bucketStream(bucket string, replicas int) jetstream.StreamConfig {
 		c.Description = "jobledger: progress and presence"
 		c.Storage, c.Replicas = jetstream.MemoryStorage, 1
 		c.MaxAge, c.AllowMsgTTL = liveTTL, true
+		c.MaxMsgs, c.Discard = liveKeysMax, jetstream.DiscardOld
 	}
 	return c
 }
