@@ -108,6 +108,36 @@ func TestFeedConsumerDeleted(t *testing.T) {
 	checkWhole(t, all, 1, end(t, env.Ledger))
 }
 
+// The server says that a consumer has ended, and nothing else waits: the feed opens another one and goes on.
+func TestFeedConsumerEnds(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	f := startFeed(t, ledger.FeedConfig{Ledger: env.NewLedger()})
+	c := f.Subscribe(schemas.Position{})
+	defer c.Close()
+	all := read(t, c, end(t, env.Ledger))
+	for i := range 3 {
+		s, err := env.Ledger.JetStream().Stream(t.Context(), ledger.StreamLedger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		for info := range s.ListConsumers(t.Context()).Info() {
+			ended := &nats.Msg{Subject: info.Config.DeliverSubject, Header: nats.Header{"Status": {"409"}}}
+			if err := env.Ledger.Conn().PublishMsg(ended); err != nil {
+				t.Fatal(err)
+			}
+			told++
+		}
+		if told == 0 {
+			t.Fatal("the feed has no consumer")
+		}
+		completeOne(t, env.Ledger, "acme", schemas.JobID(fmt.Sprintf("job-%d", i)))
+		all = append(all, read(t, c, end(t, env.Ledger))...)
+	}
+	checkWhole(t, all, 1, end(t, env.Ledger))
+}
+
 // A foreign message and an event of a newer version are delivered as what they are, counted, and stop
 // neither the feed nor its folds; catching up counts them too, so that whoever waits for a sequence gets
 // there (STYLE 7, rita:eventstore.go:615; DESIGN D8).

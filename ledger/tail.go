@@ -107,7 +107,10 @@ func (t *tail) next(ctx context.Context) ([]*Entry, error) {
 		if err != nil || len(entries) > 0 {
 			return entries, err
 		}
-		if t.src != nil && t.until > 0 && t.src.passed >= t.until {
+		if t.src == nil {
+			continue // what came told that the consumer is no good
+		}
+		if t.until > 0 && t.src.passed >= t.until {
 			return nil, io.EOF
 		}
 		if err := t.wait(ctx); err != nil {
