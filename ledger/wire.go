@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/dartwing/jobledger/internal/plainjson"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -38,14 +39,56 @@ func (o *Offer) Encode() ([]byte, error) {
 	if len(args) > OfferArgsMax {
 		c.ArgsOmitted, args = true, nil
 	}
+	if body, ok := c.plain(args); ok {
+		return body, nil
+	}
 	return schemas.SpliceJSON(&c, schemas.RawField{Name: "args", Value: args})
+}
+
+// offerRoom is about what an offer needs without args.
+const offerRoom = 1024
+
+// plain is what SpliceJSON makes of an offer of a job that waits for its first worker, without reflection;
+// false for any other. The args stand in the ledger, so they are JSON.
+func (o *Offer) plain(args json.RawMessage) ([]byte, bool) {
+	w := plainjson.NewWriter(offerRoom + len(args))
+	w.Uint("epoch", uint64(o.Epoch))
+	w.Text("cell", o.Cell)
+	ok := true
+	w.Object("job", func(w *plainjson.Writer) { ok = o.Job.WritePlain(w) })
+	w.TrueIf("args_omitted", o.ArgsOmitted)
+	if len(args) > 0 {
+		w.Raw("args", args)
+	}
+	return w.End(), ok
+}
+
+func (o *Offer) readPlain(r *plainjson.Reader, name []byte) {
+	switch string(name) {
+	case "epoch":
+		o.Epoch = schemas.Seq(r.Whole())
+	case "cell":
+		o.Cell = r.Text()
+	case "job":
+		o.Job = new(Job)
+		r.Object(o.Job.ReadPlain)
+	case "args_omitted":
+		o.ArgsOmitted = r.Bool()
+	case "args":
+		o.Args = r.LastRaw()
+	default:
+		r.Fail()
+	}
 }
 
 // DecodeOffer reads an offer; its Job.Spec.Args are set unless ArgsOmitted.
 func DecodeOffer(body []byte) (*Offer, error) {
 	var o Offer
-	if err := json.Unmarshal(body, &o); err != nil {
-		return nil, err
+	if !plainjson.Read(body, o.readPlain) {
+		o = Offer{} // what was read so far is void
+		if err := json.Unmarshal(body, &o); err != nil {
+			return nil, err
+		}
 	}
 	if o.Job == nil {
 		return nil, errors.New("offer names no job")

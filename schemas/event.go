@@ -32,9 +32,15 @@ const (
 	HeaderMsgID         = "Nats-Msg-Id"
 	HeaderExpect        = "Nats-Expected-Last-Subject-Sequence"
 
+	// headersMax is how many an event has, its expectation included.
+	headersMax = 13
+
 	typePrefix  = "jobledger." + Version + "."
 	ourPrefix   = "jobledger."
 	specVersion = "1.0"
+
+	cellSource = "/cell"
+	orgSource  = "/orgs/"
 )
 
 // ErrForeign is returned by Decode for a message that is not an event of ours: it is quarantined, and
@@ -94,6 +100,14 @@ func (s Subject) String() string {
 	return "jobs." + string(s.Org) + "." + string(s.Job)
 }
 
+// valid reports whether s is what ParseSubject makes of s.String().
+func (s Subject) valid() bool {
+	if s.Control != "" {
+		return s.Org == "" && s.Job == ""
+	}
+	return CheckToken("org", string(s.Org)) == nil && CheckToken("job", string(s.Job)) == nil
+}
+
 // ParseSubject reads a subject of the ledger; the error is ErrForeign for any other.
 func ParseSubject(subject string) (Subject, error) {
 	if rest, ok := strings.CutPrefix(subject, "jobs."); ok {
@@ -145,9 +159,18 @@ func NewEvent(at Subject, data Data) *Event {
 // Source returns ce-source: "/orgs/<org>" or "/cell".
 func (e *Event) Source() string {
 	if e.Control != "" {
-		return "/cell"
+		return cellSource
 	}
-	return "/orgs/" + string(e.Org)
+	return orgSource + string(e.Org)
+}
+
+// isSource is source == e.Source() without making a text for each event.
+func (e *Event) isSource(source string) bool {
+	if e.Control != "" {
+		return source == cellSource
+	}
+	org, ok := strings.CutPrefix(source, orgSource)
+	return ok && org == string(e.Org)
 }
 
 // Encode builds the message to publish, without the expectation header, which is not part of the event.
@@ -162,9 +185,11 @@ func (e *Event) Encode() (*nats.Msg, error) {
 		return nil, fmt.Errorf("encode %s: %w", e.Name(), err)
 	}
 	h := make(nats.Header, 8)
+	values := make([]string, 0, headersMax)
 	put := func(key, value string) {
 		if value != "" {
-			h[key] = []string{escape(value)}
+			values = append(values, escape(value))
+			h[key] = values[len(values)-1 : len(values) : len(values)]
 		}
 	}
 	put(HeaderSpecVersion, specVersion)
@@ -191,7 +216,7 @@ func (e *Event) validate() error {
 	if e.ID == "" {
 		return errors.New("event id is empty")
 	}
-	if at, err := ParseSubject(e.Subject.String()); err != nil || at != e.Subject {
+	if !e.Subject.valid() {
 		return fmt.Errorf("%q is no subject of the ledger", e.Subject.String())
 	}
 	if !e.belongs(e.Data) {
@@ -231,7 +256,7 @@ func Decode(subject string, h nats.Header, body []byte, seq Seq, at time.Time) (
 	if e.ID == "" || !strings.HasPrefix(ceType, ourPrefix) {
 		return e, fmt.Errorf("%w: no %s and %s of ours on %q", ErrForeign, HeaderID, HeaderType, subject)
 	}
-	if source := header(h, HeaderSource); source != e.Source() {
+	if source := header(h, HeaderSource); !e.isSource(source) {
 		// A copy of another org's event, or a forgery: the org is part of each record's address (R-49).
 		return e, fmt.Errorf("%w: %s %q on %q", ErrForeign, HeaderSource, source, subject)
 	}
@@ -243,7 +268,7 @@ func Decode(subject string, h nats.Header, body []byte, seq Seq, at time.Time) (
 	if !e.belongs(data) {
 		return e, fmt.Errorf("%w: %s does not belong on %q", ErrForeign, ceType, subject)
 	}
-	if err := json.Unmarshal(body, data); err != nil {
+	if data, err = decodeBody(EventName(name), data, body); err != nil {
 		return e, fmt.Errorf("%w: %s: %w", ErrUndecodable, ceType, err)
 	}
 	if err := data.wellFormed(); err != nil {
@@ -321,13 +346,16 @@ func EncodeBody(v any) ([]byte, error) {
 // SpliceJSON encodes v, a struct or map, and appends each non-empty raw field verbatim, but for blanks
 // around the value, which no reader could give back. The error names a raw field that is not JSON.
 func SpliceJSON(v any, raws ...RawField) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
+	body, ok := encodePlain(v, raws)
+	if !ok {
+		var buf bytes.Buffer
+		enc := json.NewEncoder(&buf)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(v); err != nil {
+			return nil, err
+		}
+		body = buf.Bytes()[:buf.Len()-1] // without the encoder's newline
 	}
-	buf.Truncate(buf.Len() - 1) // the encoder's newline
 	for _, r := range raws {
 		value := bytes.Trim(r.Value, " \t\r\n")
 		if len(value) == 0 {
@@ -336,17 +364,17 @@ func SpliceJSON(v any, raws ...RawField) ([]byte, error) {
 		if err := CheckJSON(r.Name, value); err != nil {
 			return nil, err
 		}
-		buf.Truncate(buf.Len() - 1) // the closing brace
-		if buf.Len() > 1 {
-			buf.WriteByte(',')
+		body = body[:len(body)-1] // without the closing brace
+		if len(body) > 1 {
+			body = append(body, ',')
 		}
-		buf.WriteByte('"')
-		buf.WriteString(r.Name)
-		buf.WriteString(`":`)
-		buf.Write(value)
-		buf.WriteByte('}')
+		body = append(body, '"')
+		body = append(body, r.Name...)
+		body = append(body, `":`...)
+		body = append(body, value...)
+		body = append(body, '}')
 	}
-	return buf.Bytes(), nil
+	return body, nil
 }
 
 // header reads an attribute of headers whose names lowerNames has seen.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/dartwing/jobledger/internal/plainjson"
 )
 
 // Two questions are asked of a record. wellFormed: do folds understand it? It is asked on decode too, so it
@@ -347,7 +349,7 @@ func checkText(what, s string, limit int) error {
 
 // CheckJSON reports bytes that are not exactly one JSON value in UTF-8; what names them in the message.
 func CheckJSON(what string, b []byte) error {
-	if json.Valid(b) && utf8.Valid(b) {
+	if plainjson.ASCII(b) || json.Valid(b) && utf8.Valid(b) {
 		return nil
 	}
 	var v any

@@ -47,9 +47,10 @@ var edge = append([]string{"projector", "dispatcher", "handlers"}, core...)
 var layout = []Layer{
 	{Folder: fixtures},
 	{Folder: "internal/archtest"},
-	{Folder: "schemas"},
+	{Folder: "internal/plainjson"},
+	{Folder: "schemas", Imports: []string{"internal/plainjson"}},
 	{Folder: "internal/schemagen", Imports: []string{"schemas"}, Modules: []string{"github.com/google/jsonschema-go"}},
-	{Folder: "ledger", Imports: []string{"schemas"}},
+	{Folder: "ledger", Imports: []string{"schemas", "internal/plainjson"}},
 	{Folder: "projector", Imports: core},
 	{Folder: "dispatcher", Imports: core},
 	{Folder: "handlers", Imports: core},
