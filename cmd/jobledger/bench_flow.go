@@ -171,20 +171,18 @@ func (f *flow) measure(ctx context.Context) (*flowResult, error) {
 	}
 	group, running := errgroup.WithContext(ctx)
 	working, stopWork := context.WithCancel(running)
-	following, stopFollow := context.WithCancel(running)
 	defer stopWork()
-	defer stopFollow()
 	workEnded := make(chan struct{})
 	group.Go(func() error { defer close(workEnded); return w.Run(working) })
-	group.Go(func() error { return f.follow(following, before.end.Seq+1) })
 	var after *flowSnapshot
 	group.Go(func() error {
-		defer stopFollow()
 		defer stopWork()
 		if err := f.submitAll(running); err != nil {
 			return err
 		}
-		f.track.wait(running, f.track.settled)
+		if err := f.awaitEnd(running); err != nil {
+			return err
+		}
 		measured := benchUsage()
 		stopWork()
 		<-workEnded // its last outcomes are stored: a second one would be before the end we read up to
@@ -192,8 +190,7 @@ func (f *flow) measure(ctx context.Context) (*flowResult, error) {
 			return err
 		}
 		after.usage = measured
-		f.track.wait(running, func() bool { return f.track.seq >= after.end.Seq })
-		return nil
+		return f.read(running, before.end.Seq+1, after.end.Seq)
 	})
 	if err := group.Wait(); err != nil {
 		return nil, err
@@ -201,16 +198,54 @@ func (f *flow) measure(ctx context.Context) (*flowResult, error) {
 	return f.result(before, after), nil
 }
 
-// follow reads the ledger into the track until ctx ends.
-func (f *flow) follow(ctx context.Context, from schemas.Seq) error {
-	err := f.look.Follow(ctx, ledger.ReplayQuery{From: ledger.ReplayBound{Seq: from}, Foreign: true}, func(e *ledger.Entry) error {
-		f.track.event(e)
-		return nil
-	})
-	if ctx.Err() != nil {
-		return nil
+// awaitEnd returns when the counters of these jobs say that as many have finished as were acknowledged, or
+// have not moved for benchQuiet: what has not ended by then is counted as it stands. The counters only tell
+// when to look; what became of each job is read from the ledger.
+func (f *flow) awaitEnd(ctx context.Context) error {
+	bucket, err := f.look.JetStream().KeyValue(ctx, ledger.BucketCounts)
+	if err != nil {
+		return err
 	}
-	return err
+	counters, err := bucket.Watch(ctx, "*."+f.name+"."+f.name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = counters.Stop() }() // fails only with the connection
+	quiet := time.NewTimer(benchQuiet)
+	defer quiet.Stop()
+	finished := map[schemas.OrgID]int64{}
+	for {
+		select {
+		case entry := <-counters.Updates():
+			var count ledger.CountDocument
+			if entry == nil || json.Unmarshal(entry.Value(), &count) != nil {
+				continue // the mark behind what was there, or a deletion
+			}
+			quiet.Reset(benchQuiet)
+			finished[count.Org] = count.Total() - count.Unfinished()
+			sum := int64(0)
+			for _, n := range finished {
+				sum += n
+			}
+			if sum >= int64(f.track.acked) {
+				return nil
+			}
+		case <-quiet.C:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// read folds the ledger's events from one sequence to another into the track. It costs nothing of what is
+// measured: the jobs have ended.
+func (f *flow) read(ctx context.Context, from, to schemas.Seq) error {
+	return f.look.Replay(ctx, ledger.ReplayQuery{From: ledger.ReplayBound{Seq: from}, To: ledger.ReplayBound{Seq: to}, Foreign: true},
+		func(e *ledger.Entry) error {
+			f.track.event(e)
+			return nil
+		})
 }
 
 // submitAll submits every job, benchPublishers at once; with a rate each at its
@@ -219,7 +254,6 @@ func (f *flow) submitAll(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64
 	begin := time.Now()
-	f.track.submitsBegin(begin)
 	for range min(benchPublishers, f.jobs) {
 		group.Go(func() error {
 			for {

@@ -31,7 +31,7 @@ type flowResult struct {
 	Lost       int   `json:"lost"`       // acknowledged, not finished
 	Duplicates int64 `json:"duplicates"` // outcomes of one attempt beyond the first
 
-	ElapsedS   float64 `json:"elapsed_s"` // first submit to last finish
+	ElapsedS   float64 `json:"elapsed_s"` // first submitted to last finish, by the ledger's clock
 	SubmitPerS float64 `json:"submit_per_s"`
 	DonePerS   float64 `json:"done_per_s"`
 	Submit     spread  `json:"submit_ms"` // the caller's wait for the acknowledgement
@@ -127,7 +127,7 @@ func (f *flow) result(before, after *flowSnapshot) *flowResult {
 		}
 	}
 	r.Submit, r.Start, r.Done = spreadOf(t.submits), spreadOf(start), spreadOf(done)
-	elapsed := max(t.finished, t.submitting).Seconds()
+	elapsed := max(t.last.Sub(t.first), t.submitting).Seconds()
 	r.ElapsedS = rounded(elapsed)
 	r.SubmitPerS = rounded(float64(t.acked) / t.submitting.Seconds())
 	r.DonePerS = rounded(float64(len(done)) / elapsed)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -30,20 +29,18 @@ type flowTrack struct {
 
 	mu         sync.Mutex
 	jobs       map[schemas.JobID]*flowJob
-	seq        schemas.Seq // read up to here
 	events     int64
 	duplicates int64
 	acked      int
 	done       int           // acknowledged and finished
 	submits    []float64     // milliseconds
-	begin      time.Time     // of the first submit; set before any
 	submitting time.Duration // 0 until all submits have ended
-	finished   time.Duration // since begin, when the last job was seen to finish
-	changed    chan struct{} // holds one token when something was read since the last look
+	first      time.Time     // the earliest submitted
+	last       time.Time     // the latest finish
 }
 
 func newFlowTrack(orgs []schemas.OrgID) *flowTrack {
-	t := &flowTrack{orgs: map[schemas.OrgID]bool{}, jobs: map[schemas.JobID]*flowJob{}, changed: make(chan struct{}, 1)}
+	t := &flowTrack{orgs: map[schemas.OrgID]bool{}, jobs: map[schemas.JobID]*flowJob{}}
 	for _, o := range orgs {
 		t.orgs[o] = true
 	}
@@ -74,28 +71,18 @@ func (t *flowTrack) acknowledged(id schemas.JobID, took time.Duration) {
 	if j.state.Finished() {
 		t.done++
 	}
-	t.signal()
-}
-
-func (t *flowTrack) submitsBegin(at time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.begin = at
 }
 
 func (t *flowTrack) submitsEnded(took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.submitting = max(took, 1)
-	t.signal()
 }
 
 // event folds one entry of the ledger, ours or not.
 func (t *flowTrack) event(e *ledger.Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.seq = e.Seq
-	t.signal()
 	if e.Err != nil || !t.orgs[e.Org] {
 		return
 	}
@@ -112,6 +99,9 @@ func (t *flowTrack) event(e *ledger.Entry) {
 	switch e.Name() {
 	case schemas.EventSubmitted:
 		j.submitted = e.Time
+		if t.first.IsZero() {
+			t.first = e.Time
+		}
 	case schemas.EventRunning:
 		if j.started.IsZero() {
 			j.started = e.Time
@@ -119,7 +109,7 @@ func (t *flowTrack) event(e *ledger.Entry) {
 	}
 	if to.Finished() && j.finished.IsZero() {
 		j.finished = e.Time
-		t.finished = time.Since(t.begin)
+		t.last = e.Time // events come in the ledger's order
 		if j.acknowledged {
 			t.done++
 		}
@@ -152,42 +142,4 @@ func outcomeOf(data schemas.Data) schemas.Fence {
 		return d.Named().Fence
 	}
 	return schemas.Fence{}
-}
-
-func (t *flowTrack) signal() {
-	select {
-	case t.changed <- struct{}{}:
-	default: // one is there
-	}
-}
-
-// settled: everything that was acknowledged has finished.
-func (t *flowTrack) settled() bool { return t.submitting > 0 && t.done == t.acked }
-
-// wait returns when reached says so, and also when ctx ends or nothing was read
-// for benchQuiet: what has not come by then is counted as it stands. reached is
-// called with the lock held.
-func (t *flowTrack) wait(ctx context.Context, reached func() bool) {
-	quiet := time.NewTimer(benchQuiet)
-	defer quiet.Stop()
-	events := int64(-1)
-	for {
-		t.mu.Lock()
-		is, now := reached(), t.events
-		t.mu.Unlock()
-		if is {
-			return
-		}
-		if now != events { // events of others are no progress of ours
-			events = now
-			quiet.Reset(benchQuiet)
-		}
-		select {
-		case <-t.changed:
-		case <-quiet.C:
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
 }
