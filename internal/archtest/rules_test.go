@@ -67,3 +67,52 @@ func read(t *testing.T, name string) string {
 	}
 	return string(b)
 }
+
+var (
+	namedTest   = regexp.MustCompile("`(Test\\w+)`")
+	definedTest = regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
+)
+
+// Every test that a page of docs names as its proof is there.
+func TestNamedTestsExist(t *testing.T) {
+	defined := map[string]bool{}
+	var pages []string
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != root && strings.HasPrefix(d.Name(), "."):
+			return filepath.SkipDir
+		case filepath.Ext(path) == ".md":
+			pages = append(pages, path)
+		case strings.HasSuffix(path, "_test.go"):
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for _, m := range definedTest.FindAllSubmatch(b, -1) {
+				defined[string(m[1])] = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, path := range pages {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range namedTest.FindAllSubmatch(b, -1) {
+			named++
+			if !defined[string(m[1])] {
+				t.Errorf("%s names %s as a proof: there is no such test", strings.TrimPrefix(path, root+"/"), m[1])
+			}
+		}
+	}
+	if named == 0 {
+		t.Error("no page names a test: this test shows nothing")
+	}
+}
