@@ -3,26 +3,12 @@ package handlers
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
 )
-
-// Limits of one progress report; what is longer is cut, not refused.
-const (
-	progressMessageMax = 500 // characters
-	progressStepsMax   = 100
-)
-
-// CheckpointMax is the greatest size in bytes of a checkpoint.
-const CheckpointMax = schemas.ResultMax
-
-// ErrNoCheckpoints is returned by SaveCheckpoint where the worker has nowhere to keep one. The handler may
-// go on: a later attempt then begins from the start.
-var ErrNoCheckpoints = errors.New("this worker keeps no checkpoints")
 
 // Attempt is one attempt of one job, as its handler sees it. The fields are facts and must not be
 // changed; the methods may be called from any goroutine until the handler returns.
@@ -64,52 +50,15 @@ type Attempt struct {
 
 // host is what a worker gives its attempts beyond facts. Either function may be nil.
 type host struct {
-	// progressed is told that a.progress has changed. It must not block.
-	progressed func(a *Attempt)
+	// progressed is told that the attempt's progress has changed. It must not block.
+	progressed func()
 	// save stores a checkpoint durably.
-	save func(ctx context.Context, a *Attempt, raw json.RawMessage) error
+	save func(ctx context.Context, value json.RawMessage) error
 }
-
-// Progress replaces the attempt's progress. It never blocks: reports are conflated, only the latest is
-// shown and kept in the outcome. Percent is clamped to 0..100, long texts and lists are cut.
-func (a *Attempt) Progress(p schemas.Progress) {
-	p.Percent = min(max(p.Percent, 0), 100)
-	p.Message = cutRunes(p.Message, progressMessageMax)
-	steps := p.Steps[:min(len(p.Steps), progressStepsMax)]
-	p.Steps = nil
-	if len(steps) > 0 { // a copy: the caller may go on using its slice
-		p.Steps = append([]schemas.Step(nil), steps...)
-		for i := range p.Steps {
-			p.Steps[i].Name = cutRunes(p.Steps[i].Name, progressMessageMax)
-		}
-	}
-	a.progress.Store(&p)
-	if a.host.progressed != nil {
-		a.host.progressed(a)
-	}
-}
-
-// LastProgress returns the latest report, or nil before the first. It is shared: do not change it.
-func (a *Attempt) LastProgress() *schemas.Progress { return a.progress.Load() }
 
 // CancelRequested reports whether somebody asked to cancel the job while it ran. The context ends then too;
 // this tells a cancel from a timeout or a lost lease.
 func (a *Attempt) CancelRequested() bool { return a.cancel.Load() }
-
-// SaveCheckpoint stores raw, one JSON value of at most CheckpointMax bytes, for later attempts to begin
-// from. When it returns nil the checkpoint is durable. ErrNoCheckpoints: the worker keeps none.
-func (a *Attempt) SaveCheckpoint(ctx context.Context, raw json.RawMessage) error {
-	if len(raw) > CheckpointMax {
-		return fmt.Errorf("checkpoint is %d bytes: at most %d are kept", len(raw), CheckpointMax)
-	}
-	if err := schemas.CheckJSON("checkpoint", raw); err != nil {
-		return err
-	}
-	if a.host.save == nil {
-		return ErrNoCheckpoints
-	}
-	return a.host.save(ctx, a, raw)
-}
 
 // args returns the args as one JSON value, null where there are none.
 func (a *Attempt) args() json.RawMessage {

@@ -26,7 +26,7 @@ func testAttempt() *Attempt {
 // TestProgress shows: clamped, cut, conflated to the latest.
 func TestProgress(t *testing.T) {
 	told := 0
-	a := &Attempt{host: host{progressed: func(*Attempt) { told++ }}}
+	a := &Attempt{host: host{progressed: func() { told++ }}}
 	if a.LastProgress() != nil {
 		t.Error("progress before the first report")
 	}
@@ -50,7 +50,7 @@ func TestSaveCheckpoint(t *testing.T) {
 		t.Errorf("without a store: %v", err)
 	}
 	var saved string
-	a := &Attempt{host: host{save: func(_ context.Context, _ *Attempt, raw json.RawMessage) error {
+	a := &Attempt{host: host{save: func(_ context.Context, raw json.RawMessage) error {
 		saved = string(raw)
 		return nil
 	}}}

@@ -43,6 +43,8 @@ type Config struct {
 	// Work is the connection for offers, beats and cancel signals, so that they do not queue behind appends
 	// (ENGINE 10). Default: the ledger's.
 	Work *nats.Conn
+	// Live is the connection for progress, so that no flood of it delays what goes over the others. Default: Work.
+	Live *nats.Conn
 	// Serves are the types to work for, at most ServesMax. Required. Their handlers share the slots; those that
 	// have a method Close() error are closed when Run ends, and before when a drain gives up waiting for them.
 	Serves []Registration
@@ -119,6 +121,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Work == nil && c.Ledger != nil {
 		c.Work = c.Ledger.Conn()
+	}
+	if c.Live == nil {
+		c.Live = c.Work
 	}
 	if c.Slots == 0 {
 		c.Slots = SlotsDefault

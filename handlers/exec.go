@@ -21,7 +21,6 @@ import (
 const (
 	stderrTailMax = 4 << 10         // bytes of stderr kept for error.message
 	logLineMax    = 8 << 10         // bytes of one line of stderr in the log
-	fd3LineMax    = 128 << 10       // bytes of one line on fd 3; room for a checkpoint and its envelope
 	pipesDelay    = 2 * time.Second // how long a process that left the group may keep our pipes open
 )
 
@@ -79,7 +78,7 @@ type child struct {
 	log     *zap.Logger
 	stdout  capped
 	stderr  tail
-	control control // what fd 3 said
+	control *control // what fd 3 said
 }
 
 // ended is how a process ended.

@@ -176,7 +176,7 @@ TRACEPARENT=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
 // TestExecProgress shows the fd 3 row of INTERFACE 2.6: merged progress, steps, checkpoints, one warning.
 func TestExecProgress(t *testing.T) {
 	core, logs := observer.New(zapcore.WarnLevel)
-	long := strings.Repeat("x", fd3LineMax+1)
+	long := strings.Repeat("x", LineMax+1)
 	file := filepath.Join(t.TempDir(), "long")
 	if err := os.WriteFile(file, []byte(long+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -194,8 +194,8 @@ printf '{"step":"bill"}' >&3`)
 	var saved string
 	a := testAttempt()
 	a.host = host{
-		progressed: func(a *Attempt) { seen = append(seen, *a.LastProgress()) },
-		save: func(_ context.Context, _ *Attempt, raw json.RawMessage) error {
+		progressed: func() { seen = append(seen, *a.LastProgress()) },
+		save: func(_ context.Context, raw json.RawMessage) error {
 			saved = string(raw)
 			return nil
 		},

@@ -43,16 +43,17 @@ func (e *Exec) run(ctx context.Context, c *child) error {
 	if err != nil {
 		return Transient(fmt.Errorf("exec: %w", err))
 	}
-	c.control = control{attempt: c.attempt, log: c.log}
+	c.control = newControl(c.attempt, "fd 3", c.log)
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		c.control.read(ctx, r3)
+		_ = c.control.read(ctx, r3, p.done) // an error is the end of it, like its end
 	}()
 	stopped := p.supervise(ctx, c.attempt.Grace)
 	// The group is dead; only a process that left it can still hold fd 3.
 	_ = r3.SetReadDeadline(time.Now().Add(pipesDelay))
 	<-read
+	c.control.saver.close()
 	c.stderr.flush()
 	if stopped {
 		return context.Cause(ctx)

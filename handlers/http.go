@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -34,7 +36,8 @@ const (
 
 // HTTP calls a service for each attempt: POST of the args JSON; an answer 2xx completes the job with its body
 // as the result. What another answer means is in INTERFACE 2.6 and REQUIREMENTS 7. Redirects are answers
-// like others, and not followed. One attempt sends at most one request.
+// like others, and not followed. One attempt sends at most one request. An answer in StreamType reports
+// progress and saves checkpoints while the work goes on.
 //
 // An HTTP may make any number of calls at once; Close drops its idle connections.
 type HTTP struct {
@@ -45,6 +48,8 @@ type HTTP struct {
 	// AllowPrivate permits addresses that are not public: loopback, private, link-local and so on. They are
 	// refused otherwise, judged after name resolution, at the moment of dialing.
 	AllowPrivate bool
+	// Logger takes complaints about answers. nil: they are dropped.
+	Logger *zap.Logger
 
 	once   sync.Once
 	client *http.Client
@@ -81,6 +86,9 @@ func (h *HTTP) Run(ctx context.Context, a *Attempt) (json.RawMessage, error) {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, answerErrorMax)) // what came is worth keeping
 		return nil, &StatusError{Status: res.StatusCode, Message: strings.TrimSpace(string(text)),
 			RetryAfter: retryAfter(res.Header.Get("Retry-After"), time.Now())}
+	}
+	if isStream(res) {
+		return h.stream(ctx, a, res.Body)
 	}
 	body := capped{max: schemas.ResultMax}
 	if _, err := io.Copy(&body, io.LimitReader(res.Body, schemas.ResultMax+1)); err != nil {
@@ -129,6 +137,7 @@ func (h *HTTP) request(ctx context.Context, a *Attempt) (*http.Request, error) {
 		}
 	}
 	put("Content-Type", "application/json")
+	put("Accept", acceptTypes)
 	put("User-Agent", "jobledger")
 	put("ce-specversion", "1.0")
 	put("ce-id", string(a.Fence.ID))
@@ -147,6 +156,7 @@ func (h *HTTP) request(ctx context.Context, a *Attempt) (*http.Request, error) {
 	if len(h.Secrets) > 0 {
 		req.Header.Set("jobledger-signature", Signature(h.Secrets, time.Now(), a.ID, a.Number, body))
 	}
+	h.addCheckpoint(req, a)
 	return req, nil
 }
 

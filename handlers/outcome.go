@@ -23,7 +23,7 @@ const (
 func (r *running) outcome(result json.RawMessage, err, cause error) *ledger.Outcome {
 	took := time.Since(r.began)
 	o := &ledger.Outcome{Fence: r.a.Fence, Generation: r.a.Generation, Attempt: r.a.Number, Duration: took,
-		Progress: r.a.LastProgress(), Now: r.job.StartedAt.Add(took)}
+		Progress: r.a.LastProgress(), Now: r.latest().StartedAt.Add(took)}
 	if err == nil {
 		err = checkResult(result)
 	}
@@ -88,7 +88,7 @@ func checkResult(result json.RawMessage) error {
 // If this process dies before the append, the attempt is lost when its lease has passed.
 func (r *running) store(o *ledger.Outcome) {
 	for pause := storePauseMin; ; pause = min(2*pause, storePauseMax) {
-		_, e, err := r.s.w.cfg.Ledger.DoFrom(r.s.settle, r.job, o, ledger.Meta{})
+		_, e, err := r.s.w.cfg.Ledger.DoFrom(r.s.settle, r.latest(), o, ledger.Meta{})
 		if err == nil {
 			r.report(o, e)
 			return

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,8 +32,14 @@ type running struct {
 	s     *session
 	reg   *Registration
 	a     *Attempt
-	job   *ledger.Job // as it was when the claim was stored
 	began time.Time
+
+	mu  sync.Mutex
+	job *ledger.Job // as it was when the claim, or the last checkpoint, was stored
+
+	checkpoints checkpoints
+	reported    atomic.Bool // marked for the reporter
+	reportsOver bool        // guarded by reporter.mu
 
 	cancel context.CancelCauseFunc
 	// closing is set by who writes the outcome: the handler's return, the deadline, the end of the cancel's
@@ -146,7 +153,8 @@ func (s *session) release(job *ledger.Job, reason string) {
 func (s *session) newRunning(reg *Registration, job *ledger.Job, cancel context.CancelCauseFunc) *running {
 	began := time.Now()
 	timeout := job.Policy.TimeoutMS.Duration()
-	r := &running{s: s, reg: reg, job: job, began: began, cancel: cancel, returned: make(chan struct{}), settled: make(chan struct{})}
+	r := &running{s: s, reg: reg, job: job, began: began, cancel: cancel, returned: make(chan struct{}), settled: make(chan struct{}),
+		checkpoints: newCheckpoints()}
 	r.a = &Attempt{
 		Org: job.Org, ID: job.ID, Type: job.Spec.Type, Queue: job.Spec.Queue,
 		Generation: job.Generation, Number: job.Attempt, MaxAttempts: job.Policy.MaxAttempts,
@@ -155,8 +163,23 @@ func (s *session) newRunning(reg *Registration, job *ledger.Job, cancel context.
 		SubmittedBy: job.Principal(), CorrelationID: job.CorrelationID,
 		Traceparent: job.Traceparent, Tracestate: job.Tracestate,
 		Args: job.Spec.Args, Checkpoint: job.Checkpoint,
+		host: host{progressed: func() { s.reports.mark(r) }, save: r.save},
 	}
 	return r
+}
+
+// latest is the job as this attempt knows it.
+func (r *running) latest() *ledger.Job {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.job
+}
+
+// moved takes the job as it is behind an append of this attempt.
+func (r *running) moved(job *ledger.Job) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.job = job
 }
 
 // run calls the handler and settles the attempt. It ends when the handler has returned. The handler's context
@@ -179,6 +202,7 @@ func (r *running) run(base context.Context) {
 func (r *running) finish(result json.RawMessage, err, cause error) {
 	close(r.returned)
 	if r.closing.CompareAndSwap(false, true) {
+		r.s.reports.over(r)
 		r.store(r.outcome(result, err, cause))
 		close(r.settled)
 		return
@@ -245,6 +269,7 @@ func (r *running) close(settle func()) {
 	if !r.closing.CompareAndSwap(false, true) {
 		return
 	}
+	r.s.reports.over(r)
 	settle()
 	r.s.mu.Lock()
 	r.hung = true

@@ -27,6 +27,7 @@ type session struct {
 	log     *zap.Logger
 	nc      *nats.Conn
 	pool    *pool
+	reports *reporter
 	cancels *nats.Subscription
 	host    string
 	started time.Time
@@ -57,6 +58,7 @@ func newSession(w *Worker) (*session, error) {
 	s.log = w.cfg.Logger.With(zap.String("component", "worker"), zap.String("worker", w.cfg.Name))
 	s.settle, s.settleCtxEnd = context.WithDeadline(context.Background(), s.started.Add(settleDeadline))
 	s.pool = newPool(s.nc, s.log, w.cfg.Slots, w.cfg.MaxJobs, func(u *puller, m *nats.Msg) { go s.work(u, m) })
+	s.reports = newReporter(w.cfg.Live, s.log, w.times.progressEvery)
 	var err error
 	if s.cancels, err = s.nc.Subscribe(ledger.SubjectCancel(s.id), s.onCancel); err != nil {
 		s.settleCtxEnd()

@@ -44,11 +44,13 @@ type times struct {
 	cutoff                            time.Duration // unanswered beats after which nothing is claimed
 	lateClaim                         time.Duration // a claim that took longer to settle is not started
 	upkeep                            time.Duration // looking after pulls
+	progressEvery                     time.Duration // between writes of one attempt's progress
 }
 
 func defaultTimes() times {
 	return times{beatEvery: ledger.BeatEvery, beatRetry: 250 * time.Millisecond, beatTimeout: 2 * time.Second,
-		cutoff: ledger.BeatCutoff, lateClaim: 5 * time.Second, upkeep: 500 * time.Millisecond}
+		cutoff: ledger.BeatCutoff, lateClaim: 5 * time.Second, upkeep: 500 * time.Millisecond,
+		progressEvery: progressEvery}
 }
 
 // Worker serves jobs (DESIGN D7).
@@ -117,6 +119,7 @@ func (w *Worker) run(ctx context.Context, abort <-chan struct{}) error {
 	var joined sync.WaitGroup
 	joined.Go(func() { s.beatLoop(loops) })
 	joined.Go(func() { s.upkeepLoop(loops) })
+	joined.Go(func() { s.reports.run(loops) })
 	s.log.Info("worker started", zap.String("session", string(s.id)), zap.Int("slots", w.cfg.Slots))
 	var cause error
 	select {

@@ -88,11 +88,12 @@ func change(j *Job, e *schemas.Event) {
 		j.Attempt, j.StartedAt = d.Attempt, e.Time
 		j.Fence = schemas.Fence{Seq: e.Seq, ID: e.ID}
 		j.Session, j.Worker = d.Session, d.Worker
+		j.Progress = nil // that of an earlier attempt would pass for this one's
 	case *schemas.Completed:
 		endAttempt(j, e)
 		j.Losses, j.CellLosses = 0, 0
 		j.Result, j.ResultRef, j.Error = d.Result, d.ResultRef, nil
-		j.Progress = d.Progress
+		j.Progress, j.Checkpoint = d.Progress, nil // nothing is left to resume
 		finish(j, e)
 	case *schemas.Failed:
 		retryLater(j, e, &d.Error, d.DelayMS, d.Progress)
@@ -106,6 +107,7 @@ func change(j *Job, e *schemas.Event) {
 		bury(j, e, d)
 	case *schemas.Released:
 		endAttempt(j, e)
+		j.Progress = d.Progress
 		if d.Cause != schemas.ReleaseLateClaim { // else no handler ran: no sign that the job spares its worker
 			j.Losses, j.CellLosses = 0, 0
 		}
@@ -126,6 +128,8 @@ func change(j *Job, e *schemas.Event) {
 			// Clip: a carried event and copies of the fold may share the old array.
 			j.Late = append(slices.Clip(j.Late[max(0, len(j.Late)-schemas.LateMax+1):]), d.Fence.Seq)
 		}
+	case *schemas.Checkpointed:
+		checkpoint(j, d)
 	case *schemas.Carried:
 		// The state it repeats is the state folded so far.
 	}
@@ -199,6 +203,9 @@ func cancel(j *Job, e *schemas.Event, d *schemas.Canceled) {
 	j.CancelForced, j.DuplicateOf = d.Forced, d.DuplicateOf
 	if d.Error != nil {
 		j.Error = d.Error
+	}
+	if d.Progress != nil {
+		j.Progress = d.Progress
 	}
 	endAttempt(j, e)
 	finish(j, e)

@@ -16,6 +16,8 @@ type AttemptRecord struct {
 	Outcome    *schemas.EventName `json:"outcome"`     // the event that ended it
 	Error      *RecordError       `json:"error"`
 	Fence      schemas.Fence      `json:"fence"`
+	// CheckpointBytes is the size of the last checkpoint it saved; null: it saved none.
+	CheckpointBytes *int `json:"checkpoint_bytes"`
 }
 
 // AttemptList folds a job's history into its attempts, oldest first. The attempts before a carried event
@@ -28,6 +30,11 @@ func (l *AttemptList) Apply(e *schemas.Event) {
 	case *schemas.Running:
 		*l = append(*l, AttemptRecord{Attempt: d.Attempt, Generation: d.Generation, Worker: d.Worker,
 			StartedAt: e.Time, Fence: schemas.Fence{Seq: e.Seq, ID: e.ID}})
+	case *schemas.Checkpointed:
+		if a := l.at(d.Fence); a != nil {
+			n := len(d.Checkpoint)
+			a.CheckpointBytes = &n
+		}
 	case *schemas.Completed:
 		l.end(e, d.Fence, nil)
 	case *schemas.Failed:
@@ -46,14 +53,18 @@ func (l *AttemptList) Apply(e *schemas.Event) {
 }
 
 func (l *AttemptList) end(e *schemas.Event, fence schemas.Fence, err *schemas.JobError) {
-	if fence.IsZero() {
-		return
+	if a := l.at(fence); a != nil {
+		name := e.Name()
+		a.FinishedAt, a.Outcome, a.Error = when(e.Time), &name, errorOf(err)
 	}
+}
+
+// at is the attempt that fence names, nil if there is none.
+func (l *AttemptList) at(fence schemas.Fence) *AttemptRecord {
 	for i := len(*l) - 1; i >= 0; i-- {
 		if a := &(*l)[i]; a.Fence == fence {
-			name := e.Name()
-			a.FinishedAt, a.Outcome, a.Error = when(e.Time), &name, errorOf(err)
-			return
+			return a
 		}
 	}
+	return nil
 }

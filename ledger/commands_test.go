@@ -73,6 +73,12 @@ var commands = map[string]func(*standing) ledger.Command{
 	"old:complete":            outcome(1, schemas.EventCompleted, nil, func(*standing) {}),
 	"old:fail":                outcome(1, schemas.EventFailed, transient, func(*standing) {}),
 	"old:release":             outcome(1, schemas.EventReleased, nil, func(*standing) {}),
+	"checkpoint":              checkpoint(2),
+	"old:checkpoint":          checkpoint(1),
+	"checkpoint-again": func(s *standing) ledger.Command {
+		s.Checkpoint = json.RawMessage(`{"page":7}`)
+		return checkpoint(2)(s)
+	},
 
 	"retry":               func(*standing) ledger.Command { return &ledger.Retry{Now: now, Epoch: 1} },
 	"retry-past-deadline": func(s *standing) ledger.Command { pastDeadline(s); return &ledger.Retry{Now: now, Epoch: 1} },
@@ -108,6 +114,12 @@ func lastOfBudget(s *standing) { s.Used = s.Policy.MaxAttempts - 1 }
 
 func deadLetter(reason schemas.DeadReason) func(*standing) ledger.Command {
 	return func(*standing) ledger.Command { return &ledger.DeadLetter{Reason: reason} }
+}
+
+func checkpoint(attempt int) func(*standing) ledger.Command {
+	return func(s *standing) ledger.Command {
+		return &ledger.Checkpoint{Fence: s.fences[attempt], Value: []byte(`{"page":7}`)}
+	}
 }
 
 func lose(attempt int, cause schemas.LossCause, prepare func(*standing)) func(*standing) ledger.Command {

@@ -10,7 +10,7 @@ import (
 // documentRoom is about what a document without unusual fields needs.
 const documentRoom = 1280
 
-// Document is what BucketJobs holds under JobKey: the record without args, result, steps and attempts. It
+// Document is what BucketJobs holds under JobKey: the record without args, result, checkpoint_bytes, steps and attempts. It
 // is a pure function of the fold, so whoever folds the subject up to Record.Seq gets the same bytes.
 //
 // It writes by hand what the JSON encoder makes of the record, byte for byte: the leader makes one for every

@@ -132,6 +132,9 @@ func scenes() []scene {
 		{schemas.EventResolved, dead, command(&ledger.Resolve{Note: "n"}), schemas.StateDeadLettered},
 		{schemas.EventIgnored, dead, command(&ledger.Resolve{Note: "n", Ignore: true}), schemas.StateDeadLettered},
 		{schemas.EventLateResult, running[:1], late, schemas.StateSubmitted},
+		{schemas.EventCheckpointed, running, func(j *ledger.Job) ledger.Command {
+			return &ledger.Checkpoint{Fence: j.Fence, Value: []byte(`{"page":7}`)}
+		}, schemas.StateRunning},
 		{schemas.EventCarried, running[:1], command(&ledger.Carry{}), schemas.StateSubmitted},
 	}
 }

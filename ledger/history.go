@@ -211,7 +211,8 @@ func actorOf(e *schemas.Event) string {
 	switch d := e.Data.(type) {
 	case *schemas.Submitted:
 		return actorPublisher
-	case *schemas.Running, *schemas.Completed, *schemas.Failed, *schemas.TimedOut, *schemas.Released, *schemas.LateResult:
+	case *schemas.Running, *schemas.Completed, *schemas.Failed, *schemas.TimedOut, *schemas.Released, *schemas.LateResult,
+		*schemas.Checkpointed:
 		return actorWorker
 	case *schemas.Canceled:
 		if d.Outcome != "" {

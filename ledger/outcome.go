@@ -48,7 +48,7 @@ func (c *Outcome) decide(j *Job) (schemas.Data, error) {
 		return &schemas.Completed{AttemptHead: j.AttemptHead(), DurationMS: c.duration(),
 			Progress: c.Progress, Result: c.Result, ResultRef: c.ResultRef}, nil
 	case schemas.EventReleased:
-		return &schemas.Released{AttemptHead: j.AttemptHead(), Cause: c.Reason}, nil
+		return &schemas.Released{AttemptHead: j.AttemptHead(), Cause: c.Reason, Progress: c.Progress}, nil
 	case schemas.EventCanceled:
 		return c.canceled(j), nil
 	}
@@ -81,7 +81,7 @@ func (c *Outcome) canceled(j *Job) schemas.Data {
 		reason = "the handler canceled it" // required: nobody else asked
 	}
 	return &schemas.Canceled{Head: j.Head(), Attempt: j.Attempt, Fence: j.Fence, Outcome: c.Kind, Reason: reason,
-		Forced: c.Forced, Error: c.Error, DurationMS: c.duration()}
+		Forced: c.Forced, Error: c.Error, DurationMS: c.duration(), Progress: c.Progress}
 }
 
 func (c *Outcome) failed(j *Job) schemas.Data {

@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,6 +97,19 @@ func (m *model) running() schemas.Fence {
 		}
 	}
 	return f
+}
+
+// checkpoint is what the next attempt would resume from: the last one of the generation, until it completes.
+func (m *model) checkpoint() (value string) {
+	for _, e := range m.events {
+		switch d := e.Data.(type) {
+		case *schemas.Submitted, *schemas.Completed:
+			value = ""
+		case *schemas.Checkpointed:
+			value = strings.TrimPrefix(string(d.Checkpoint), "null")
+		}
+	}
+	return value
 }
 
 // world is one random life: the live fold, folds that began at carried events, and the model.
@@ -192,7 +206,7 @@ func (w *world) draw() ledger.Command {
 	coin := func(what string) bool { return rapid.Bool().Draw(w.t, what) }
 	cause := schemas.LossWorkerGone
 	name := rapid.SampledFrom([]string{"begin", "queue", "queue", "claim", "claim", "cancel", "dead-letter", "retry", "resolve",
-		"carry", "outcome", "outcome", "outcome", "lose", "lose", "overrun", "end-cancel"}).Draw(w.t, "command")
+		"carry", "outcome", "outcome", "outcome", "lose", "lose", "overrun", "end-cancel", "checkpoint", "checkpoint"}).Draw(w.t, "command")
 	switch name {
 	case "begin":
 		s := schemas.Submitted{Type: "echo", Queue: "default", Priority: schemas.PriorityNormal, Args: json.RawMessage(`{"n": 9007199254740993}`)}
@@ -231,6 +245,9 @@ func (w *world) draw() ledger.Command {
 		return &ledger.Overrun{Fence: w.speaker().Fence, Now: w.clock}
 	case "end-cancel":
 		return &ledger.EndCancel{Fence: w.speaker().Fence}
+	case "checkpoint":
+		value := rapid.SampledFrom([]string{`null`, `1`, `{"n": 9007199254740993}`}).Draw(w.t, "checkpoint")
+		return &ledger.Checkpoint{Fence: w.speaker().Fence, Value: []byte(value)}
 	}
 	o := w.speaker()
 	o.Now = w.clock
@@ -299,6 +316,7 @@ func (w *world) compare() {
 		{"fence", j.Fence, w.model.running()},
 		{"illegal", j.Illegal, w.illegal},
 		{"last seq", j.LastSeq, w.seq},
+		{"checkpoint", string(j.Checkpoint), w.model.checkpoint()},
 		{"retry pending", !j.RetryAt.IsZero(), j.State == schemas.StateRetrying},
 		{"finish time", !j.FinishedAt.IsZero(), j.State.Finished()},
 		{"resolution", j.Resolution != "", j.State == schemas.StateDeadLettered},
@@ -317,7 +335,7 @@ func (w *world) invariants() {
 		case *schemas.LateResult:
 			late[d.Fence]++
 		case interface{ Named() *schemas.AttemptHead }:
-			if e.Name() != schemas.EventCancelRequested {
+			if e.Name() != schemas.EventCancelRequested && e.Name() != schemas.EventCheckpointed {
 				outcomes[d.Named().Fence]++
 			}
 		case *schemas.Canceled:

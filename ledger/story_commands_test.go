@@ -47,7 +47,8 @@ var storyCommands = map[string]func(*story, args) ledger.Command{
 
 	// worker: claim worker=W generation=N submitted=SEQ · complete result=JSON · fail class=C message=TEXT
 	// retry-after=D · time-out · give-up reason=TEXT forced (the handler ended canceled) · release cause=C.
-	// Outcomes take attempt=N or attempt=GENERATION/N, else speak for the current attempt.
+	// checkpoint value=JSON.
+	// Outcomes and checkpoints take attempt=N or attempt=GENERATION/N, else speak for the current attempt.
 	"claim": func(s *story, a args) ledger.Command {
 		worker := a["worker"]
 		return &ledger.Claim{Generation: a.number(s.t, "generation", s.job.Generation),
@@ -74,6 +75,9 @@ var storyCommands = map[string]func(*story, args) ledger.Command{
 		o := s.says(a, schemas.EventReleased)
 		o.Reason = a["cause"]
 		return o
+	},
+	"checkpoint": func(s *story, a args) ledger.Command {
+		return &ledger.Checkpoint{Fence: s.fence(a), Value: []byte(a["value"])}
 	},
 
 	// operator: retry deadline=D (from now) waive-parents · resolve note=TEXT · ignore note=TEXT

@@ -252,6 +252,7 @@ func describe(j *ledger.Job) string {
 		add("error", fmt.Sprintf("%s %q", j.Error.Class, j.Error.Message), true)
 	}
 	add("result", string(j.Result), len(j.Result) > 0)
+	add("checkpoint", string(j.Checkpoint), len(j.Checkpoint) > 0)
 	add("parents waived", j.ParentsWaived, j.ParentsWaived)
 	add("illegal", j.Illegal, j.Illegal > 0)
 	add("unreadable", j.Unreadable, j.Unreadable)

@@ -47,7 +47,8 @@ func situationOf(s schemas.State, cancelRequested bool) situation {
 // same marks a transition that leaves the state as it is.
 const same schemas.State = "same"
 
-// transitions is the whole table of REQUIREMENTS 4: what is not in it is illegal.
+// transitions is the whole table of REQUIREMENTS 4, and the checkpoints of R-26, which move no state: what is
+// not in it is illegal.
 var transitions = map[schemas.EventName]map[situation]schemas.State{
 	schemas.EventSubmitted: {
 		sitNone: schemas.StateSubmitted, sitCompleted: schemas.StateSubmitted,
@@ -76,6 +77,7 @@ var transitions = map[schemas.EventName]map[situation]schemas.State{
 	schemas.EventCarried: {
 		sitSubmitted: same, sitQueued: same, sitRetrying: same,
 		sitCompleted: same, sitCanceled: same, sitDeadLettered: same},
+	schemas.EventCheckpointed: {sitRunning: same, sitRunningCancel: same},
 }
 
 // Next returns the state after event in state s, and whether the event is legal there.

@@ -30,6 +30,7 @@ func TestAuditFindsWhatApplyWouldMiss(t *testing.T) {
 		"two in turn":               {schemas.StateCompleted, []*schemas.Event{running(3), {Seq: 4, Data: &schemas.Lost{AttemptHead: named(3)}}, running(5), completed(5)}, 0},
 		"late result":               {schemas.StateRunning, []*schemas.Event{running(3), {Seq: 4, Data: &schemas.LateResult{AttemptHead: named(2)}}}, 0},
 		"cancel requested":          {schemas.StateRunning, []*schemas.Event{running(3), {Seq: 4, Data: &schemas.CancelRequested{AttemptHead: named(3)}}}, 0},
+		"checkpoint":                {schemas.StateRunning, []*schemas.Event{running(3), {Seq: 4, Data: &schemas.Checkpointed{AttemptHead: named(3)}}}, 0},
 		"canceled before any":       {schemas.StateCanceled, []*schemas.Event{canceled}, 0},
 		"two at once":               {schemas.StateRunning, []*schemas.Event{running(3), running(4)}, 1},
 		"two outcomes":              {schemas.StateCompleted, []*schemas.Event{running(3), completed(3), completed(3)}, 1},

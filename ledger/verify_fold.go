@@ -89,7 +89,7 @@ func (v *verifier) audit(vj *verifiedJob, e *schemas.Event) {
 		}
 		vj.open = schemas.Fence{Seq: e.Seq, ID: e.ID}
 		return
-	case *schemas.LateResult, *schemas.CancelRequested:
+	case *schemas.LateResult, *schemas.CancelRequested, *schemas.Checkpointed:
 		return
 	case *schemas.Canceled:
 		ended = d.Fence

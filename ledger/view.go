@@ -8,7 +8,8 @@ import (
 )
 
 // Record is a job as every reader sees it (INTERFACE 2.5). Every key is present, null where there is no
-// value; a record in a list, and the document in BucketJobs, leaves out args, result, steps and attempts.
+// value; a record in a list, and the document in BucketJobs, leaves out args, result, checkpoint_bytes, steps
+// and attempts.
 type Record struct {
 	ID          schemas.JobID       `json:"id"`
 	Org         schemas.OrgID       `json:"org"`
@@ -52,8 +53,11 @@ type Record struct {
 	CorrelationID *string            `json:"correlation_id"`
 	CausationID   *string            `json:"causation_id"`
 	Attempts      []AttemptRecord    `json:"attempts,omitzero"`
-	Args          json.RawMessage    `json:"args,omitzero"`   // byte for byte as submitted; use Encode
-	Result        json.RawMessage    `json:"result,omitzero"` // byte for byte as written; use Encode
+	// CheckpointBytes is the size of the checkpoint that a later attempt would resume from, 0 where there is none.
+	CheckpointBytes *int `json:"checkpoint_bytes,omitzero"`
+
+	Args   json.RawMessage `json:"args,omitzero"`   // byte for byte as submitted; use Encode
+	Result json.RawMessage `json:"result,omitzero"` // byte for byte as written; use Encode
 }
 
 // Flags of a Record.
@@ -108,6 +112,8 @@ type RecordResolution struct {
 func RecordOf(j *Job) Record {
 	r := summaryOf(j)
 	r.Args, r.Result = orNull(j.Spec.Args), orNull(j.Result)
+	checkpoint := len(j.Checkpoint)
+	r.CheckpointBytes = &checkpoint
 	if r.Progress != nil {
 		r.Progress.Steps = append([]schemas.Step{}, j.Progress.Steps...)
 	}

@@ -50,8 +50,37 @@ func completed(j *Job) schemas.Data {
 	return &schemas.Completed{AttemptHead: j.AttemptHead(), Result: json.RawMessage(`{ "n": 9007199254740993 }`)}
 }
 
+func checkpointed(j *Job) schemas.Data {
+	return &schemas.Checkpointed{AttemptHead: j.AttemptHead(), Checkpoint: json.RawMessage(`{"page":7}`)}
+}
+
+// TestLastProgress shows R-29: what a worker said last stays with however the attempt ended, and never passes
+// for the progress of the attempt after it.
+func TestLastProgress(t *testing.T) {
+	last := &schemas.Progress{Percent: 40, Message: "half"}
+	for _, kind := range []schemas.EventName{schemas.EventCompleted, schemas.EventFailed, schemas.EventTimedOut, schemas.EventCanceled, schemas.EventReleased} {
+		outcome := func(j *Job) schemas.Data {
+			data, err := Decide(j, &Outcome{Fence: j.Fence, Generation: 1, Attempt: 1, Kind: kind, Progress: last})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return data
+		}
+		j, _ := story(t, submitted("1"), queued, running, outcome)
+		if r := RecordOf(j); r.Progress == nil || r.Progress.Percent != 40 || *r.Progress.Message != "half" {
+			t.Errorf("%s keeps progress %+v", kind, r.Progress)
+		}
+	}
+	j, _ := story(t, submitted("1"), queued, running, func(j *Job) schemas.Data {
+		return &schemas.Released{AttemptHead: j.AttemptHead(), Cause: schemas.ReleaseDrain, Progress: last}
+	}, running)
+	if j.Progress != nil {
+		t.Errorf("a new attempt begins with progress %+v", j.Progress)
+	}
+}
+
 // TestRecordKeys shows INTERFACE 2.5: every key is there, null without value, args and result byte for
-// byte; a document lacks exactly args, result, attempts and steps.
+// byte; a document lacks exactly args, result, checkpoint_bytes, attempts and steps.
 func TestRecordKeys(t *testing.T) {
 	args := `{"b": 1,  "a":12345678901234567890}`
 	j, _ := story(t, submitted(args), queued, running, completed)
@@ -78,7 +107,7 @@ func TestRecordKeys(t *testing.T) {
 	want := strings.Fields(`id org type queue state reason priority attempt max_attempts progress args result error
 		submitted_at queued_at started_at finished_at retry_at submitted_by parents seq
 		generation attempts_used flags owner tags batch key not_before deadline worker canceled_at resolution
-		result_ref children correlation_id causation_id submitted_seq run_timeout_s cancel args_ref event_id`)
+		result_ref children correlation_id causation_id submitted_seq run_timeout_s cancel args_ref event_id checkpoint_bytes`)
 	slices.Sort(want)
 	if got := keys(body); !slices.Equal(got, want) {
 		t.Errorf("record has keys\n%v\nwant\n%v", got, want)
@@ -87,7 +116,7 @@ func TestRecordKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = slices.DeleteFunc(want, func(k string) bool { return k == "args" || k == "result" })
+	want = slices.DeleteFunc(want, func(k string) bool { return k == "args" || k == "result" || k == "checkpoint_bytes" })
 	if got := keys(doc); !slices.Equal(got, want) {
 		t.Errorf("document has keys\n%v\nwant\n%v", got, want)
 	}
@@ -121,13 +150,16 @@ func TestReasonAt(t *testing.T) {
 
 // TestAttemptList shows R-32: each attempt keeps its worker, start, end, outcome and error.
 func TestAttemptList(t *testing.T) {
-	_, events := story(t, submitted("1"), queued, running, failed, queued, running, completed)
+	_, events := story(t, submitted("1"), queued, running, checkpointed, failed, queued, running, completed)
 	var l AttemptList
 	for _, e := range events {
 		l.Apply(e)
 	}
 	if len(l) != 2 || *l[0].Outcome != schemas.EventFailed || l[0].Error.Message != "no" || *l[1].Outcome != schemas.EventCompleted {
 		t.Errorf("attempts are %+v", l)
+	}
+	if l[0].CheckpointBytes == nil || *l[0].CheckpointBytes != len(`{"page":7}`) || l[1].CheckpointBytes != nil {
+		t.Errorf("checkpoints are of %v and %v bytes", l[0].CheckpointBytes, l[1].CheckpointBytes)
 	}
 }
 

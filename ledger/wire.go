@@ -14,35 +14,38 @@ const (
 	BeatEvery       = 5 * time.Second  // a worker's sign of life
 	Lease           = 20 * time.Second // silence after which an attempt is lost; BeatEvery is below a third of it
 	BeatCutoff      = 15 * time.Second // without an answer for so long a worker claims nothing
-	OfferArgsMax    = 64 << 10         // bytes of args that travel inside an offer; larger ones are read by the worker
+	OfferArgsMax    = 64 << 10         // bytes of args and checkpoint that travel inside an offer; larger ones are read by the worker
 	AckWait         = 5 * time.Second  // an offer that was not acked is delivered again
 	BeatAttemptsMax = 10_000           // attempts named by one beat
 )
 
 // Offer is a message in WORK: it wakes a worker and saves it a read. It is a hint, never the truth: the
-// claim's append decides (DESIGN D1). Job is the fold at queued, LastSeq the sequence to expect; Args stand
-// beside it byte for byte, or are read from the ledger when ArgsOmitted.
+// claim's append decides (DESIGN D1). Job is the fold at queued, LastSeq the sequence to expect; Args and
+// Checkpoint stand beside it byte for byte, or are read from the ledger when ArgsOmitted.
 type Offer struct {
 	Epoch       schemas.Seq     `json:"epoch"` // of the leader that offers
 	Cell        string          `json:"cell"`
 	Job         *Job            `json:"job"`
 	ArgsOmitted bool            `json:"args_omitted,omitempty"`
 	Args        json.RawMessage `json:"args,omitempty"`
+	Checkpoint  json.RawMessage `json:"checkpoint,omitempty"`
 }
 
 // Encode returns the message body of an offer of j. It does not change j.
 func (o *Offer) Encode() ([]byte, error) {
 	j, c := *o.Job, *o
-	args := j.Spec.Args
-	j.Spec.Args, j.Result = nil, nil
-	c.Job, c.Args = &j, nil
-	if len(args) > OfferArgsMax {
-		c.ArgsOmitted, args = true, nil
+	args, checkpoint := j.Spec.Args, j.Checkpoint
+	j.Spec.Args, j.Checkpoint, j.Result = nil, nil, nil
+	c.Job, c.Args, c.Checkpoint = &j, nil, nil
+	if len(args)+len(checkpoint) > OfferArgsMax {
+		c.ArgsOmitted, args, checkpoint = true, nil, nil
 	}
-	if body, ok := c.plain(args); ok {
-		return body, nil
+	if len(checkpoint) == 0 {
+		if body, ok := c.plain(args); ok {
+			return body, nil
+		}
 	}
-	return schemas.SpliceJSON(&c, schemas.RawField{Name: "args", Value: args})
+	return schemas.SpliceJSON(&c, schemas.RawField{Name: "args", Value: args}, schemas.RawField{Name: "checkpoint", Value: checkpoint})
 }
 
 // offerRoom is about what an offer needs without args.
@@ -81,7 +84,7 @@ func (o *Offer) readPlain(r *plainjson.Reader, name []byte) {
 	}
 }
 
-// DecodeOffer reads an offer; its Job.Spec.Args are set unless ArgsOmitted.
+// DecodeOffer reads an offer; its Job.Spec.Args and Job.Checkpoint are set unless ArgsOmitted.
 func DecodeOffer(body []byte) (*Offer, error) {
 	var o Offer
 	if !plainjson.Read(body, o.readPlain) {
@@ -94,6 +97,9 @@ func DecodeOffer(body []byte) (*Offer, error) {
 		return nil, errors.New("offer names no job")
 	}
 	o.Job.Spec.Args, o.Args = o.Args, nil
+	if o.Checkpoint != nil { // a server of an earlier version left it in the job
+		o.Job.Checkpoint, o.Checkpoint = o.Checkpoint, nil
+	}
 	return &o, nil
 }
 

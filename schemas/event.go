@@ -334,6 +334,10 @@ func (c *Carried) split() (any, []RawField) {
 	return &r, []RawField{{"args", c.Args}, {"result", c.Result}, {"checkpoint", c.Checkpoint}}
 }
 
+func (c *Checkpointed) split() (any, []RawField) {
+	return &struct{ AttemptHead }{c.AttemptHead}, []RawField{{"checkpoint", c.Checkpoint}}
+}
+
 // EncodeBody returns the JSON of v. Raw fields of event data are spliced in at the end, untouched.
 func EncodeBody(v any) ([]byte, error) {
 	var raws []RawField

@@ -180,6 +180,7 @@ type Canceled struct {
 	DuplicateOf *JobRef   `json:"duplicate_of,omitempty"`
 	Error       *JobError `json:"error,omitempty"`
 	DurationMS  Millis    `json:"duration_ms,omitempty"`
+	Progress    *Progress `json:"progress,omitempty"` // the last that the worker knew, if it ended the attempt
 }
 
 // DeadLettered ends a job that will not be tried again (R-204, R-206, R-211, R-218).
@@ -204,7 +205,8 @@ type CancelRequested struct {
 // Released hands a running job back; the attempt is not consumed (R-213).
 type Released struct {
 	AttemptHead
-	Cause string `json:"cause"` // drain, cut_off, late_claim
+	Cause    string    `json:"cause"` // drain, cut_off, late_claim
+	Progress *Progress `json:"progress,omitempty"`
 }
 
 // Why a worker hands a job back (R-213, DESIGN D7).
@@ -258,6 +260,13 @@ type Carried struct {
 	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
 }
 
+// Checkpointed keeps what a later attempt resumes from (R-26). The latest one of a generation stands, whichever
+// attempt wrote it; a checkpoint of null takes it away.
+type Checkpointed struct {
+	AttemptHead
+	Checkpoint json.RawMessage `json:"checkpoint"`
+}
+
 // CellStarted is appended when a cell's memory streams had to be created: the cell's processes began
 // anew, and silence before it is nobody's fault (DESIGN D2, D7). Subject control.cell.start.
 type CellStarted struct {
@@ -294,6 +303,7 @@ func (*Resolved) Name() EventName        { return EventResolved }
 func (*Ignored) Name() EventName         { return EventIgnored }
 func (*LateResult) Name() EventName      { return EventLateResult }
 func (*Carried) Name() EventName         { return EventCarried }
+func (*Checkpointed) Name() EventName    { return EventCheckpointed }
 func (*CellStarted) Name() EventName     { return EventCellStarted }
 func (*LeaderElected) Name() EventName   { return EventLeaderElected }
 func (*TypeSet) Name() EventName         { return EventTypeSet }
@@ -333,6 +343,8 @@ func newData(name EventName) Data {
 		return new(LateResult)
 	case EventCarried:
 		return new(Carried)
+	case EventCheckpointed:
+		return new(Checkpointed)
 	case EventCellStarted:
 		return new(CellStarted)
 	case EventLeaderElected:

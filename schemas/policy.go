@@ -25,6 +25,7 @@ const (
 	HardLimitMargin = 30 * time.Second     // hard limit = timeout + this
 	ArgsMax         = 1 << 20              // bytes of inline args
 	ResultMax       = 64 << 10             // bytes of an inline result
+	CheckpointMax   = ResultMax            // bytes of a checkpoint: like a result it stands inline in its event
 	ErrorTextMax    = 16 << 10             // bytes of an error's text
 	ParentsMax      = 100
 	TagsMax         = 64                   // tags per job

@@ -30,7 +30,7 @@ func (s State) Finished() bool {
 // EventName is the short name of an event; its ce-type is "jobledger.v1." + name.
 type EventName string
 
-// The sixteen events of a job (REQUIREMENTS 4), then the control events (DESIGN D11).
+// The events of a job: the sixteen of REQUIREMENTS 4 and checkpointed, then the control events (DESIGN D11).
 const (
 	EventSubmitted       EventName = "submitted"
 	EventQueued          EventName = "queued"
@@ -48,17 +48,18 @@ const (
 	EventIgnored         EventName = "ignored"
 	EventLateResult      EventName = "late_result"
 	EventCarried         EventName = "carried"
+	EventCheckpointed    EventName = "checkpointed"
 
 	EventCellStarted   EventName = "cell_started"
 	EventLeaderElected EventName = "leader_elected"
 	EventTypeSet       EventName = "type_set"
 )
 
-// JobEvents lists the sixteen events of a job.
+// JobEvents lists the seventeen events of a job.
 func JobEvents() []EventName {
 	return []EventName{EventSubmitted, EventQueued, EventRunning, EventCompleted, EventFailed, EventTimedOut,
 		EventCanceled, EventDeadLettered, EventCancelRequested, EventReleased, EventLost, EventRetried,
-		EventResolved, EventIgnored, EventLateResult, EventCarried}
+		EventResolved, EventIgnored, EventLateResult, EventCarried, EventCheckpointed}
 }
 
 // ControlEvents lists the control events this version knows.

@@ -315,6 +315,21 @@ func (c *Carried) wellFormed() error {
 // Validate implements Data.
 func (c *Carried) Validate() error { return c.wellFormed() }
 
+func (c *Checkpointed) wellFormed() error {
+	if len(c.Checkpoint) == 0 {
+		return errors.New("the checkpoint is missing")
+	}
+	return c.AttemptHead.wellFormed()
+}
+
+// Validate implements Data.
+func (c *Checkpointed) Validate() error {
+	if len(c.Checkpoint) > CheckpointMax {
+		return fmt.Errorf("checkpoint is %d bytes: at most %d are kept", len(c.Checkpoint), CheckpointMax)
+	}
+	return c.wellFormed()
+}
+
 func (c *CellStarted) wellFormed() error {
 	if c.Cell == "" {
 		return errors.New("cell id is empty")

@@ -129,10 +129,11 @@ func (t *flowTrack) outcome(j *flowJob, f schemas.Fence) {
 }
 
 // outcomeOf is the attempt that an event ends; the zero Fence if it ends none.
-// A late_result is kept beside the outcome and is none.
+// A late_result is kept beside the outcome and is none; a request to cancel and
+// a checkpoint are of an attempt that goes on.
 func outcomeOf(data schemas.Data) schemas.Fence {
 	switch d := data.(type) {
-	case *schemas.LateResult:
+	case *schemas.LateResult, *schemas.CancelRequested, *schemas.Checkpointed:
 		return schemas.Fence{}
 	case *schemas.Canceled:
 		return d.Fence
