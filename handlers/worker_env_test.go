@@ -167,7 +167,7 @@ func (ld *leader) fold(id schemas.JobID) *ledger.Job {
 func (ld *leader) worker(cfg handlers.Config) (w *handlers.Worker, reports <-chan handlers.Report, stop func() error) {
 	ld.t.Helper()
 	ch := make(chan handlers.Report, 100_000)
-	cfg.Ledger, cfg.Work, cfg.Logger = ld.env.Ledger, ld.env.Connect(), zap.NewNop()
+	cfg.Ledger, cfg.Work, cfg.Live, cfg.Logger = ld.env.Ledger, ld.env.Connect(), ld.env.Connect(), zap.NewNop()
 	cfg.Report = func(r handlers.Report) { ch <- r }
 	w, err := handlers.New(cfg)
 	if err != nil {

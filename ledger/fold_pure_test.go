@@ -135,20 +135,23 @@ func TestOutcomeMistakes(t *testing.T) {
 	}
 }
 
-// TestOfferKeepsArgs shows that an offer carries args byte for byte, leaves large ones in the ledger, and does
+// TestOfferKeepsArgs shows that an offer carries args and checkpoint byte for byte, leaves large ones in the ledger, and does
 // not change the fold that it is made of.
 func TestOfferKeepsArgs(t *testing.T) {
 	s := in(t, "queued")
+	half := `"` + strings.Repeat("x", ledger.OfferArgsMax/2) + `"`
 	for name, c := range map[string]struct {
-		args    string
-		omitted bool
+		args, checkpoint string
+		omitted          bool
 	}{
-		"small": {`{ "n" : 9007199254740993, "h":"<&>" }`, false},
-		"large": {`"` + strings.Repeat("x", ledger.OfferArgsMax) + `"`, true},
-		"none":  {``, false},
+		"small":          {`{ "n" : 9007199254740993, "h":"<&>" }`, ``, false},
+		"large":          {`"` + strings.Repeat("x", ledger.OfferArgsMax) + `"`, ``, true},
+		"none":           {``, ``, false},
+		"checkpoint":     {`{}`, `{ "page" : 9007199254740993, "h":"<&>" }`, false},
+		"large together": {half, half, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.Spec.Args = json.RawMessage(c.args)
+			s.Spec.Args, s.Checkpoint = json.RawMessage(c.args), json.RawMessage(c.checkpoint)
 			s.Result = json.RawMessage(`1`)
 			before := clone(t, s.Job)
 			body, err := (&ledger.Offer{Epoch: 7, Cell: "c", Job: s.Job}).Encode()
@@ -160,9 +163,12 @@ func TestOfferKeepsArgs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := c.args
+			want, checkpoint := c.args, c.checkpoint
 			if c.omitted {
-				want = ""
+				want, checkpoint = "", ""
+			}
+			if string(o.Job.Checkpoint) != checkpoint {
+				t.Errorf("checkpoint is %.40s", o.Job.Checkpoint)
 			}
 			if o.ArgsOmitted != c.omitted || string(o.Job.Spec.Args) != want || o.Epoch != 7 || o.Job.LastSeq != s.LastSeq {
 				t.Errorf("omitted %t, args %.40s, %+v", o.ArgsOmitted, o.Job.Spec.Args, o)

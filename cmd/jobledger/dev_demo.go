@@ -141,7 +141,13 @@ func (d *dev) startWorker(running context.Context, fail context.CancelCauseFunc,
 		claims.Close()
 		return nil, err
 	}
-	closeConns := func() { claims.Close(); offers.Close() }
+	live, err := d.connect("demo worker progress")
+	if err != nil {
+		claims.Close()
+		offers.Close()
+		return nil, err
+	}
+	closeConns := func() { claims.Close(); offers.Close(); live.Close() }
 	l, err := ledger.New(ledger.Config{Conn: claims, Logger: d.log})
 	if err != nil {
 		closeConns()
@@ -152,7 +158,7 @@ func (d *dev) startWorker(running context.Context, fail context.CancelCauseFunc,
 		closeConns()
 		return nil, err
 	}
-	w, err := handlers.New(handlers.Config{Ledger: l, Work: offers, Serves: serves, Name: "demo", Version: version, Logger: d.log})
+	w, err := handlers.New(handlers.Config{Ledger: l, Work: offers, Live: live, Serves: serves, Name: "demo", Version: version, Logger: d.log})
 	own, cancel := context.WithCancel(context.WithoutCancel(running))
 	receiver := make(chan error, 1)
 	go func() { receiver <- local.Run(own) }()

@@ -38,9 +38,11 @@ func (p *program) addWorkerRun(worker *fisk.CmdClause) {
 	})
 	cmd.HelpLong(`The command gets the args as JSON on stdin and prints the result on stdout.
 Exit 0 completes the job, 75 retries it later, 65 gives it up at once, anything
-else retries it. Progress goes to fd 3, one JSON object a line:
+else retries it. Progress goes to fd 3, one JSON object a line, and so does what
+a later attempt is to resume from, which finds it in $JOBLEDGER_CONTEXT_FILE:
 
-	{"percent":40,"message":"rendering"}
+	{"percent":40,"message":"rendering","step":"render"}
+	{"checkpoint":{"page":7}}
 
 SIGTERM or Ctrl-C drains: running jobs may finish within --grace, then they are
 handed back. A second Ctrl-C hands them back at once.
@@ -87,12 +89,17 @@ func (p *program) runWorker(ctx context.Context, f *workerFlags) error {
 		return err
 	}
 	defer work.Close()
+	live, err := p.connect(t, "worker "+f.name+" progress")
+	if err != nil {
+		return err
+	}
+	defer live.Close()
 	serves, err := f.serves(ctx, l, handler)
 	if err != nil {
 		return err
 	}
 	w, err := handlers.New(handlers.Config{
-		Ledger: l, Work: work, Serves: serves, Name: f.name, Version: version, Logger: log,
+		Ledger: l, Work: work, Live: live, Serves: serves, Name: f.name, Version: version, Logger: log,
 		Slots: f.slots.Or(0), MaxJobs: f.maxJobs.Or(0), Grace: f.drain(), ExitIdle: f.exitIdle.Or(0),
 		Report: p.attemptReporter(log),
 	})
@@ -115,7 +122,7 @@ func (f *workerFlags) handler(log *zap.Logger) (handlers.Handler, error) {
 	case f.strictJSON:
 		return nil, usagef("--strict-json is for --exec")
 	}
-	h := &handlers.HTTP{URL: f.url, AllowPrivate: f.allowPrivate}
+	h := &handlers.HTTP{URL: f.url, AllowPrivate: f.allowPrivate, Logger: log}
 	if err := h.Validate(); err != nil {
 		return nil, usagef("--http: %w", err)
 	}
