@@ -50,21 +50,9 @@ type ResultReply struct {
 	Result json.RawMessage    `json:"result"` // byte for byte as written
 }
 
-// ListRequest asks for jobs, newest first. Of each non-empty filter one value must match, of Tags all.
+// ListRequest asks for jobs, newest first.
 type ListRequest struct {
-	State    []schemas.State     `json:"state,omitempty"`
-	Reason   []string            `json:"reason,omitempty"`
-	Type     []schemas.TypeName  `json:"type,omitempty"`
-	Queue    []schemas.QueueName `json:"queue,omitempty"`
-	Priority []schemas.Priority  `json:"priority,omitempty"`
-	Owner    []string            `json:"owner,omitempty"`
-	Batch    []string            `json:"batch,omitempty"`
-	Tags     map[string]string   `json:"tags,omitempty"`
-	// Resolution of dead letters; "all" or nothing asks for every one.
-	Resolution string     `json:"resolution,omitempty"`
-	Since      *time.Time `json:"since,omitempty"` // submitted at or after
-	Until      *time.Time `json:"until,omitempty"` // submitted at or before
-
+	Filter
 	Limit  int    `json:"limit,omitempty"` // LimitDefault if 0
 	Cursor string `json:"cursor,omitempty"`
 	// MinSeq waits until the list includes what was stored up to this sequence.
@@ -107,19 +95,6 @@ type Count struct {
 type CountItem struct {
 	Key   string `json:"key"`
 	Count int64  `json:"count"`
-}
-
-// CancelRequest says why.
-type CancelRequest struct {
-	Reason string `json:"reason,omitempty"`
-}
-
-// CancelReply: the job is canceled, or, while Requested, was told to stop.
-type CancelReply struct {
-	ID        schemas.JobID `json:"id"`
-	State     schemas.State `json:"state"`
-	Requested bool          `json:"requested"`
-	Seq       schemas.Seq   `json:"seq"` // last event of the job
 }
 
 // Type is a kind of job with the policy in force. In an add, what is null or missing takes the engine's

@@ -54,32 +54,56 @@ func (c *Client) Submit(ctx context.Context, r ledger.SubmitRequest) (*SubmitRep
 	if r.RequestID == uuid.Nil {
 		r.RequestID = uuid.UUID(uuid.Must(uuid.NewV7()))
 	}
-	h[HeaderRequestID] = []string{r.RequestID.String()}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout())
-	defer cancel()
 	id := r.ID
 	if id == "" {
 		id = schemas.JobID(r.RequestID.String())
 	}
+	var reply SubmitReply
+	if err := c.store(ctx, "submit."+string(r.Type), h, r.Args, r.RequestID, id, &reply); err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Resubmit submits a job like an old one. What Submit says about answers that do not come holds here too.
+func (c *Client) Resubmit(ctx context.Context, id schemas.JobID, r ResubmitRequest) (*ResubmitReply, error) {
+	body, err := schemas.SpliceJSON(struct {
+		Reason string `json:"reason"`
+	}{r.Reason}, schemas.RawField{Name: "args", Value: r.Args}) // byte for byte
+	if err != nil {
+		return nil, ledger.Errorf(ledger.CodeInvalidArgument, "%v", err)
+	}
+	request := uuid.UUID(uuid.Must(uuid.NewV7()))
+	var reply ResubmitReply
+	if err := c.store(ctx, "resubmit."+string(id), nats.Header{}, body, request, schemas.JobID(request.String()), &reply); err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// store sends a request that stores job id, again under the same identity until it is answered.
+func (c *Client) store(ctx context.Context, subject string, h nats.Header, body []byte, request uuid.UUID, id schemas.JobID, reply any) error {
+	h[HeaderRequestID] = []string{request.String()}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
 	sent := false
 	for {
 		try, cancelTry := context.WithTimeout(ctx, tryTimeout)
-		var reply SubmitReply
-		err := c.call(try, "submit."+string(r.Type), h, r.Args, &reply)
+		err := c.call(try, subject, h, body, reply)
 		cancelTry()
 		if err == nil {
-			return &reply, nil
+			return nil
 		}
 		e := ledger.AsError(err)
 		if e.Code != ledger.CodeUnavailable {
-			return nil, err
+			return err
 		}
 		sent = sent || e.Details[ledger.DetailReason] != ledger.ReasonNoResponse
 		if !sent {
-			return nil, err // at once: nothing is stored, and the caller knows best whether to wait (R-02)
+			return err // at once: nothing is stored, and the caller knows best whether to wait (R-02)
 		}
 		if !pause(ctx, retryPause) {
-			return nil, &ledger.Error{Code: ledger.CodeUnavailable, Cause: err,
+			return &ledger.Error{Code: ledger.CodeUnavailable, Cause: err,
 				Message: fmt.Sprintf("it is not known whether job %s is stored: ask for it, or submit again with the same id or key", id),
 				Details: map[string]any{ledger.DetailReason: ledger.ReasonOutcomeUnknown, "id": string(id)}}
 		}
@@ -167,6 +191,26 @@ func (c *Client) Count(ctx context.Context, r CountRequest) (*Count, error) {
 // Cancel ends a job, or asks its worker to.
 func (c *Client) Cancel(ctx context.Context, id schemas.JobID, reason string) (*CancelReply, error) {
 	return ask[CancelReply](ctx, c, "cancel."+string(id), CancelRequest{Reason: reason})
+}
+
+// Retry gives a canceled or dead-lettered job a fresh budget; a job that waits for its retry runs now.
+func (c *Client) Retry(ctx context.Context, id schemas.JobID, r RetryRequest) (*RetryReply, error) {
+	return ask[RetryReply](ctx, c, "retry."+string(id), r)
+}
+
+// Resolve closes a dead letter with a note.
+func (c *Client) Resolve(ctx context.Context, id schemas.JobID, r ResolveRequest) (*ResolveReply, error) {
+	return ask[ResolveReply](ctx, c, "resolve."+string(id), r)
+}
+
+// Bulk acts on many jobs, or counts them.
+func (c *Client) Bulk(ctx context.Context, r BulkRequest) (*BulkReply, error) {
+	return ask[BulkReply](ctx, c, "bulk", r)
+}
+
+// Errors returns dead letters in groups.
+func (c *Client) Errors(ctx context.Context, r ErrorsRequest) (*ErrorGroups, error) {
+	return ask[ErrorGroups](ctx, c, "errors", r)
 }
 
 // TypeAdd registers a type, or changes it; the reply is what is in force.

@@ -13,6 +13,11 @@
 //	.list              body ListRequest · reply List
 //	.count             body CountRequest · reply Count
 //	.cancel.<id>       body CancelRequest · reply CancelReply
+//	.retry.<id>        body RetryRequest · reply RetryReply
+//	.resolve.<id>      body ResolveRequest · reply ResolveReply
+//	.resubmit.<id>     body ResubmitRequest · reply ResubmitReply
+//	.bulk              body BulkRequest · reply BulkReply
+//	.errors            body ErrorsRequest · reply ErrorGroups
 //	.type.add.<name>   body Type · reply Type
 //	.type.info.<name>  reply Type
 //	.type.ls           reply Types

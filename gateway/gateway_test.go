@@ -292,10 +292,10 @@ func TestListAndCount(t *testing.T) {
 		req  gateway.ListRequest
 		want string
 	}{
-		{gateway.ListRequest{Type: []schemas.TypeName{"fax"}}, "j5 j3 j1"},
-		{gateway.ListRequest{State: []schemas.State{schemas.StateCompleted}}, "j0"},
-		{gateway.ListRequest{Reason: []string{"scheduled"}}, "j6"},
-		{gateway.ListRequest{Tags: map[string]string{"n": "4"}}, "j4"},
+		{gateway.ListRequest{Filter: gateway.Filter{Type: []schemas.TypeName{"fax"}}}, "j5 j3 j1"},
+		{gateway.ListRequest{Filter: gateway.Filter{State: []schemas.State{schemas.StateCompleted}}}, "j0"},
+		{gateway.ListRequest{Filter: gateway.Filter{Reason: []string{"scheduled"}}}, "j6"},
+		{gateway.ListRequest{Filter: gateway.Filter{Tags: map[string]string{"n": "4"}}}, "j4"},
 	} {
 		page, err := w.client.List(t.Context(), c.req)
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -77,17 +76,21 @@ func (g *Gateway) read(ctx context.Context, org schemas.OrgID, id schemas.JobID)
 // parentsDone reports whether every parent ended in a way that lets the job run (R-14).
 func (g *Gateway) parentsDone(ctx context.Context, j *ledger.Job) (bool, error) {
 	for _, p := range j.Spec.Parents {
-		parent, err := g.l.Fold(ctx, j.Org, p.ID)
-		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+		if done, err := g.parentDone(ctx, j.Org, p); err != nil || !done {
 			return false, err
-		}
-		later := parent.Generation > p.Generation // its generation has ended; how, the dispatcher knows
-		run := p.OnFailure == "run" && parent.State.Finished()
-		if !later && !run && parent.State != schemas.StateCompleted {
-			return false, nil
 		}
 	}
 	return true, nil
+}
+
+func (g *Gateway) parentDone(ctx context.Context, org schemas.OrgID, p schemas.ParentRef) (bool, error) {
+	parent, err := g.l.Fold(ctx, org, p.ID)
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+		return false, err
+	}
+	later := parent.Generation > p.Generation // its generation has ended; how, the dispatcher knows
+	run := p.OnFailure == schemas.ParentRun && parent.State.Finished()
+	return later || run || parent.State == schemas.StateCompleted, nil
 }
 
 // history answers a page; its cursor is the sequence of the last event before.
@@ -221,33 +224,4 @@ func (r *ResultReply) Encode() ([]byte, error) {
 		Bytes int64              `json:"bytes"`
 		Ref   *schemas.ObjectRef `json:"ref"`
 	}{r.ID, r.Bytes, r.Ref}, schemas.RawField{Name: "result", Value: value})
-}
-
-// cancel ends a waiting job at once and tells the worker of a running one (R-35, R-36). The signal is a
-// wake-up: should it be lost, the answer to the worker's next beat says the same.
-func (g *Gateway) cancel(ctx context.Context, r *request) ([]byte, error) {
-	var req CancelRequest
-	if err := r.decode(&req); err != nil {
-		return nil, err
-	}
-	if len(req.Reason) > schemas.ReasonMax {
-		return nil, badField("reason", fmt.Errorf("reason is %d bytes: at most %d are allowed", len(req.Reason), schemas.ReasonMax))
-	}
-	j, _, err := g.l.Do(ctx, r.org, r.job(), &ledger.Cancel{Reason: req.Reason}, ledger.Meta{Actor: g.cfg.Actor})
-	if errors.Is(err, ledger.ErrNotFound) {
-		return nil, ledger.Errorf(ledger.CodeNotFound, "org %s has no job %s", r.org, r.name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if j.CancelRequested {
-		signal, err := json.Marshal(ledger.CancelSignal{Org: j.Org, Job: j.ID, Fence: j.Fence})
-		if err == nil {
-			err = g.l.Conn().Publish(ledger.SubjectCancel(j.Session), signal)
-		}
-		if err != nil {
-			g.log.Warn("a cancel signal could not be sent; the next beat tells the worker", zap.String("job", string(j.ID)), zap.Error(err))
-		}
-	}
-	return json.Marshal(CancelReply{ID: j.ID, State: j.State, Requested: j.CancelRequested, Seq: j.LastSeq})
 }

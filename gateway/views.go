@@ -237,6 +237,9 @@ func (g *Gateway) list(ctx context.Context, r *request) ([]byte, error) {
 	if req.Limit < 1 || req.Limit > LimitMax {
 		return nil, badField("limit", fmt.Errorf("%d is outside 1 to %d", req.Limit, LimitMax))
 	}
+	if err := req.check(); err != nil {
+		return nil, err
+	}
 	before := schemas.Seq(1<<64 - 1)
 	if req.Cursor != "" {
 		var err error
@@ -254,10 +257,7 @@ func (g *Gateway) list(ctx context.Context, r *request) ([]byte, error) {
 		if record.SubmittedSeq >= before {
 			return
 		}
-		if reason := record.ReasonAt(now, false); reason != "" {
-			record.Reason = &reason
-		}
-		if req.matches(&record) {
+		if req.matches(&record, now) {
 			page.add(record)
 		}
 	})
@@ -296,31 +296,6 @@ func (n *newest) cut() {
 func (n *newest) sorted() []ledger.Record {
 	n.cut()
 	return append([]ledger.Record{}, n.items...)
-}
-
-// matches reports whether a record passes every filter.
-func (q *ListRequest) matches(r *ledger.Record) bool {
-	for k, v := range q.Tags {
-		if have, ok := r.Tags[k]; !ok || have != v {
-			return false
-		}
-	}
-	return anyOf(q.State, r.State) && anyOf(q.Type, r.Type) && anyOf(q.Queue, r.Queue) && anyOf(q.Priority, r.Priority) &&
-		anyOfOpt(q.Reason, r.Reason) && anyOfOpt(q.Owner, r.Owner) && anyOfOpt(q.Batch, r.Batch) && q.resolved(r) &&
-		(q.Since == nil || !r.SubmittedAt.Before(*q.Since)) && (q.Until == nil || !r.SubmittedAt.After(*q.Until))
-}
-
-func (q *ListRequest) resolved(r *ledger.Record) bool {
-	if q.Resolution == "" || q.Resolution == "all" {
-		return true
-	}
-	return r.Resolution != nil && string(r.Resolution.State) == q.Resolution
-}
-
-func anyOf[T comparable](want []T, have T) bool { return len(want) == 0 || slices.Contains(want, have) }
-
-func anyOfOpt(want []string, have *string) bool {
-	return len(want) == 0 || have != nil && slices.Contains(want, *have)
 }
 
 func (g *Gateway) count(ctx context.Context, r *request) ([]byte, error) {

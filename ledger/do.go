@@ -40,12 +40,25 @@ func (m *Meta) event(at schemas.Subject, data schemas.Data) *schemas.Event {
 // not. The job, where it is known, is returned with an error too. A ctx without deadline is bounded by
 // SettleTimeout.
 func (l *Ledger) Do(ctx context.Context, org schemas.OrgID, id schemas.JobID, cmd Command, m Meta) (*Job, *schemas.Event, error) {
+	return l.DoIf(ctx, org, id, nil, cmd, m)
+}
+
+// DoIf is Do for a job that was chosen by how it looked a moment ago: meant is asked about every fold that is
+// decided upon, and its error, if any, is returned in place of a decision. So a command given to all jobs that
+// match a filter reaches none that no longer does. meant is not asked about a job that does not exist, and must
+// not change what it is given; nil means every job.
+func (l *Ledger) DoIf(ctx context.Context, org schemas.OrgID, id schemas.JobID, meant func(*Job) error, cmd Command, m Meta) (*Job, *schemas.Event, error) {
 	ctx, cancel := withSettleTimeout(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
 		j, err := l.foldAny(ctx, org, id)
 		if err != nil {
 			return nil, nil, coded(err)
+		}
+		if meant != nil && j.Exists() {
+			if err := meant(j); err != nil {
+				return j, nil, coded(err)
+			}
 		}
 		after, e, err := l.attempt(ctx, j, cmd, m)
 		if !errors.Is(err, ErrRefused) {

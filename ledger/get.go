@@ -99,6 +99,23 @@ func (l *Ledger) End(ctx context.Context) (schemas.Position, error) {
 	return end, err
 }
 
+// Epoch returns the sequence of the latest leader's event, 0 before there was any: the epoch that an operator's
+// queued carries.
+func (l *Ledger) Epoch(ctx context.Context) (schemas.Seq, error) {
+	var epoch schemas.Seq
+	err := l.reading(ctx, func(ctx context.Context) error {
+		e, err := l.leaderGet(ctx, getRequest{LastFor: ControlLeader.String()})
+		if err == nil {
+			epoch = e.Seq
+		}
+		return err
+	})
+	if errors.Is(err, errNoMessage) {
+		return 0, nil
+	}
+	return epoch, err
+}
+
 // state is where the ledger begins and ends, as its leader knows it.
 func (l *Ledger) state(ctx context.Context) (jetstream.StreamState, error) {
 	var state jetstream.StreamState

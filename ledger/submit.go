@@ -204,7 +204,7 @@ func (s *submission) age(ctx context.Context, j *Job, found *Entry, window time.
 			return 0, nil
 		}
 	}
-	now, err := s.l.streamTime(ctx)
+	now, err := s.l.StreamTime(ctx)
 	return now.Sub(j.SubmittedAt), err
 }
 
@@ -283,7 +283,7 @@ func (s *submission) judgeOwnID(ctx context.Context, j *Job) (bool, error) {
 	content, err := contentOf(&j.Spec)
 	same := err == nil && content == s.content
 	if j.State.Finished() {
-		now, err := s.l.streamTime(ctx)
+		now, err := s.l.StreamTime(ctx)
 		if err != nil {
 			return false, err
 		}
@@ -343,8 +343,8 @@ func (s *submission) failed(id schemas.JobID, err error) (Receipt, error) {
 	return Receipt{}, err
 }
 
-// streamTime is the time by the clock of LEDGER's leader, the one that stamps events.
-func (l *Ledger) streamTime(ctx context.Context) (time.Time, error) {
+// StreamTime is the time by the clock of LEDGER's leader, the one that stamps events: the now of commands.
+func (l *Ledger) StreamTime(ctx context.Context) (time.Time, error) {
 	s, err := l.stream(ctx, StreamLedger)
 	if err != nil {
 		return time.Time{}, err

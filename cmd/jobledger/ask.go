@@ -33,27 +33,35 @@ func (p *program) confirm(question string) error {
 
 // reason is why a change is made: the flag, or what a person answers.
 func (p *program) reason() (string, error) {
-	if given := p.flags.Reason.Value; given != "" {
+	return p.answer("reason", p.flags.Reason.Value)
+}
+
+// answer is the value of a flag, or what a person answers when asked for it.
+func (p *program) answer(flag, given string) (string, error) {
+	if given != "" {
 		return given, nil
 	}
 	if !p.IsTerminal(p.Stdin) {
-		return "", usagef("a reason is needed: give --reason")
+		return "", usagef("a %s is needed: give --%s", flag, flag)
 	}
-	fmt.Fprint(p.Stderr, "Reason: ")
+	fmt.Fprintf(p.Stderr, "%s%s: ", strings.ToUpper(flag[:1]), flag[1:])
 	answer, err := p.readLine()
 	if err != nil {
 		return "", err
 	}
 	if answer == "" {
-		return "", usagef("a reason is needed")
+		return "", usagef("a %s is needed", flag)
 	}
 	return answer, nil
 }
 
-// readLine reads one answer. Only one question is asked in a run, so what the
-// reader takes beyond the line is not missed.
+// readLine reads one answer. One reader serves all questions of a run: it may
+// have taken more than one line.
 func (p *program) readLine() (string, error) {
-	line, err := bufio.NewReader(p.Stdin).ReadString('\n')
+	if p.answers == nil {
+		p.answers = bufio.NewReader(p.Stdin)
+	}
+	line, err := p.answers.ReadString('\n')
 	if err != nil && line == "" {
 		return "", failf(ledger.CodeInvalidArgument, "no answer: %w", err)
 	}

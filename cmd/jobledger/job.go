@@ -20,6 +20,9 @@ func (p *program) addJob(app *fisk.Application) {
 	p.addJobWait(job)
 	p.addJobResult(job)
 	p.addJobCancel(job)
+	p.addJobRetry(job)
+	p.addJobResolve(job)
+	p.addJobResubmit(job)
 	p.addJobCount(job)
 }
 
@@ -32,6 +35,11 @@ type jobFilters struct {
 
 func (f *jobFilters) declare(cmd flagOwner) {
 	cmd.Flag("state", "Only jobs in these states: "+joined(stateNames())).PlaceHolder("STATE").StringsVar(&f.state)
+	f.declarePlace(cmd)
+}
+
+// declarePlace leaves out the state, for commands about one.
+func (f *jobFilters) declarePlace(cmd flagOwner) {
 	cmd.Flag("type", "Only jobs of these types").PlaceHolder("TYPE").StringsVar(&f.typ)
 	cmd.Flag("queue", "Only jobs of these queues").PlaceHolder("QUEUE").StringsVar(&f.queue)
 	cmd.Flag("priority", "Only jobs of these priorities").PlaceHolder("PRIORITY").StringsVar(&f.priority)

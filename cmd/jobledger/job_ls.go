@@ -15,13 +15,11 @@ import (
 
 // listFlags are those of `job ls`.
 type listFlags struct {
-	jobFilters
-	owner, tags, batch []string
-	since, until       string
-	limit              option[int]
-	cursor, minSeq     string
-	idsOnly            bool
-	format             string
+	filterFlags
+	limit          option[int]
+	cursor, minSeq string
+	idsOnly        bool
+	format         string
 }
 
 func (p *program) addJobLs(job *fisk.CmdClause) {
@@ -34,11 +32,11 @@ func (p *program) addJobLs(job *fisk.CmdClause) {
 	jobledger job ls --type email-send,email-digest -n
 	jobledger job ls --tag env=prod --format csv > jobs.csv`)
 	f.declare(cmd)
-	cmd.Flag("owner", "Only jobs that run as these").PlaceHolder("OWNER").StringsVar(&f.owner)
-	cmd.Flag("tag", "Only jobs with this tag; several must all match").PlaceHolder("K=V").StringsVar(&f.tags)
-	cmd.Flag("batch", "Only jobs of these batches").PlaceHolder("ID").StringsVar(&f.batch)
-	cmd.Flag("since", "Only jobs submitted since a time, or so long ago").PlaceHolder("TIME|D").StringVar(&f.since)
-	cmd.Flag("until", "Only jobs submitted until a time, or so long ago").PlaceHolder("TIME|D").StringVar(&f.until)
+	f.declarePage(cmd)
+}
+
+// declarePage declares how much is shown, and how.
+func (f *listFlags) declarePage(cmd flagOwner) {
 	optionFlag(cmd, "limit", fmt.Sprintf("Rows, %d by default, %d at most", gateway.LimitDefault, gateway.LimitMax), &f.limit, parseInt).PlaceHolder("N")
 	cmd.Flag("cursor", "Where the last page ended").PlaceHolder("CURSOR").StringVar(&f.cursor)
 	cmd.Flag("min-seq", "Wait until the list includes this sequence").PlaceHolder("N").StringVar(&f.minSeq)
@@ -47,6 +45,11 @@ func (p *program) addJobLs(job *fisk.CmdClause) {
 }
 
 func (p *program) listJobs(ctx context.Context, f *listFlags) error {
+	return p.listWith(ctx, f, jobsGrid)
+}
+
+// listWith lists jobs in a table with columns of its own.
+func (p *program) listWith(ctx context.Context, f *listFlags, gridOf gridOfJobs) error {
 	r, err := f.request(p)
 	if err != nil {
 		return err
@@ -63,7 +66,7 @@ func (p *program) listJobs(ctx context.Context, f *listFlags) error {
 	if p.flags.JSON {
 		return p.document(page)
 	}
-	if err := p.printJobs(page, f); err != nil {
+	if err := p.printJobs(page, f, gridOf); err != nil {
 		return err
 	}
 	if page.Next != nil {
@@ -74,39 +77,15 @@ func (p *program) listJobs(ctx context.Context, f *listFlags) error {
 
 // request reads the flags; every mistake is found before a request is made.
 func (f *listFlags) request(p *program) (gateway.ListRequest, error) {
-	r := gateway.ListRequest{
-		State: split[schemas.State](f.state), Reason: split[string]([]string{p.flags.Reason.Value}), Type: split[schemas.TypeName](f.typ),
-		Queue: split[schemas.QueueName](f.queue), Priority: split[schemas.Priority](f.priority),
-		Owner: split[string](f.owner), Batch: split[string](f.batch), Limit: f.limit.Or(0), Cursor: f.cursor,
-	}
-	if err := f.check(); err != nil {
+	r := gateway.ListRequest{Limit: f.limit.Or(0), Cursor: f.cursor}
+	filter, err := f.filter(p)
+	if err != nil {
 		return r, err
 	}
+	filter.Reason = split[string]([]string{p.flags.Reason.Value})
+	r.Filter = filter
 	if f.limit.Set && (f.limit.Value < 1 || f.limit.Value > gateway.LimitMax) {
 		return r, usagef("--limit must be 1 to %d", gateway.LimitMax)
-	}
-	for _, tag := range f.tags {
-		k, v, ok := strings.Cut(tag, "=")
-		if !ok {
-			return r, usagef("--tag: %q is not k=v", tag)
-		}
-		if r.Tags == nil {
-			r.Tags = make(map[string]string)
-		}
-		r.Tags[k] = v
-	}
-	for _, bound := range []struct {
-		name, text string
-		to         **time.Time
-	}{{"since", f.since, &r.Since}, {"until", f.until, &r.Until}} {
-		if bound.text == "" {
-			continue
-		}
-		t, err := parseTime(bound.text, p.Now(), p.flags.zone, -1)
-		if err != nil {
-			return r, usagef("--%s: %w", bound.name, err)
-		}
-		*bound.to = &t
 	}
 	if f.minSeq != "" {
 		seq, err := schemas.ParseSeq(f.minSeq)
@@ -118,7 +97,10 @@ func (f *listFlags) request(p *program) (gateway.ListRequest, error) {
 	return r, nil
 }
 
-func (p *program) printJobs(page *gateway.List, f *listFlags) error {
+// gridOfJobs makes a table of jobs; when prints a time, also none.
+type gridOfJobs func(jobs []ledger.Record, when func(*time.Time) string) *grid
+
+func (p *program) printJobs(page *gateway.List, f *listFlags, gridOf gridOfJobs) error {
 	if f.idsOnly {
 		for i := range page.Items {
 			if err := p.printf("%s\n", page.Items[i].ID); err != nil {
@@ -128,9 +110,9 @@ func (p *program) printJobs(page *gateway.List, f *listFlags) error {
 		return nil
 	}
 	if f.format == "csv" {
-		return outputError(jobsGrid(page.Items, csvTime).writeCSV(p.Stdout))
+		return outputError(gridOf(page.Items, csvTime).writeCSV(p.Stdout))
 	}
-	g := jobsGrid(page.Items, func(t *time.Time) string {
+	g := gridOf(page.Items, func(t *time.Time) string {
 		if t == nil {
 			return ""
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"slices"
@@ -13,6 +14,8 @@ type program struct {
 	*Main
 	flags  commonFlags
 	chosen func(context.Context) error // set by the selected command
+	// answers reads what a person says; nil until the first question.
+	answers *bufio.Reader
 }
 
 // commander is what commands can be added to: the program or another command.
@@ -53,6 +56,7 @@ func (p *program) application() *fisk.Application {
 	p.addDev(app)
 	p.addServer(app)
 	p.addJob(app)
+	p.addDLQ(app)
 	p.addType(app)
 	p.addWorker(app)
 	p.addLog(app)

@@ -23,7 +23,7 @@ import (
 
 // world is a cell for the commands to talk to: an embedded ledger on a port, a
 // gateway, views, and the least of a leader, which queues and offers every
-// submitted job at once and never again.
+// submitted or retried job at once and never again.
 type world struct {
 	*ledgertest.Env
 	t   *testing.T
@@ -95,7 +95,7 @@ func (w *world) lead(ctx context.Context, feed *ledger.Feed) error {
 			return err
 		}
 		for _, e := range entries {
-			if e.Name() != schemas.EventSubmitted {
+			if e.Name() != schemas.EventSubmitted && e.Name() != schemas.EventRetried {
 				continue
 			}
 			if err := queueAndOffer(ctx, l, w.Cell.ID, e); err != nil && ctx.Err() == nil {
@@ -106,7 +106,7 @@ func (w *world) lead(ctx context.Context, feed *ledger.Feed) error {
 }
 
 func queueAndOffer(ctx context.Context, l *ledger.Ledger, cell string, e *ledger.Entry) error {
-	if d, ok := e.Data.(*schemas.Submitted); !ok || d.DelayMS > 0 {
+	if d, ok := e.Data.(*schemas.Submitted); ok && d.DelayMS > 0 {
 		return nil // waits for ever
 	}
 	j, _, err := l.Do(ctx, e.Org, e.Job, &ledger.Queue{Policy: schemas.DefaultPolicy(), Epoch: 10, Now: e.Time}, ledger.Meta{})

@@ -1,0 +1,69 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/google/uuid"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// ResubmitRequest makes a new job from an old one, in whatever state that is: same type, queue, priority,
+// resource, tags, principal and overrides. Its times, parents and batch belong to the old one.
+type ResubmitRequest struct {
+	Reason string `json:"reason"` // required
+	// Args in place of the old ones; absent: the same, byte for byte.
+	Args json.RawMessage `json:"args,omitempty"`
+}
+
+// ResubmitReply says which job is the new one.
+type ResubmitReply struct {
+	SubmitReply
+	From schemas.JobID `json:"from"`
+}
+
+// resubmit submits without content id: the operator wants it to run again (R-308). The new job's causation is
+// the old one's submitted, its correlation the first job of the chain.
+func (g *Gateway) resubmit(ctx context.Context, r *request) ([]byte, error) {
+	var req ResubmitRequest
+	if err := r.decode(&req); err != nil {
+		return nil, err
+	}
+	if err := checkReason("reason", req.Reason, true); err != nil {
+		return nil, err
+	}
+	h, err := g.read(ctx, r.org, r.job())
+	if err != nil {
+		return nil, err
+	}
+	old := h.Job
+	if old.Unreadable {
+		return nil, ledger.AsError(ledger.ErrUnreadable)
+	}
+	submit := ledger.SubmitRequest{
+		Org: r.org, Type: old.Spec.Type, Queue: old.Spec.Queue, Priority: old.Spec.Priority, Resource: old.Spec.Resource,
+		Tags: old.Spec.Tags, Override: old.Spec.Override, Args: old.Spec.Args, ArgsRef: old.Spec.ArgsRef,
+		Reason: req.Reason, NoDedup: true,
+		Meta: ledger.Meta{Actor: g.cfg.Actor, CausationID: string(old.SubmittedID), CorrelationID: old.CorrelationID},
+	}
+	if submit.Meta.CorrelationID == "" {
+		submit.Meta.CorrelationID = string(old.ID)
+	}
+	if p := old.Principal(); p != g.cfg.Actor.String() {
+		submit.Principal = p
+	}
+	if len(req.Args) > 0 {
+		submit.Args, submit.ArgsRef = req.Args, nil
+	}
+	if id, err := uuid.Parse(options(r.headers).one(HeaderRequestID)); err == nil {
+		submit.RequestID = id // only what the caller can repeat is an identity
+	}
+	receipt, err := g.l.Submit(ctx, submit)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(ResubmitReply{From: old.ID, SubmitReply: SubmitReply{ID: receipt.ID, Org: receipt.Org, Seq: receipt.Seq,
+		Duplicate: receipt.Duplicate, State: receipt.State}})
+}
