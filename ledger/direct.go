@@ -82,8 +82,11 @@ func (l *Ledger) directSubject(ctx context.Context, subject string) ([]*Entry, e
 	}
 }
 
-// collect takes the answers to one batch; more tells that the subject has further messages.
+// collect takes the answers to one batch; more tells that the subject has further messages. Each answer names
+// the one before it: a connection that broke and came back in between may have lost some, and a fold with a
+// hole would be decided upon with the right expectation.
 func collect(ctx context.Context, answers <-chan *nats.Msg) (batch []*Entry, more bool, err error) {
+	var last schemas.Seq
 	for {
 		var m *nats.Msg
 		select {
@@ -91,12 +94,15 @@ func collect(ctx context.Context, answers <-chan *nats.Msg) (batch []*Entry, mor
 		case <-ctx.Done():
 			return nil, false, ctx.Err()
 		}
+		before := lastValue(m.Header, headerLastSeq)
 		e, status, err := directEntry(m)
 		switch {
 		case err != nil:
 			return nil, false, err
+		case (e != nil || status == statusEnd) && before != last.String():
+			return nil, false, fmt.Errorf("%w: an answer behind %d is missing", errDirect, last)
 		case e != nil:
-			batch = append(batch, e)
+			batch, last = append(batch, e), e.Seq
 		case status == statusNotFound:
 			return batch, false, nil
 		case status == statusEnd:
