@@ -210,7 +210,10 @@ func (p *Projector) load(ctx context.Context, v *views, jobs, counts, config jet
 func each(ctx context.Context, s jetstream.Stream, rev uint64, take func(key string, rev uint64, body []byte)) error {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	info, err := s.Info(ctx)
+	// A request that met a restart is never answered: it must not cost the time that a long read may take.
+	ask, stopAsking := context.WithTimeout(ctx, putTimeout)
+	defer stopAsking()
+	info, err := s.Info(ask)
 	if err != nil {
 		return err
 	}
@@ -218,7 +221,7 @@ func each(ctx context.Context, s jetstream.Stream, rev uint64, take func(key str
 	if info.State.Msgs == 0 || last < rev {
 		return nil
 	}
-	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: rev})
+	c, err := s.OrderedConsumer(ask, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: rev})
 	if err != nil {
 		return err
 	}
