@@ -207,8 +207,8 @@ const answerAge = 2 * time.Second
 // beginLeading is called when the fold has reached the epoch.
 func (h *Host) beginLeading(epoch schemas.Seq) {
 	h.core.Lead(epoch, h.mono())
-	for _, b := range h.unanswered {
-		h.respond(b, false)
+	for _, id := range slices.Sorted(maps.Keys(h.unanswered)) {
+		h.respond(h.unanswered[id], false)
 	}
 	clear(h.unanswered)
 }

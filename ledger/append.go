@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -349,7 +348,7 @@ func replyTimeout(try int) time.Duration {
 // pause waits a jittered moment before the next try, longer with each; false if ctx ends first.
 func pause(ctx context.Context, try int) bool {
 	longest := min(retryPauseMin<<min(try, 16), retryPauseMax)
-	t := time.NewTimer(longest/2 + rand.N(longest/2))
+	t := time.NewTimer(longest/2 + jitterOf(time.Now(), longest/2))
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -357,4 +356,10 @@ func pause(ctx context.Context, try int) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// jitterOf draws less than longest from the clock: its nanoseconds are as good as any generator for writers
+// that met at one subject, and where time is simulated they repeat with it.
+func jitterOf(now time.Time, longest time.Duration) time.Duration {
+	return time.Duration(mix(uint64(now.UnixNano())) % uint64(longest))
 }

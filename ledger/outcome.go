@@ -155,17 +155,20 @@ func RetryDelay(id schemas.JobID, n int, b schemas.Backoff) time.Duration {
 }
 
 // jitter is a factor from 0.8 to 1.2 that depends on id and n alone. The last bytes of an FNV hash hardly move
-// it, so it is mixed (MurmurHash3, fmix64): else all retries of a job would be late, or early, alike.
+// it, so it is mixed: else all retries of a job would be late, or early, alike.
 func jitter(id schemas.JobID, n int) float64 {
 	hash := fnv.New64a()
 	hash.Write([]byte(id))
 	hash.Write([]byte(strconv.Itoa(n)))
-	h := hash.Sum64()
+	const steps = 1 << 20
+	return 0.8 + 0.4*float64(mix(hash.Sum64())%steps)/(steps-1)
+}
+
+// mix spreads the bits of h over all of them (MurmurHash3, fmix64).
+func mix(h uint64) uint64 {
 	h = (h ^ h>>33) * 0xff51afd7ed558ccd
 	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
-	h ^= h >> 33
-	const steps = 1 << 20
-	return 0.8 + 0.4*float64(h%steps)/(steps-1)
+	return h ^ h>>33
 }
 
 // Lose closes the attempt of a holder that was silent for a lease, by the order of R-226.
