@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"go.uber.org/zap"
+
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -43,7 +45,24 @@ func (g *Gateway) get(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if record.State == schemas.StateRunning {
+		g.addProgress(ctx, record)
+	}
 	return record.Encode()
+}
+
+// addProgress adds what the running attempt reported last. What LIVE cannot tell at once is left out.
+func (g *Gateway) addProgress(ctx context.Context, r *ledger.Record) {
+	p, err := g.l.Progress(ctx, r.Org, r.ID)
+	if err != nil {
+		if !errors.Is(err, ledger.ErrNotFound) {
+			g.log.Debug("progress cannot be read", zap.String("job", string(r.ID)), zap.Error(err))
+		}
+		return
+	}
+	if n := len(r.Attempts); n > 0 && p.Fence == r.Attempts[n-1].Fence {
+		r.Progress = p.Record()
+	}
 }
 
 // record reads one job as the stream's leader knows it, with its attempts.

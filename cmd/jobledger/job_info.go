@@ -62,7 +62,8 @@ func (p *program) printRecord(r *ledger.Record) error {
 		{"State", standing(r)},
 		{"Attempt", attemptFact(r)},
 		{"Worker", deref(r.Worker)},
-		{"Progress", progressFact(r.Progress)},
+		{"Progress", progressLines(r.Progress)},
+		{"Checkpoint", checkpointFact(r.CheckpointBytes)},
 		{"Submitted", p.since(&r.SubmittedAt) + by(r.SubmittedBy)},
 		{"Not before", p.since(r.NotBefore)},
 		{"Deadline", p.since(r.Deadline)},
@@ -155,6 +156,21 @@ func progressFact(progress *ledger.RecordProgress) string {
 		text += ", " + *progress.Message
 	}
 	return text
+}
+
+// progressLines adds the checklist, a step a line.
+func progressLines(progress *ledger.RecordProgress) string {
+	if progress == nil {
+		return ""
+	}
+	return strings.Join(append([]string{progressFact(progress)}, checklist(progress.Steps)...), "\n")
+}
+
+func checkpointFact(bytes *int) string {
+	if bytes == nil || *bytes == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d bytes, for the next attempt to go on from", *bytes)
 }
 
 func tagsFact(tags map[string]string) string {
