@@ -3,6 +3,7 @@
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TEST_TIMEOUT := 5m
 RACE_TIMEOUT := 15m
+STORM_TIMEOUT := 20m
 LDFLAGS := -s -w -buildid=
 
 # Packages whose tests rewrite files with -update, and those with random tests.
@@ -10,7 +11,7 @@ GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' . | xa
 RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '^[[:space:]]"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench golden fuzz build
+.PHONY: help run test check storm bench golden fuzz build
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +29,9 @@ check: ## what CI runs: format, vet, staticcheck, imports, tests with -race
 	go run $(STATICCHECK) ./...
 	go test ./internal/archtest
 	go test -race -p 1 -timeout $(RACE_TIMEOUT) ./... # one package at a time: each starts servers and processes of its own
+
+storm: ## kill and stop real processes under thousands of jobs, minutes; JOBS=n SEED=n
+	go test -count=1 -timeout $(STORM_TIMEOUT) -v ./internal/storm -full $(if $(JOBS),-jobs=$(JOBS)) $(if $(SEED),-seed=$(SEED))
 
 bench: ## measure this machine: jobs a second, latencies, bytes a job
 	go run ./cmd/jobledger bench flow --embedded --jobs 100000 --json

@@ -1,0 +1,66 @@
+//go:build unix
+
+package storm_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// TestLeaderStopped has two servers and eight workers on one NATS server. The leading server is stopped under
+// load and goes on half a minute later, as after a long pause of its machine; then it is killed. Another one leads
+// within seconds, and no attempt starts twice, none is lost, no view goes back (DESIGN D6, D9, R-112, R-117).
+func TestLeaderStopped(t *testing.T) {
+	begin(t)
+	c := newCell(t, 1)
+	stops, kills := size(1, 2), size(1, 2)
+	hold := time.Duration(size(2, 30)) * time.Second
+	var workers []*process
+	for i := range 8 {
+		workers = append(workers, c.worker(fmt.Sprintf("w%d", i+1), c.url, typeName, 4, "sleep 0.1"))
+	}
+	load := startLoad(t, c.o, c.url, typeName, jobCount(200, 5000), size(50, backlogUsual))
+	c.o.awaitFinished(20)
+	var stopped, killed []string
+	for range stops {
+		p := c.leader()
+		before, since, deposed := c.latestEpoch(), time.Now(), 0
+		p.mu.Lock()
+		deposed = p.deposed
+		p.mu.Unlock()
+		p.signal(syscall.SIGSTOP)
+		stopped = append(stopped, c.awaitFailover(before, since).String())
+		during(t, hold-time.Since(since))
+		p.signal(syscall.SIGCONT)
+		p.await("that its leadership has ended", func() bool { return p.deposed > deposed })
+		c.o.awaitFinished(c.o.count() + 100)
+	}
+	for i := range kills {
+		p := c.leader()
+		before, since := c.latestEpoch(), time.Now()
+		p.kill()
+		killed = append(killed, c.awaitFailover(before, since).String())
+		c.servers = slices.DeleteFunc(c.servers, func(s *process) bool { return s == p })
+		c.serve(fmt.Sprintf("%s.%d", p.name, i+1))
+		c.o.awaitFinished(c.o.count() + 100)
+	}
+	s := c.finish(load, workers)
+	for _, end := range []schemas.EventName{schemas.EventLost, schemas.EventReleased} {
+		for _, a := range s.inOrder(end) {
+			t.Errorf("attempt %v of %s, which nobody touched, ended in %s: %s", a.key, a.worker, end, a.cause)
+		}
+	}
+	for id, j := range s.jobs {
+		if j.Attempt != 1 {
+			t.Errorf("job %s ran %d times, and no worker was touched", id, j.Attempt)
+		}
+	}
+	s.figures(fmt.Sprintf("; leader stopped %d times for %s (%s), killed %d times (%s); asked: started within 5s",
+		stops, hold, strings.Join(stopped, "; "), kills, strings.Join(killed, "; ")))
+}

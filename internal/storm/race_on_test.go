@@ -1,0 +1,6 @@
+//go:build race
+
+package storm_test
+
+// raceDetector: the program is built as the tests are.
+const raceDetector = true
