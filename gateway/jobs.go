@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/ledger"
