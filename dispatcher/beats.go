@@ -74,6 +74,7 @@ func (h *Host) answer(b heardBeat) {
 		return
 	}
 	b.answer(body)
+	h.present(b.b)
 }
 
 // ensureRequest asks for the consumers of pairs, and to answer a beat then, if there is one.

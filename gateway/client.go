@@ -213,6 +213,21 @@ func (c *Client) Errors(ctx context.Context, r ErrorsRequest) (*ErrorGroups, err
 	return ask[ErrorGroups](ctx, c, "errors", r)
 }
 
+// Workers returns all workers that beat lately.
+func (c *Client) Workers(ctx context.Context) (*Workers, error) {
+	return ask[Workers](ctx, c, "worker.ls", nil)
+}
+
+// Worker returns one worker; not_found if there is none.
+func (c *Client) Worker(ctx context.Context, id schemas.SessionID) (*Worker, error) {
+	return ask[Worker](ctx, c, "worker.info."+string(id), nil)
+}
+
+// DrainWorker has a worker claim nothing more, finish within its grace, and end.
+func (c *Client) DrainWorker(ctx context.Context, id schemas.SessionID, reason string) (*DrainWorkerReply, error) {
+	return ask[DrainWorkerReply](ctx, c, "worker.drain."+string(id), DrainWorkerRequest{Reason: reason})
+}
+
 // TypeAdd registers a type, or changes it; the reply is what is in force.
 func (c *Client) TypeAdd(ctx context.Context, t Type) (*Type, error) {
 	return ask[Type](ctx, c, "type.add."+string(t.Name), t)

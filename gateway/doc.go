@@ -18,6 +18,9 @@
 //	.resubmit.<id>     body ResubmitRequest · reply ResubmitReply
 //	.bulk              body BulkRequest · reply BulkReply
 //	.errors            body ErrorsRequest · reply ErrorGroups
+//	.worker.ls         reply Workers
+//	.worker.info.<id>  reply Worker
+//	.worker.drain.<id> body DrainWorkerRequest · reply DrainWorkerReply
 //	.type.add.<name>   body Type · reply Type
 //	.type.info.<name>  reply Type
 //	.type.ls           reply Types

@@ -2,12 +2,45 @@ package handlers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
 )
+
+// onDrain takes an operator's request to drain and answers it at once: Run drains as if its context had ended
+// . Asked again it answers again.
+func (s *session) onDrain(m *nats.Msg) {
+	var r ledger.DrainRequest
+	if err := json.Unmarshal(m.Data, &r); err != nil {
+		s.log.Warn("drain request does not decode", zap.Error(err))
+		return
+	}
+	s.mu.Lock()
+	first := !s.toDrain && !s.draining
+	if first {
+		s.toDrain = true
+		close(s.asked)
+	}
+	s.mu.Unlock()
+	if first {
+		s.log.Info("drain was asked for", zap.String("actor", r.Actor), zap.String("reason", r.Reason))
+	}
+	busy, _, _ := s.pool.state()
+	body, err := json.Marshal(ledger.DrainAnswer{Session: s.id, Busy: busy, GraceMS: schemas.MillisOf(max(s.w.cfg.Grace, 0))})
+	if err == nil {
+		err = m.Respond(body)
+	}
+	if err != nil {
+		s.log.Warn("drain request was not answered", zap.Error(err))
+	}
+}
 
 // drain ends the session's work: no more pulls, a grace for handlers, then their jobs are handed back. An
 // error says that something is not settled; without one the session may leave.
@@ -30,7 +63,7 @@ func (s *session) drain(abort <-chan struct{}) error {
 	case busy > 0:
 		errs = append(errs, fmt.Errorf("handlers: %d claims could not be settled", busy))
 	}
-	return errors.Join(append(errs, s.cancels.Unsubscribe())...)
+	return errors.Join(append(errs, s.deafen())...)
 }
 
 // stopHandlers tells all handlers to stop, waits a little, and hands back the jobs of those that have not.

@@ -28,11 +28,12 @@ type session struct {
 	nc      *nats.Conn
 	pool    *pool
 	reports *reporter
-	cancels *nats.Subscription
+	signals []*nats.Subscription // cancels of single attempts, and a drain
 	host    string
 	started time.Time
 	beatNow chan struct{} // capacity 1
 	done    chan struct{} // closed when the session has reached its bounds
+	asked   chan struct{} // closed when somebody asked it to drain
 	closed  chan struct{} // closed when the connection is
 
 	// settle ends when outcomes may no longer be waited for. It is the session's own life, not a call's.
@@ -46,6 +47,7 @@ type session struct {
 	answered time.Time                // when the latest beat that was answered was sent; zero before
 	draining bool
 	ended    bool               // done is closed
+	toDrain  bool               // asked is closed
 	cut      bool               // it was said that the leader does not answer
 	giveUp   context.CancelFunc // ends the wait for the answer to the beat that is out; nil before the first
 }
@@ -53,16 +55,19 @@ type session struct {
 func newSession(w *Worker) (*session, error) {
 	host, _ := os.Hostname() // shown to people only
 	s := &session{w: w, id: schemas.NewSessionID(), nc: w.cfg.Work, host: host, started: time.Now(),
-		beatNow: make(chan struct{}, 1), done: make(chan struct{}), closed: make(chan struct{}),
+		beatNow: make(chan struct{}, 1), done: make(chan struct{}), asked: make(chan struct{}), closed: make(chan struct{}),
 		running: make(map[schemas.Seq]*running)}
 	s.log = w.cfg.Logger.With(zap.String("component", "worker"), zap.String("worker", w.cfg.Name))
 	s.settle, s.settleCtxEnd = context.WithDeadline(context.Background(), s.started.Add(settleDeadline))
 	s.pool = newPool(s.nc, s.log, w.cfg.Slots, w.cfg.MaxJobs, func(u *puller, m *nats.Msg) { go s.work(u, m) })
 	s.reports = newReporter(w.cfg.Live, s.log, w.times.progressEvery)
-	var err error
-	if s.cancels, err = s.nc.Subscribe(ledger.SubjectCancel(s.id), s.onCancel); err != nil {
-		s.settleCtxEnd()
-		return nil, fmt.Errorf("handlers: %w", err)
+	for subject, take := range map[string]nats.MsgHandler{ledger.SubjectCancel(s.id): s.onCancel, ledger.SubjectDrain(s.id): s.onDrain} {
+		sub, err := s.nc.Subscribe(subject, take)
+		if err != nil {
+			s.settleCtxEnd()
+			return nil, errors.Join(fmt.Errorf("handlers: %w", err), s.unsubscribe())
+		}
+		s.signals = append(s.signals, sub)
 	}
 	for i := range w.cfg.Serves {
 		if err := s.pool.add(&w.cfg.Serves[i]); err != nil {
@@ -77,7 +82,15 @@ func newSession(w *Worker) (*session, error) {
 // the ledger would give up after ledger.SettleTimeout.
 const settleDeadline = 100 * 365 * 24 * time.Hour
 
-func (s *session) unsubscribe() error { return errors.Join(s.cancels.Unsubscribe(), s.pool.close()) }
+func (s *session) unsubscribe() error { return errors.Join(s.deafen(), s.pool.close()) }
+
+// deafen ends the signals.
+func (s *session) deafen() (err error) {
+	for _, sub := range s.signals {
+		err = errors.Join(err, sub.Unsubscribe())
+	}
+	return err
+}
 
 // beatLoop beats until ctx ends.
 func (s *session) beatLoop(ctx context.Context) {

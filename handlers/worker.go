@@ -71,8 +71,8 @@ func New(cfg Config) (*Worker, error) {
 	return &Worker{cfg: cfg, times: defaultTimes()}, nil
 }
 
-// Run serves jobs until ctx ends, the bounds of Config are reached, or the connection is closed. Then it
-// drains: it claims nothing more, lets handlers finish within Config.Grace, and hands back the jobs of those
+// Run serves jobs until ctx ends, the bounds of Config are reached, an operator asks for a drain
+// (ledger.DrainRequest), or the connection is closed. Then it drains: it claims nothing more, lets handlers finish within Config.Grace, and hands back the jobs of those
 // that have not. It returns when all handlers have returned and all outcomes are settled, or could not be in
 // time: the error says so, their attempts are ended by the leader when the lease has passed, and the caller
 // should exit, for a handler that does not return cannot be ended otherwise.
@@ -126,6 +126,7 @@ func (w *Worker) run(ctx context.Context, abort <-chan struct{}) error {
 	case <-ctx.Done():
 	case <-abort:
 	case <-s.done: // MaxJobs or ExitIdle
+	case <-s.asked: // an operator asked for a drain
 	case <-s.closed:
 		cause = fmt.Errorf("handlers: %w", nats.ErrConnectionClosed)
 	}

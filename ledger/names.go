@@ -30,6 +30,8 @@ const (
 	SubjectBeat = "jl.beat"
 	// subjectCancel is followed by a session id: a wake-up, the fact is the stored cancel_requested.
 	subjectCancel = "jl.cancel."
+	// subjectDrain is followed by a session id.
+	subjectDrain = "jl.drain."
 )
 
 // Control subjects.
@@ -47,6 +49,9 @@ func ControlType(t schemas.TypeName) schemas.Subject {
 
 // SubjectCancel is where a session listens for cancel signals.
 func SubjectCancel(s schemas.SessionID) string { return subjectCancel + string(s) }
+
+// SubjectDrain is where a session takes a DrainRequest.
+func SubjectDrain(s schemas.SessionID) string { return subjectDrain + string(s) }
 
 // OfferSubject is the one place of a job's offer in WORK.
 func OfferSubject(q schemas.QueueName, t schemas.TypeName, org schemas.OrgID, id schemas.JobID) string {

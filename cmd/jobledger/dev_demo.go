@@ -171,7 +171,11 @@ func (d *dev) startWorker(running context.Context, fail context.CancelCauseFunc,
 	draining, drain := context.WithCancel(running)
 	go func() {
 		err := w.Run(draining)
-		if draining.Err() == nil {
+		switch {
+		case draining.Err() != nil:
+		case err == nil: // by `worker drain`; everything else goes on
+			d.talk("the demo's worker was drained")
+		default:
 			fail(fmt.Errorf("the demo's worker ended: %w", err))
 		}
 		worker <- err

@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/dartwing/jobledger/gateway"
 )
 
 // INTERFACE 2.3: one object per attempt; a drain that finished exits 0.
@@ -40,6 +43,43 @@ func TestWorkerRun(t *testing.T) {
 	}
 	if worker := decode[struct{ Worker string }](t, w.must(exitOK, "job", "info", id, "-j").stdout).Worker; worker != "w-1" {
 		t.Errorf("the attempt's worker is %q", worker)
+	}
+}
+
+// INTERFACE 2.3: worker ls and info show who works, by id or name; drain has a worker finish and exit 0.
+func TestWorkerLsAndDrain(t *testing.T) {
+	w := startWorld(t)
+	out, stop := w.background("worker", "run", "echo", "--exec", "cat", "--name", "w-1", "--slots", "3")
+	var all struct{ Items []gateway.Worker }
+	for limit := time.Now().Add(20 * time.Second); len(all.Items) == 0; { // its first beat shows it
+		if time.Now().After(limit) {
+			t.Fatal("the worker is not shown")
+		}
+		all = decode[struct{ Items []gateway.Worker }](t, w.must(exitOK, "worker", "ls", "-j").stdout)
+	}
+	one := all.Items[0]
+	if one.Name != "w-1" || one.Slots != 3 || one.State != gateway.WorkerIdle || one.Version == nil {
+		t.Errorf("the worker: %+v", one)
+	}
+	if table := w.must(exitOK, "worker", "ls").stdout; !strings.HasPrefix(table, string(one.ID)+"\tw-1\t") {
+		t.Errorf("table: %q", table)
+	}
+	if info := w.must(exitOK, "worker", "info", "w-1").stdout; !strings.Contains(info, "Slots: 0 of 3 busy") {
+		t.Errorf("worker info: %q", info)
+	}
+	if got := w.must(exitError, "worker", "drain", "nobody", "--reason", "r"); !strings.Contains(got.stderr, "[not_found]") {
+		t.Errorf("drain of nobody: %+v", got)
+	}
+	w.must(exitUsage, "worker", "drain", "w-1")
+	w.must(exitOK, "worker", "drain", "w-1", "--dry-run")
+	drained := decode[map[string]any](t, w.must(exitOK, "worker", "drain", "w-1", "--reason", "new kernel", "-j").stdout)
+	if drained["id"] != string(one.ID) || drained["state"] != gateway.WorkerDraining || drained["grace_s"] != 30.0 {
+		t.Errorf("drain: %v", drained)
+	}
+	for _, err := out.next(); err == nil; _, err = out.next() { // until it has ended by itself
+	}
+	if got := stop(); got.code != exitOK {
+		t.Errorf("the drained worker: exit %d, %s", got.code, got.stderr)
 	}
 }
 

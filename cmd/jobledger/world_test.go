@@ -23,7 +23,7 @@ import (
 
 // world is a cell for the commands to talk to: an embedded ledger on a port, a
 // gateway, views, and the least of a leader, which queues and offers every
-// submitted or retried job at once and never again.
+// submitted or retried job at once and never again, answers beats, and shows who sent them.
 type world struct {
 	*ledgertest.Env
 	t   *testing.T
@@ -80,7 +80,22 @@ func (w *world) answerBeats() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if _, err := nc.Subscribe(ledger.SubjectBeat, func(m *nats.Msg) { _ = m.Respond(answer) }); err != nil {
+	take := func(m *nats.Msg) {
+		var b ledger.Beat
+		if json.Unmarshal(m.Data, &b) == nil {
+			p := ledger.Presence{Session: b.Session, Worker: b.Worker, Host: b.Host, Version: b.Version, StartedAt: b.StartedAt,
+				SeenAt: time.Now(), Serves: b.Serves, Slots: b.Slots, Busy: b.Busy, Draining: b.Draining}
+			shown, err := p.Encode()
+			if b.Leaving {
+				shown, err = ledger.Departure(b.Session), nil
+			}
+			if err == nil {
+				_ = nc.PublishMsg(shown)
+			}
+		}
+		_ = m.Respond(answer)
+	}
+	if _, err := nc.Subscribe(ledger.SubjectBeat, take); err != nil {
 		w.t.Fatal(err)
 	}
 }
