@@ -225,6 +225,11 @@ func (d *dev) prepareDemo(ctx context.Context, l *ledger.Ledger, output string) 
 func (d *dev) runBatch(ctx context.Context, nc *nats.Conn) (jobs []demoJob, err error) {
 	show := newDemoProgress(d.program, len(demo.Batch()))
 	defer show.clear()
+	stop, err := show.watch(nc)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
 	for _, item := range demo.Batch() {
 		c := &gateway.Client{Conn: nc, Org: item.Org, Timeout: d.flags.Timeout}
 		receipt, err := c.Submit(ctx, item.Request(d.actor))

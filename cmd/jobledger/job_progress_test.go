@@ -103,3 +103,43 @@ func TestProgressText(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// The demo's line shows what a running job reports, on a terminal, until it is removed.
+func TestDemoProgressLine(t *testing.T) {
+	w := startWorld(t)
+	out := newLines()
+	p := &program{Main: &Main{Stderr: out, Getenv: func(string) string { return "" }, IsTerminal: func(any) bool { return true }}}
+	show := newDemoProgress(p, 39)
+	nc := w.Connect()
+	stop, err := show.watch(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	show.submitted()
+	live := &ledger.LiveProgress{Org: "acme", Job: "j", Type: "sample", Fence: schemas.Fence{Seq: 1, ID: "x"}, N: 1,
+		Progress: schemas.Progress{Percent: 40, Message: "step\x1b[2J 5 of 10"}}
+	m, err := live.Encode()
+	if err == nil {
+		err = w.Connect().PublishMsg(m)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "1 of 39 submitted, 0 completed, 0 failed, 39 to go   sample 40 %, step\uFFFD[2J…"
+	for limit := time.After(20 * time.Second); !strings.HasSuffix(out.String(), want); {
+		select {
+		case <-out.more:
+		case <-limit:
+			t.Fatalf("the line is %q", out.String())
+		}
+	}
+	stop()
+	show.clear()
+	show.reported(live)
+	if !strings.HasSuffix(out.String(), eraseLine) {
+		t.Errorf("drawn behind its end: %q", out.String())
+	}
+}

@@ -19,6 +19,7 @@ const (
 	ticksDefault   = 600             // R-28
 	tickDefault    = time.Second     // R-28
 	ticksMax       = 1_000_000
+	keepEvery      = time.Second // between checkpoints of a long-running job, whatever its ticks
 	percentMax     = 100
 	secondsPerUnit = float64(time.Second)
 )
@@ -109,7 +110,7 @@ type longCheckpoint struct {
 	Done int `json:"done"` // ticks
 }
 
-// LongRunning ticks, and reports and checkpoints each tick: a later attempt goes on after the last one kept.
+// LongRunning ticks, reports each tick and checkpoints one a second: a later attempt goes on after the last one kept.
 func LongRunning(ctx context.Context, a *handlers.Attempt, in LongRunningArgs) (LongRunningResult, error) {
 	ticks := in.Ticks
 	if ticks == 0 {
@@ -125,22 +126,35 @@ func LongRunning(ctx context.Context, a *handlers.Attempt, in LongRunningArgs) (
 	if ticks < 1 || ticks > ticksMax {
 		return LongRunningResult{}, permanentf("ticks %d is outside 1 to %d", in.Ticks, ticksMax)
 	}
+	kept := time.Now()
 	for done := resumeAt(a.Checkpoint, ticks); done < ticks; {
 		if err := pause(ctx, tick); err != nil {
 			return LongRunningResult{}, err
 		}
 		done++
 		report(a, done*percentMax/ticks, fmt.Sprintf("tick %d of %d", done, ticks))
-		kept, err := json.Marshal(longCheckpoint{Done: done})
-		if err != nil {
-			return LongRunningResult{}, err
+		if time.Since(kept) < keepEvery {
+			continue
 		}
-		// Dying before this is stored runs the tick once more; a tick has no effect outside.
-		if err := a.SaveCheckpoint(ctx, kept); err != nil && !errors.Is(err, handlers.ErrNoCheckpoints) {
+		kept = time.Now()
+		if err := keep(ctx, a, done); err != nil {
 			return LongRunningResult{}, fmt.Errorf("checkpoint of tick %d: %w", done, err)
 		}
 	}
 	return LongRunningResult{Ticks: ticks}, nil
+}
+
+// keep stores how far a job is. Dying before that runs the latest ticks once more; a tick has no effect outside.
+func keep(ctx context.Context, a *handlers.Attempt, done int) error {
+	value, err := json.Marshal(longCheckpoint{Done: done})
+	if err != nil {
+		return err
+	}
+	err = a.SaveCheckpoint(ctx, value)
+	if errors.Is(err, handlers.ErrNoCheckpoints) || errors.Is(err, handlers.ErrCheckpointBudget) {
+		return nil // it can go on without
+	}
+	return err
 }
 
 // resumeAt returns the ticks that an earlier attempt has done; 0 where raw does not say so.
