@@ -11,8 +11,8 @@
 //
 // # Stored form
 //
-// Nothing is stored here: the worker appends running and the outcome through package ledger, and all it
-// knows besides is memory that may be lost. A worker that dies leaves running events behind; the leader
+// Nothing is stored here: the worker appends running, checkpoints and the outcome through package ledger, and
+// publishes progress into the bucket LIVE, which may be lost; all it knows besides is memory. A worker that dies leaves running events behind; the leader
 // ends those attempts when the lease has passed (DESIGN D7).
 //
 // # Invariants
@@ -21,5 +21,7 @@
 //     and that is visible in the beats.
 //   - An attempt starts only when its claim is known to be stored and current; it is started once.
 //   - Every attempt that this process has claimed is named in its beats until its outcome is settled.
+//   - Progress is never waited for, and shares no lock with claims, beats and outcomes; whatever an attempt's
+//     process or service sends is read at a bounded pace into bounded memory.
 //   - A handler sees one attempt and nothing of any other.
 package handlers

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dartwing/jobledger/handlers"
 	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
 )
 
 // A worker serves types until its context ends.
@@ -59,4 +60,46 @@ func ExampleTyped() {
 	// Output:
 	// {"id":"acme-7-1"} <nil>
 	// permanent
+}
+
+type account struct {
+	Pages int `json:"pages"`
+}
+
+// syncPages copies an account page by page, and goes on where an earlier attempt stopped.
+var syncPages = handlers.Typed(func(ctx context.Context, j *handlers.Job[account]) (int, error) {
+	var at struct {
+		Page int `json:"page"`
+	}
+	if j.Checkpoint != nil {
+		if err := json.Unmarshal(j.Checkpoint, &at); err != nil {
+			return 0, handlers.Permanent(err)
+		}
+	}
+	for ; at.Page < j.Args.Pages; at.Page++ {
+		j.Progress(schemas.Progress{Percent: 100 * at.Page / j.Args.Pages, Message: fmt.Sprintf("page %d of %d", at.Page+1, j.Args.Pages),
+			Steps: []schemas.Step{{Name: "copy", State: "in_progress"}, {Name: "check", State: "pending"}}})
+		// ... copy the page; then keep that it is done.
+		kept, err := json.Marshal(map[string]int{"page": at.Page + 1})
+		if err != nil {
+			return 0, err
+		}
+		switch err := j.SaveCheckpoint(ctx, kept); {
+		case errors.Is(err, handlers.ErrNoCheckpoints): // outside a worker, as here
+		case err != nil:
+			return 0, err
+		}
+	}
+	return at.Page, nil
+})
+
+// A handler reports progress, and saves a checkpoint that the next attempt goes on from.
+func ExampleAttempt_SaveCheckpoint() {
+	second := &handlers.Attempt{Number: 2, Args: json.RawMessage(`{"pages":9}`), Checkpoint: json.RawMessage(`{"page":7}`)}
+	result, err := syncPages.Run(context.Background(), second)
+	fmt.Println(string(result), err)
+	fmt.Println(second.LastProgress().Message)
+	// Output:
+	// 9 <nil>
+	// page 9 of 9
 }

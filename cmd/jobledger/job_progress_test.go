@@ -128,7 +128,7 @@ func TestDemoProgressLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "1 of 39 submitted, 0 completed, 0 failed, 39 to go   sample 40 %, step\uFFFD[2J…"
+	const want = "1 of 39 submitted, 0 completed, 0 failed, 39 to go   sample 40 %, step\uFFFD[2J …"
 	for limit := time.After(20 * time.Second); !strings.HasSuffix(out.String(), want); {
 		select {
 		case <-out.more:
