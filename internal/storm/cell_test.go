@@ -17,6 +17,7 @@ type cell struct {
 	nats    *natsServers
 	url     string
 	servers []*process
+	proxies map[string]*proxy // by the process behind it, if there are any
 	views   *views
 	o       *observer
 }
@@ -24,12 +25,15 @@ type cell struct {
 const typeName = "storm"
 
 // newCell starts NATS with so many members, two servers on it, which must say that the ledger has so many
-// replicas, and registers the type of the test's jobs.
-func newCell(t *testing.T, members int) *cell {
+// replicas, and registers the type of the test's jobs. With proxies, each process has one between itself and NATS.
+func newCell(t *testing.T, members int, proxies bool) *cell {
 	t.Helper()
 	h := newHome(t)
 	c := &cell{home: h, nats: startNATS(h, members)}
 	c.url = c.nats.url
+	if proxies {
+		c.proxies = make(map[string]*proxy)
+	}
 	for i := range 2 {
 		if ready := c.serve(fmt.Sprintf("s%d", i+1)); ready.Replicas != members {
 			t.Errorf("server %d on NATS of %d has %d replicas", i+1, members, ready.Replicas)
@@ -44,9 +48,19 @@ func newCell(t *testing.T, members int) *cell {
 // serve starts one more server.
 func (c *cell) serve(name string) readiness {
 	c.t.Helper()
-	p, ready := c.server(name, "server", "run", "--server", c.url)
+	p, ready := c.server(name, "server", "run", "--server", c.way(name))
 	c.servers = append(c.servers, p)
 	return ready
+}
+
+// way is where a process of that name reaches NATS.
+func (c *cell) way(name string) string {
+	if c.proxies == nil {
+		return c.url
+	}
+	p := startProxy(c.t, c.url)
+	c.proxies[name] = p
+	return p.url
 }
 
 // leader is the server that leads: the one of the latest epoch in the ledger.
@@ -103,15 +117,15 @@ func (c *cell) latestEpoch() schemas.Seq {
 	return c.o.epoch
 }
 
-// finish ends the test's load, lets every job end and judges the story, while all that runs is up. Then
-// everything must end as it was told to.
+// finish ends the test's load, lets every job end and the workers too, and judges the story while the servers are
+// up. Whatever is told to end must do so without an error.
 func (c *cell) finish(load *load, workers []*process) *story {
 	c.t.Helper()
 	acked := load.enough()
 	c.o.awaitAll(acked)
+	drain(workers...) // they settle what is left to settle, such as late results
 	s := judge(c.t, c.home, c.url, acked)
 	c.views.end()
-	drain(workers...)
 	drain(c.servers...)
 	drain(slices.DeleteFunc(c.nats.nodes, func(p *process) bool { return p == nil })...)
 	return s

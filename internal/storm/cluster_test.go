@@ -20,7 +20,7 @@ import (
 // holds the offers. Acknowledged jobs are there and nothing starts twice (R-112, DESIGN D12).
 func TestOutsideCluster(t *testing.T) {
 	begin(t)
-	c := newCell(t, 3)
+	c := newCell(t, 3, false)
 	js := openLedger(t, c.url).JetStream()
 	for _, name := range []string{ledger.StreamLedger, "KV_" + ledger.BucketJobs, "KV_" + ledger.BucketCounts, "KV_" + ledger.BucketConfig} {
 		if n := streamInfo(t, js, name).Config.Replicas; n != 3 {

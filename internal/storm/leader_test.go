@@ -18,7 +18,7 @@ import (
 // within seconds, and no attempt starts twice, none is lost, no view goes back (DESIGN D6, D9, R-112, R-117).
 func TestLeaderStopped(t *testing.T) {
 	begin(t)
-	c := newCell(t, 1)
+	c := newCell(t, 1, false)
 	stops, kills := size(1, 2), size(1, 2)
 	hold := time.Duration(size(2, 30)) * time.Second
 	var workers []*process

@@ -179,6 +179,8 @@ func (s *story) check(a *attempt) {
 		s.t.Errorf("attempt %v was started by %v, its work was done by %v", a.key, a.starts, a.effects)
 	case len(a.starts) == 1 && a.starts[0] != a.worker:
 		s.t.Errorf("attempt %v was claimed by %s and started by %v", a.key, a.worker, a.starts)
+	case a.cause == schemas.ReleaseLateClaim && len(a.starts) > 0:
+		s.t.Errorf("attempt %v was released as claimed too late, and started by %v", a.key, a.starts)
 	case a.end == "":
 		s.t.Errorf("attempt %v on %s has no end", a.key, a.worker)
 	case a.end == schemas.EventCompleted && (len(a.starts) != 1 || len(a.effects) != 1):
