@@ -85,6 +85,9 @@ type flight struct {
 	kind Kind
 	// held: lane and job are an entry taken out, to be put back if the decision fails.
 	held bool
+	// met: the entry was not the reason of the decision: it came to the fore during the flight, and is put back
+	// whatever becomes of that.
+	met  bool
 	lane *lane
 	job  entry
 	pool *pool // whose room it takes
@@ -124,8 +127,8 @@ func (c *Core) void(l *lane, e entry) bool {
 		return true // Queued or Running already: a second entry of the same job
 	}
 	if f, ok := c.flights[e.id]; ok {
-		if !f.held && f.kind == DecideExpire {
-			f.held, f.lane, f.job = true, l, e
+		if !f.held {
+			f.held, f.met, f.lane, f.job = true, true, l, e
 		}
 		return true
 	}
@@ -257,7 +260,7 @@ func (c *Core) Settle(d Decision, r Result) {
 		c.stored(d, r)
 	case Gone, Unreadable:
 		c.stats.Refused++
-		f.held = f.held && f.kind == DecideExpire && r.Outcome == Gone
+		f.held = f.held && f.met && r.Outcome == Gone
 		if a := c.active[d.ID]; a != nil && r.Outcome == Unreadable {
 			a.mute = true
 			c.uncharge(a)
