@@ -23,6 +23,9 @@ const (
 	// loadTimeout bounds the reading of one bucket's documents at the start: all counters, and what of JOBS
 	// may be ahead. A million of them take a few seconds.
 	loadTimeout = time.Minute
+	// loadSilence is how long a bucket that is being read may say nothing before it is read on from another
+	// consumer: its server may have died. The client's default is half a minute, in which views stand still.
+	loadSilence = 2 * time.Second
 )
 
 // open reads how far the views are written and returns a fold that begins there. Buckets that are gone are
@@ -225,7 +228,7 @@ func each(ctx context.Context, s jetstream.Stream, rev uint64, take func(key str
 	if err != nil {
 		return err
 	}
-	it, err := c.Messages()
+	it, err := c.Messages(jetstream.PullExpiry(2*loadSilence), jetstream.PullHeartbeat(loadSilence/2))
 	if err != nil {
 		return err
 	}
