@@ -119,8 +119,9 @@ func (s *session) claim(m *nats.Msg) *ledger.Job {
 		return nil
 	}
 	s.pool.answer(m, ackBody)
-	took := time.Since(sent)
-	if took > s.w.times.lateClaim || took > doubtfulClaim && !s.current(job) {
+	late := func() bool { return time.Since(sent) > s.w.times.lateClaim }
+	// The look at the subject may itself take long; its answer is then as old as the claim was.
+	if late() || time.Since(sent) > doubtfulClaim && (!s.current(job) || late()) {
 		s.release(job, releaseLateClaim) // the leader may have given it up already (DESIGN D7)
 		return nil
 	}
