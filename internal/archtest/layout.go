@@ -57,6 +57,7 @@ var layout = []Layer{
 	{Folder: "gateway", Imports: edge, Modules: []string{"github.com/google/jsonschema-go", "golang.org/x/time"}},
 	{Folder: "internal/natsd", Modules: []string{"github.com/nats-io/nats-server/v2"}},
 	{Folder: "internal/cell", Imports: append([]string{"gateway"}, edge...), Modules: []string{"golang.org/x/sync"}},
+	{Folder: "internal/sim", Imports: edge}, // tests only
 	{Folder: "internal/demo", Imports: append([]string{"handlers"}, core...)},
 	{Folder: "internal/storm", Imports: core}, // tests only: it runs the program and reads its ledger
 	{Folder: "ledger/ledgertest", Imports: append([]string{"gateway", "internal/cell", "internal/natsd"}, edge...)},

@@ -1,0 +1,373 @@
+package sim_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// Sizes and times of one run.
+const (
+	jobsPerRun     = 16
+	stormFor       = 45 * time.Second // simulated; then nothing goes wrong any more
+	settleWithin   = 5 * time.Minute  // simulated; by then every job has ended
+	restartsMax    = 2                // of the engine
+	crashesMax     = 5
+	pausesMax      = 4
+	leaseAndMore   = 35 * time.Second // longer than any lease, shorter than two
+	testOrg        = schemas.OrgID("acme")
+	typePlain      = schemas.TypeName("plain")
+	typeOnce       = schemas.TypeName("once")
+	submitTimeout  = 4 * time.Second
+	slotsPerWorker = 3
+	quiet          = 4 * time.Second
+	troubleLasts   = 30 * time.Second
+)
+
+// world is one run: the parties, what goes wrong, and what is known to be true.
+type world struct {
+	seed        uint64
+	r           *rand.Rand // of the plan, drawn by the scheduler's goroutine alone
+	net         *network
+	log         *zap.Logger
+	replicas    int
+	parties     []*party
+	spawned     int
+	calm        bool // nothing goes wrong any more
+	restarts    int
+	crashes     int
+	pauses      int
+	truth       *truth
+	drawn       map[string]int
+	restartedAt time.Time
+}
+
+func newWorld(seed uint64, log *zap.Logger, keepTrace int) *world {
+	n := newNetwork(seed)
+	n.trace.keep, n.trace.full = keepTrace, keepTrace == 0
+	w := &world{seed: seed, net: n, log: log, r: n.random("plan"), replicas: 1, truth: newTruth(), drawn: make(map[string]int)}
+	n.world = w
+	if w.r.IntN(2) == 0 {
+		w.replicas, n.engine.r3 = 3, true
+	}
+	n.engine.stored = w.stored
+	n.engine.unanswered = w.fault
+	return w
+}
+
+// run lets the whole story happen and returns what was wrong with it.
+func (w *world) run() error {
+	w.begin()
+	err := w.net.run(w.ended)
+	if err == nil {
+		err = w.truth.failure()
+	}
+	if err == nil {
+		err = w.checkEnd()
+	}
+	w.finish()
+	return err
+}
+
+// begin starts the parties and plans what goes wrong and what is asked for.
+func (w *world) begin() {
+	w.spawn("server", runServer)
+	w.spawn("server", runServer)
+	for range 3 {
+		w.spawn("worker", runWorker)
+	}
+	w.spawn("client", func(ctx context.Context, p *party) error { return w.client(ctx, p) })
+	start := time.Now()
+	for range 5 + w.r.IntN(7) {
+		w.net.at(start.Add(2*time.Second+time.Duration(w.r.Int64N(int64(stormFor-5*time.Second)))), w.mischief)
+	}
+	w.net.storm = storm{drop: w.r.IntN(25), duplicate: w.r.IntN(25), delay: w.r.IntN(50)}
+	w.net.at(start.Add(stormFor), w.calmDown)
+}
+
+// mischief does one of the things that go wrong with processes and the server.
+func (w *world) mischief() {
+	r := w.r
+	if len(w.live("worker")) == 0 || len(w.live("server")) == 0 {
+		return
+	}
+	switch r.IntN(9) {
+	case 0, 1:
+		w.crash(w.any("worker"))
+	case 2:
+		w.crash(w.any("server"))
+	case 3:
+		w.any("worker").pause(spread(r, time.Second, leaseAndMore))
+	case 4:
+		w.any("server").pause(spread(r, time.Second, leaseAndMore))
+	case 5:
+		w.any([]string{"worker", "server"}[r.IntN(2)]).cutOff(spread(r, 200*time.Millisecond, leaseAndMore))
+	case 6:
+		w.restart()
+	case 7:
+		w.net.engine.skew += time.Duration(r.Int64N(int64(8*time.Second))) - 4*time.Second
+		w.net.trace.note("** the server's clock is now %s off", w.net.engine.skew)
+	case 8:
+		w.drain()
+	}
+}
+
+func (w *world) any(role string) *party {
+	all := w.live(role)
+	return all[w.r.IntN(len(all))]
+}
+
+// crash ends a process, and has another one take its place a little later.
+func (w *world) crash(p *party) {
+	if w.crashes >= crashesMax || p.role == "client" || p.crashed {
+		return
+	}
+	w.crashes++
+	p.crash()
+	role, start := p.role, p.start
+	w.net.after(spread(w.r, 50*time.Millisecond, 15*time.Second), func() { w.spawn(role, start) })
+}
+
+// drain stops a worker as SIGTERM does; another one takes its place.
+func (w *world) drain() {
+	p := w.any("worker")
+	w.net.trace.note("** %s is told to stop", p.name)
+	p.stop()
+	p.role = "leaving"
+	w.net.after(time.Second, func() { w.spawn("worker", runWorker) })
+}
+
+// restart crashes the server that holds the streams: what lived in memory is gone.
+func (w *world) restart() {
+	if w.restarts >= restartsMax || w.net.down {
+		return
+	}
+	w.restarts++
+	w.net.trace.note("** the engine crashes")
+	w.restartedAt = time.Now()
+	w.setDown(true)
+	w.net.sever(false, func(*conn) bool { return true })
+	w.net.engine.restart()
+	w.net.after(spread(w.r, 100*time.Millisecond, 4*time.Second), func() {
+		w.net.trace.note("** the engine is back")
+		w.setDown(false)
+	})
+}
+
+func (w *world) setDown(down bool) {
+	w.net.mu.Lock()
+	defer w.net.mu.Unlock()
+	w.net.down = down
+}
+
+// calmDown ends all faults: from here every job has to end.
+func (w *world) calmDown() {
+	w.net.trace.note("** nothing goes wrong any more")
+	w.calm = true
+	w.net.storm = storm{}
+	w.truth.calmAt = time.Now()
+	for _, p := range w.parties {
+		w.setCut(p, false)
+	}
+}
+
+// fault draws what goes wrong with an append inside the engine, and with its writer.
+func (w *world) fault(what string) engineFault {
+	if w.calm || what == "" {
+		return engineFine
+	}
+	w.drawn[what]++ // job ids are random and no key
+	r := w.net.random("engine", what, w.drawn[what])
+	switch p := r.IntN(1000); {
+	case p < 12:
+		return engineFull
+	case p < 32:
+		return engineInFlight
+	case p < 38:
+		return engineCut
+	case p < 42 && w.crashes < crashesMax:
+		return engineCrash
+	case p < 45 && w.pauses < pausesMax:
+		return enginePause
+	case p < 47 && w.restarts < restartsMax:
+		return engineRestart
+	}
+	return engineFine
+}
+
+// strike does to the writer of an event, or to the server, what befell it just after the event was stored.
+func (w *world) strike(c *conn, f engineFault) {
+	switch f {
+	case engineRestart:
+		w.restart()
+	case engineCut:
+		w.net.sever(false, func(o *conn) bool { return o == c })
+	case engineCrash:
+		w.crash(c.party)
+	case enginePause:
+		w.pauses++
+		if c.party.role != "client" {
+			c.party.pause(leaseAndMore)
+		}
+	}
+}
+
+// ended reports that the run is over: all jobs have ended after the faults did, or something is wrong.
+func (w *world) ended() bool {
+	w.judge()
+	if w.truth.failed() {
+		return true
+	}
+	if !w.calm || !w.truth.clientDone() {
+		return w.calm && time.Since(w.truth.calmAt) > settleWithin
+	}
+	if len(w.unfinished()) == 0 && time.Since(w.truth.lastAt) > quiet && time.Since(w.truth.calmAt) > quiet && w.settled() == nil {
+		return true
+	}
+	return time.Since(w.truth.calmAt) > settleWithin
+}
+
+// finish stops every party, so that no goroutine is left.
+func (w *world) finish() {
+	w.calm, w.net.storm = true, storm{}
+	w.setDown(false)
+	for _, p := range w.parties {
+		w.setCut(p, false)
+		p.paused = false
+		p.stop()
+	}
+	w.truth.release()
+	deadline := time.Now().Add(2 * time.Minute)
+	_ = w.net.run(func() bool {
+		for _, p := range w.parties {
+			select {
+			case <-p.done:
+			default:
+				if time.Now().After(deadline) {
+					p.close()
+				}
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// client asks for jobs, and for changes of them, until all is said.
+func (w *world) client(ctx context.Context, p *party) error {
+	defer w.truth.clientEnds()
+	l, err := p.ledger("client")
+	if err != nil {
+		return err
+	}
+	if err := w.waitForTypes(ctx, l); err != nil {
+		return err
+	}
+	var jobs sync.WaitGroup
+	for i := range jobsPerRun {
+		plan := newPlan(w.net.random("job", i), i)
+		jobs.Go(func() { w.ask(ctx, l, plan) })
+	}
+	jobs.Wait()
+	return nil
+}
+
+// waitForTypes registers the types, once there is a ledger.
+func (w *world) waitForTypes(ctx context.Context, l *ledger.Ledger) error {
+	window, grace := schemas.Millis(3000), schemas.Millis(1000)
+	backoff := schemas.Backoff{ListMS: []schemas.Millis{300, 900, 1500}}
+	for _, t := range []schemas.TypeSettings{
+		{Name: typePlain, TimeoutMS: 6000, GraceMS: &grace, Backoff: backoff, PoisonLimit: 3, WindowMS: &window},
+		{Name: typeOnce, TimeoutMS: 9000, GraceMS: &grace, Backoff: backoff, PoisonLimit: 2, WindowMS: &window, Exclusive: true},
+	} {
+		for {
+			_, err := l.PutType(ctx, t, ledger.Meta{}, "simulation")
+			if err == nil {
+				break
+			}
+			if err := wait(ctx, time.Second); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ask carries out one plan: the submit, until it is known to be stored, and what is asked for later.
+func (w *world) ask(ctx context.Context, l *ledger.Ledger, p *plan) {
+	if wait(ctx, p.at) != nil {
+		return
+	}
+	receipt, err := w.submit(ctx, l, p)
+	if err != nil {
+		return
+	}
+	for _, later := range p.later {
+		if wait(ctx, later.after) != nil {
+			return
+		}
+		for range 5 {
+			once, cancel := context.WithTimeout(ctx, submitTimeout)
+			_, _, err := l.Do(once, testOrg, receipt.ID, later.command(w.streamNow()), ledger.Meta{})
+			cancel()
+			if !errors.Is(err, ledger.ErrUnknown) && codeOf(err) != ledger.CodeUnavailable {
+				break
+			}
+			if wait(ctx, time.Second) != nil {
+				return
+			}
+		}
+		if later.again {
+			if receipt, err = w.submit(ctx, l, p); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// submit asks until there is an answer that is none of the network's.
+func (w *world) submit(ctx context.Context, l *ledger.Ledger, p *plan) (ledger.Receipt, error) {
+	for {
+		once, cancel := context.WithTimeout(ctx, submitTimeout)
+		receipt, err := l.Submit(once, p.request())
+		cancel()
+		if err == nil {
+			w.truth.acknowledged(receipt)
+			return receipt, nil
+		}
+		if ledger.AsError(err).Code != ledger.CodeUnavailable {
+			w.truth.fail("submit %d was refused: %v", p.n, err)
+			return receipt, err
+		}
+		if err := wait(ctx, time.Second); err != nil {
+			return receipt, err
+		}
+	}
+}
+
+func (w *world) streamNow() time.Time { return time.Now() }
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+func codeOf(err error) ledger.Code {
+	if e := ledger.AsError(err); e != nil {
+		return e.Code
+	}
+	return ""
+}
