@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	seeds  = flag.Int("sim.seeds", 200, "how many seeds to run")
+	seeds  = flag.Int("sim.seeds", 60, "how many seeds to run")
 	first  = flag.Uint64("sim.first", 1, "the first seed")
 	single = flag.Uint64("sim.seed", 0, "run this seed alone, with its whole trace")
 	logs   = flag.Bool("sim.log", false, "print the parties' logs")
@@ -87,7 +87,7 @@ func TestSeeds(t *testing.T) {
 func TestSeedsRepeat(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	repeated := 0
-	const tried = 20
+	const tried = 5
 	for seed := *first; seed < *first+tried; seed++ {
 		var sums [2]uint64
 		var all [2][]string
