@@ -53,7 +53,7 @@ Examples:
 	jobledger dev --demo
 	jobledger dev --demo --exit-when-idle --store /tmp/try
 	jobledger dev --fresh --json`)
-	cmd.Flag("demo", "Run a batch of real jobs, some of which fail on purpose").UnNegatableBoolVar(&f.demo)
+	cmd.Flag("demo", "Run a batch of real jobs, some of which fail, time out or are canceled on purpose").UnNegatableBoolVar(&f.demo)
 	cmd.Flag("store", "Data folder").Default(devStore).PlaceHolder("DIR").StringVar(&f.store)
 	cmd.Flag("port", "Port of the NATS server; a busy one moves to a free one").Default("4222").PlaceHolder("N").IntVar(&f.port)
 	cmd.Flag("fresh", "Wipe the data folder first").UnNegatableBoolVar(&f.fresh)
@@ -196,6 +196,9 @@ func (d *dev) sayTry(deadID schemas.JobID) {
 		d.talk(`    jobledger job submit echo '{"name":"Ada"}' --wait     # the demo's worker answers`)
 		d.talk("    jobledger --org acme job ls --state dead_lettered     # what failed for good, and why")
 		d.talk("    jobledger --org acme job history %s", deadID)
+		d.talk("    jobledger --org acme dlq report                       # the same in groups")
+		d.talk(`    jobledger --org acme dlq retry --type thumbnail --reason "once more" --dry-run`)
+		d.talk("    jobledger worker ls")
 	}
 	d.talk("    jobledger job ls")
 	d.talk("    jobledger log verify")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
@@ -102,7 +103,8 @@ func (d *dev) judge(jobs []demoJob) error {
 	if len(wrong) > 0 {
 		return failf(ledger.CodeInternal, "%d of %d jobs did not end as expected: %s", len(wrong), len(jobs), strings.Join(wrong, "; "))
 	}
-	d.talk("all %d jobs ended as expected; %d of them were to fail", len(jobs), deadCount(jobs))
+	d.talk("all %d jobs ended as expected; %d of them were to fail, %d to be canceled", len(jobs),
+		countState(jobs, schemas.StateDeadLettered), countState(jobs, schemas.StateCanceled))
 	return nil
 }
 
@@ -110,9 +112,9 @@ func stateText(r *ledger.Record) string {
 	return demo.Expect{State: r.State, Reason: reasonOf(r)}.String()
 }
 
-func deadCount(jobs []demoJob) (n int) {
+func countState(jobs []demoJob, state schemas.State) (n int) {
 	for i := range jobs {
-		if jobs[i].record != nil && jobs[i].record.State == schemas.StateDeadLettered {
+		if jobs[i].record != nil && jobs[i].record.State == state {
 			n++
 		}
 	}
@@ -216,7 +218,7 @@ func (d *dev) prepareDemo(ctx context.Context, l *ledger.Ledger, output string) 
 			serves[i].Queue = q
 		}
 	}
-	d.talk("  demo      %d types, %d jobs in orgs %s; 2 queues, 1 worker; some jobs fail on purpose", len(serves), len(demo.Batch()), joined(demo.Orgs()))
+	d.talk("  demo      %d types, %d jobs in orgs %s; 2 queues, 1 worker; some fail, time out or are canceled on purpose", len(serves), len(demo.Batch()), joined(demo.Orgs()))
 	return serves, local, nil
 }
 
@@ -244,6 +246,9 @@ func (d *dev) runBatch(ctx context.Context, nc *nats.Conn) (jobs []demoJob, err 
 		j := &jobs[i]
 		c := &gateway.Client{Conn: nc, Org: j.Org, Timeout: d.flags.Timeout}
 		waits.Go(func() error {
+			if err := callOff(ctx, c, j); err != nil {
+				return fmt.Errorf("cancel job %s of %s: %w", j.id, j.Org, err)
+			}
 			if _, err := c.Wait(ctx, j.id); err != nil {
 				return fmt.Errorf("wait for job %s of %s: %w", j.id, j.Org, err)
 			}
@@ -258,19 +263,68 @@ func (d *dev) runBatch(ctx context.Context, nc *nats.Conn) (jobs []demoJob, err 
 	return jobs, waits.Wait()
 }
 
+// callOffPause is the wait between two looks at a job that is to be canceled
+// once it runs.
+const callOffPause = 50 * time.Millisecond
+
+// callOff cancels a job that is to be, when it is to be.
+func callOff(ctx context.Context, c *gateway.Client, j *demoJob) error {
+	if j.Cancel == demo.CancelNever {
+		return nil
+	}
+	for j.Cancel == demo.CancelRunning {
+		r, err := c.Get(ctx, j.id)
+		if err != nil || r.State == schemas.StateRunning || r.State.Finished() {
+			if err != nil {
+				return err
+			}
+			break
+		}
+		pause := time.NewTimer(callOffPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return ctx.Err()
+		}
+	}
+	_, err := c.Cancel(ctx, j.id, demo.CancelReason)
+	return err
+}
+
 // demoGrid is the table of the batch, in the order of submission.
 func demoGrid(jobs []demoJob) *grid {
 	g := &grid{Title: fmt.Sprintf("%d jobs", len(jobs)), Columns: []string{"org", "type", "job", "state", "tries", "result or reason"}}
 	for i := range jobs {
 		j := &jobs[i]
-		detail := clip(string(j.record.Result), resultCellMax)
-		if j.record.State != schemas.StateCompleted {
-			detail = string(reasonOf(j.record))
-			if j.record.Error != nil {
-				detail = clip(detail+": "+j.record.Error.Message, resultCellMax)
-			}
-		}
-		g.add(string(j.Org), string(j.Type), j.Title, string(j.record.State), fmt.Sprint(j.record.Attempt), detail)
+		g.add(string(j.Org), string(j.Type), j.Title, string(j.record.State), tries(j.record), clip(outcomeText(j.record), resultCellMax))
 	}
 	return g
+}
+
+// tries is how many attempts a job took, and how those before the last ended.
+func tries(r *ledger.Record) string {
+	var earlier []string
+	for i := range r.Attempts {
+		if o := r.Attempts[i].Outcome; o != nil && i < len(r.Attempts)-1 {
+			earlier = append(earlier, string(*o))
+		}
+	}
+	if len(earlier) == 0 {
+		return fmt.Sprint(r.Attempt)
+	}
+	return fmt.Sprintf("%d, after %s", r.Attempt, strings.Join(earlier, ", "))
+}
+
+// outcomeText is a job's result, or why it has none.
+func outcomeText(r *ledger.Record) string {
+	switch {
+	case r.State == schemas.StateCompleted:
+		return string(r.Result)
+	case r.State == schemas.StateCanceled && r.Cancel != nil:
+		return fmt.Sprintf("%s (%s)", deref(r.Cancel.Reason), deref(r.Cancel.Actor))
+	case r.Error != nil:
+		return string(reasonOf(r)) + ": " + r.Error.Message
+	}
+	return string(reasonOf(r))
 }

@@ -20,6 +20,7 @@ type demoProgress struct {
 	total     int
 	sent      int
 	completed int
+	canceled  int
 	dead      int
 	latest    string // what a running job said last
 }
@@ -38,9 +39,12 @@ func (d *demoProgress) submitted() {
 func (d *demoProgress) ended(state schemas.State) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if state == schemas.StateCompleted {
+	switch state {
+	case schemas.StateCompleted:
 		d.completed++
-	} else {
+	case schemas.StateCanceled:
+		d.canceled++
+	default:
 		d.dead++
 	}
 	d.draw()
@@ -78,7 +82,8 @@ const eraseLine = "\r\x1b[K"
 
 func (d *demoProgress) draw() {
 	if d.on {
-		fmt.Fprintf(d.Stderr, eraseLine+"  %d of %d submitted, %d completed, %d failed, %d to go", d.sent, d.total, d.completed, d.dead, d.total-d.completed-d.dead)
+		fmt.Fprintf(d.Stderr, eraseLine+"  %d of %d submitted, %d completed, %d canceled, %d failed, %d to go",
+			d.sent, d.total, d.completed, d.canceled, d.dead, d.total-d.completed-d.canceled-d.dead)
 		if d.latest != "" {
 			fmt.Fprintf(d.Stderr, "   %s", d.latest)
 		}

@@ -30,6 +30,12 @@ func TestDevDemoTwice(t *testing.T) {
 		if lines := strings.Count(got.stdout, "\n"); lines != len(demo.Batch()) {
 			t.Errorf("run %d: the table has %d rows:\n%s", n, lines, got.stdout)
 		}
+		for _, shown := range []string{"\tcompleted\t2, after failed\t", "\tcompleted\t2, after timed_out\t", "\tdead_lettered\t1\tretries_exhausted: the attempt passed its timeout",
+			"\tdead_lettered\t1\tpermanent_error: ", "\tcanceled\t1\tcalled off, as asked (user:ada)\n", "\tcanceled\t0\tcalled off"} {
+			if !strings.Contains(got.stdout, shown) {
+				t.Errorf("run %d: the table does not show %q:\n%s", n, shown, got.stdout)
+			}
+		}
 		if !strings.Contains(got.stderr, fmt.Sprintf("all %d jobs ended as expected", len(demo.Batch()))) ||
 			strings.Contains(got.stderr, "  replayed ") != replayed {
 			t.Errorf("run %d: stderr %s", n, got.stderr)

@@ -3,6 +3,7 @@ package demo
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -55,18 +56,35 @@ type Item struct {
 	Args        json.RawMessage
 	Priority    schemas.Priority // empty: the type's
 	MaxAttempts int              // 0: the type's
+	RunTimeout  time.Duration    // of an attempt; 0: the type's
+	Delay       time.Duration    // before the first attempt
+	Cancel      CancelWhen
 	Expect      Expect
 }
+
+// CancelWhen says when whoever submitted a job calls it off.
+type CancelWhen string
+
+// When a job of the batch is called off; most are not.
+const (
+	CancelNever   CancelWhen = ""
+	CancelWaiting CancelWhen = "waiting" // at once: it waits and never runs
+	CancelRunning CancelWhen = "running" // once it runs
+)
+
+// CancelReason is what is told with a cancel.
+const CancelReason = "called off, as asked"
 
 // The ends that the batch's jobs are expected to come to.
 var (
 	completes = Expect{State: schemas.StateCompleted}
 	permanent = Expect{State: schemas.StateDeadLettered, Reason: schemas.DeadPermanentError}
 	exhausted = Expect{State: schemas.StateDeadLettered, Reason: schemas.DeadRetriesExhausted}
+	canceled  = Expect{State: schemas.StateCanceled}
 )
 
 // Batch returns the demo's jobs in the order they are submitted: the orgs take turns, as they would in life. Some
-// fail on purpose.
+// fail, time out or are called off on purpose.
 func Batch() []Item {
 	queues := [][]Item{acme(), globex(), initech()}
 	var out []Item
@@ -99,6 +117,7 @@ func acme() []Item {
 		item(org, TypeEcho, "hello", raw(`{"name":"Ada"}`), completes),
 		item(org, TypeSample, "half a second of work", SampleArgs{Seconds: seconds(0.5)}, completes).with(schemas.PriorityHigh, 0),
 		item(org, TypeThumbnail, "the retina, larger", ThumbnailArgs{Path: "photos/retina.jpg", Max: 512}, completes),
+		item(org, TypeLongRunning, "ten minutes, called off while they run", LongRunningArgs{}, canceled).calledOff(CancelRunning, 0),
 	}
 }
 
@@ -118,6 +137,7 @@ func globex() []Item {
 		item(org, TypeWebhook, "study published, receiver busy once", WebhookArgs{Path: PathBusy + "studies", Event: "study.published", Data: raw(`{"study":"PAL0708"}`)}, completes),
 		item(org, TypeCount, "leap seconds", CountArgs{Path: "texts/leap-seconds.list"}, completes),
 		item(org, TypeEcho, "numbers above 2^53 survive", raw(`{"n":9007199254740993}`), completes),
+		item(org, TypeSample, "too slow once, then in time", SampleArgs{Seconds: seconds(0.2), HangFirst: 1}, completes).timedOut(2),
 	}
 }
 
@@ -137,6 +157,8 @@ func initech() []Item {
 		item(org, TypeWebhook, "invoice paid", WebhookArgs{Path: "/invoices", Event: "invoice.paid", Data: raw(`{"invoice":"2026-0001"}`)}, completes),
 		item(org, TypeLongRunning, "twenty ticks", LongRunningArgs{Ticks: 20, TickSeconds: seconds(0.1)}, completes),
 		item(org, TypeEcho, "good bye", raw(`{"text":"Grüße, 再见"}`), completes),
+		item(org, TypeSample, "never in time", SampleArgs{HangFirst: 1}, exhausted).timedOut(1),
+		item(org, TypeEcho, "due tomorrow, called off today", raw(`{"text":"not any more"}`), canceled).calledOff(CancelWaiting, 24*time.Hour),
 	}
 }
 
@@ -153,6 +175,19 @@ func item(org schemas.OrgID, name schemas.TypeName, title string, args any, expe
 
 func (i Item) with(p schemas.Priority, maxAttempts int) Item {
 	i.Priority, i.MaxAttempts = p, maxAttempts
+	return i
+}
+
+// demoTimeout is the shortest that a type may have (R-304).
+const demoTimeout = time.Second
+
+func (i Item) timedOut(maxAttempts int) Item {
+	i.RunTimeout, i.MaxAttempts = demoTimeout, maxAttempts
+	return i
+}
+
+func (i Item) calledOff(when CancelWhen, delay time.Duration) Item {
+	i.Cancel, i.Delay = when, delay
 	return i
 }
 

@@ -3,6 +3,7 @@ package demo_test
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/dartwing/jobledger/internal/demo"
@@ -11,10 +12,10 @@ import (
 
 func TestBatchIsValid(t *testing.T) {
 	items := demo.Batch()
-	if len(items) < 30 || len(items) > 40 {
-		t.Errorf("%d jobs: want 30 to 40", len(items))
+	if len(items) < 30 || len(items) > 50 {
+		t.Errorf("%d jobs: want 30 to 50", len(items))
 	}
-	orgs, types, failing := map[schemas.OrgID]int{}, map[schemas.TypeName]int{}, 0
+	orgs, types, failing, shown := map[schemas.OrgID]int{}, map[schemas.TypeName]int{}, 0, map[string]bool{}
 	titles := map[string]bool{}
 	for _, i := range items {
 		orgs[i.Org]++
@@ -35,6 +36,16 @@ func TestBatchIsValid(t *testing.T) {
 		} else {
 			titles[key] = true
 		}
+		for what, is := range map[string]bool{
+			"a retry":                          strings.Contains(string(i.Args), `"fail_first":1`) && i.Expect.State == schemas.StateCompleted,
+			"a timeout that a retry mends":     i.RunTimeout > 0 && i.Expect.State == schemas.StateCompleted,
+			"a timeout for good":               i.RunTimeout > 0 && i.Expect.Reason == schemas.DeadRetriesExhausted,
+			"a cancel of a running job":        i.Cancel == demo.CancelRunning && i.Expect.State == schemas.StateCanceled,
+			"a cancel of a job that waits":     i.Cancel == demo.CancelWaiting && i.Expect.State == schemas.StateCanceled && i.Delay > 0,
+			"a dead letter at the first error": i.Expect.Reason == schemas.DeadPermanentError,
+		} {
+			shown[what] = shown[what] || is
+		}
 		if i.Expect.State == schemas.StateDeadLettered {
 			failing++
 			if err := i.Expect.Reason.Validate(); err != nil {
@@ -44,6 +55,11 @@ func TestBatchIsValid(t *testing.T) {
 	}
 	if len(orgs) != len(demo.Orgs()) || len(types) != 7 || failing < 5 {
 		t.Errorf("orgs %v, types %v, %d fail on purpose: want 3, 7 and some", orgs, types, failing)
+	}
+	for what, is := range shown {
+		if !is {
+			t.Errorf("the batch does not show %s", what)
+		}
 	}
 	for i := range len(demo.Orgs()) {
 		if items[i].Org != demo.Orgs()[i] {

@@ -81,6 +81,10 @@ func (ld *leader) walk(ctx context.Context, i demo.Item) (*ledger.Job, error) {
 	ld.mu.Lock()
 	ld.settled[receipt.ID] = settled
 	ld.mu.Unlock()
+	if i.Cancel == demo.CancelWaiting {
+		j, _, err := ld.env.Ledger.Do(ctx, i.Org, receipt.ID, &ledger.Cancel{Reason: demo.CancelReason}, ledger.Meta{Actor: demoActor})
+		return j, err
+	}
 	for {
 		j, err := ld.env.Ledger.Fold(ctx, i.Org, receipt.ID)
 		if err != nil || j.State.Finished() {
@@ -104,12 +108,39 @@ func (ld *leader) walk(ctx context.Context, i demo.Item) (*ledger.Job, error) {
 		if _, err := ld.env.Ledger.JetStream().Publish(ctx, ledger.OfferSubject(j.Spec.Queue, j.Spec.Type, j.Org, j.ID), offer); err != nil {
 			return nil, err
 		}
+		if i.Cancel == demo.CancelRunning {
+			if err := ld.cancelRunning(ctx, i.Org, receipt.ID); err != nil {
+				return nil, err
+			}
+		}
 		select {
 		case <-settled:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// cancelRunning waits until a job runs, and calls it off.
+func (ld *leader) cancelRunning(ctx context.Context, org schemas.OrgID, id schemas.JobID) error {
+	for ctx.Err() == nil {
+		j, err := ld.env.Ledger.Fold(ctx, org, id)
+		if err != nil {
+			return err
+		}
+		if j.State != schemas.StateRunning {
+			continue
+		}
+		if j, _, err = ld.env.Ledger.Do(ctx, org, id, &ledger.Cancel{Reason: demo.CancelReason}, ledger.Meta{Actor: demoActor}); err != nil {
+			return err
+		}
+		signal, err := json.Marshal(ledger.CancelSignal{Org: org, Job: id, Fence: j.Fence})
+		if err != nil {
+			return err
+		}
+		return ld.env.Ledger.Conn().Publish(ledger.SubjectCancel(j.Session), signal)
+	}
+	return ctx.Err()
 }
 
 // The whole demo on a real ledger with a real worker, twice in a row: every job ends as its item expects, with the

@@ -28,6 +28,7 @@ const (
 type SampleArgs struct {
 	Seconds          *float64 `json:"seconds,omitempty"`           // how long it runs; absent: 5
 	FailFirst        int      `json:"fail_first,omitempty"`        // this many attempts fail transiently, then none
+	HangFirst        int      `json:"hang_first,omitempty"`        // this many attempts work until they are told to stop
 	TransientPercent int      `json:"transient_percent,omitempty"` // chance of an attempt to fail so that a retry may help
 	PermanentPercent int      `json:"permanent_percent,omitempty"` // chance to fail for good
 	Seed             uint64   `json:"seed,omitempty"`              // same seed, same attempt, same fate; 0: the job's id decides
@@ -49,9 +50,14 @@ func Sample(ctx context.Context, a *handlers.Attempt, in SampleArgs) (SampleResu
 		}
 		d = time.Duration(*in.Seconds * secondsPerUnit)
 	}
-	if in.TransientPercent < 0 || in.PermanentPercent < 0 || in.TransientPercent+in.PermanentPercent > percentMax || in.FailFirst < 0 {
-		return SampleResult{}, permanentf("transient_percent %d, permanent_percent %d, fail_first %d: none may be negative, the percents sum to 100 at most",
-			in.TransientPercent, in.PermanentPercent, in.FailFirst)
+	if in.TransientPercent < 0 || in.PermanentPercent < 0 || in.TransientPercent+in.PermanentPercent > percentMax || in.FailFirst < 0 || in.HangFirst < 0 {
+		return SampleResult{}, permanentf("transient_percent %d, permanent_percent %d, fail_first %d, hang_first %d: none may be negative, the percents sum to 100 at most",
+			in.TransientPercent, in.PermanentPercent, in.FailFirst, in.HangFirst)
+	}
+	if a.Number <= in.HangFirst {
+		report(a, 0, "waiting for something that does not come")
+		<-ctx.Done() // a timeout, as a rule
+		return SampleResult{}, ctx.Err()
 	}
 	for step := range sampleSteps {
 		report(a, step*percentMax/sampleSteps, fmt.Sprintf("step %d of %d", step+1, sampleSteps))

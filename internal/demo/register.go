@@ -75,9 +75,16 @@ func typed[A, R any](task func(context.Context, *handlers.Attempt, A) (R, error)
 // run of the batch is no duplicate of the first; the request's id makes a repeated submit of one request find its job.
 func (i Item) Request(actor schemas.Actor) ledger.SubmitRequest {
 	r := ledger.SubmitRequest{Org: i.Org, Type: i.Type, Args: i.Args, Priority: i.Priority, NoDedup: true,
-		Tags: map[string]string{"demo": i.Title}, Meta: ledger.Meta{Actor: actor}, RequestID: uuid.New()}
+		Tags: map[string]string{"demo": i.Title}, Meta: ledger.Meta{Actor: actor}, RequestID: uuid.New(), Delay: i.Delay}
+	if i.MaxAttempts != 0 || i.RunTimeout != 0 {
+		r.Override = &schemas.Override{}
+	}
 	if i.MaxAttempts != 0 {
-		r.Override = &schemas.Override{MaxAttempts: &i.MaxAttempts}
+		r.Override.MaxAttempts = &i.MaxAttempts
+	}
+	if i.RunTimeout != 0 {
+		timeout := millis(i.RunTimeout)
+		r.Override.TimeoutMS = &timeout
 	}
 	return r
 }
