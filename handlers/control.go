@@ -166,9 +166,6 @@ func (c *control) merge(l *controlLine) bool {
 	if l.Steps != nil {
 		c.merged.Steps = c.merged.Steps[:0]
 		for _, s := range l.Steps[:min(len(l.Steps), ProgressStepsMax)] {
-			if s.State != stepInProgress && s.State != stepDone {
-				s.State = stepPending
-			}
 			c.merged.Steps = append(c.merged.Steps, schemas.Step(s))
 		}
 	}

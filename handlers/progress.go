@@ -29,7 +29,8 @@ const (
 )
 
 // Progress replaces the attempt's progress. It never blocks: reports are conflated, only the latest is
-// shown and kept in the outcome. Percent is clamped to 0..100, long texts and lists are cut.
+// shown and kept in the outcome. Percent is clamped to 0..100, long texts and lists are cut, a step is
+// pending, in_progress or done, and pending where it says anything else.
 func (a *Attempt) Progress(p schemas.Progress) {
 	p.Percent = min(max(p.Percent, 0), 100)
 	p.Message = cutRunes(p.Message, ProgressMessageMax)
@@ -38,7 +39,11 @@ func (a *Attempt) Progress(p schemas.Progress) {
 	if len(steps) > 0 { // a copy: the caller may go on using its slice
 		p.Steps = append([]schemas.Step(nil), steps...)
 		for i := range p.Steps {
-			p.Steps[i].Name = cutRunes(p.Steps[i].Name, ProgressStepNameMax)
+			s := &p.Steps[i]
+			s.Name = cutRunes(s.Name, ProgressStepNameMax)
+			if s.State != stepInProgress && s.State != stepDone {
+				s.State = stepPending
+			}
 		}
 	}
 	a.progress.Store(&p)

@@ -33,7 +33,7 @@ func BenchmarkWorker(b *testing.B) {
 	}); err != nil {
 		b.Fatal(err)
 	}
-	prepare(b, env)
+	prepareN(b, env, b.N)
 	var done sync.WaitGroup
 	done.Add(b.N)
 	w, err := handlers.New(handlers.Config{Ledger: env.Ledger, Work: env.Connect(), Slots: 64, Logger: zap.NewNop(),
@@ -56,14 +56,14 @@ func BenchmarkWorker(b *testing.B) {
 	}
 }
 
-// prepare queues and offers b.N jobs.
-func prepare(b *testing.B, env *ledgertest.Env) {
+// prepareN queues and offers jobs.
+func prepareN(b *testing.B, env *ledgertest.Env, jobs int) {
 	const writers = 32
 	var all sync.WaitGroup
 	for i := range writers {
 		all.Go(func() {
 			ctx := context.Background()
-			for n := i; n < b.N; n += writers {
+			for n := i; n < jobs; n += writers {
 				id := schemas.NewJobID()
 				begin := &ledger.Begin{Spec: schemas.Submitted{Type: "noop", Queue: queue, Priority: schemas.PriorityNormal,
 					Args: json.RawMessage(`{"payload":"` + pad + `"}`)}}
@@ -92,3 +92,48 @@ func prepare(b *testing.B, env *ledgertest.Env) {
 }
 
 var pad = strings.Repeat("x", 240)
+
+// BenchmarkProgress is one report with a checklist of ten steps, of which nearly all are merged.
+func BenchmarkProgress(b *testing.B) {
+	env := ledgertest.Start(b)
+	env.SkipVerify()
+	attempts := make(chan *handlers.Attempt)
+	free := make(chan struct{})
+	nc := env.Connect()
+	answer, err := json.Marshal(&ledger.BeatAnswer{Cell: env.Cell.ID, Epoch: 10})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := nc.Subscribe(ledger.SubjectBeat, func(m *nats.Msg) { _ = m.Respond(answer) }); err != nil {
+		b.Fatal(err)
+	}
+	w, err := handlers.New(handlers.Config{Ledger: env.Ledger, Work: env.Connect(), Live: env.Connect(), Logger: zap.NewNop(),
+		Serves: []handlers.Registration{{Type: "noop", Handler: handlers.HandlerFunc(func(_ context.Context, a *handlers.Attempt) (json.RawMessage, error) {
+			attempts <- a
+			<-free
+			return nil, nil
+		})}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	prepareN(b, env, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- w.Run(ctx) }()
+	a := <-attempts
+	steps := make([]schemas.Step, 10)
+	for i := range steps {
+		steps[i] = schemas.Step{Name: "a step of some length", State: "pending"}
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		a.Progress(schemas.Progress{Percent: i % 100, Message: "page 7 of 18", Steps: steps})
+	}
+	b.StopTimer()
+	close(free)
+	cancel()
+	if err := <-ended; err != nil {
+		b.Fatal(err)
+	}
+}

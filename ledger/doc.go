@@ -5,7 +5,8 @@
 //
 // One JetStream stream, LEDGER. A job's events stand on the one literal subject jobs.<org>.<job>, control
 // events on control.<scope>.<kind>[.<name>]; package schemas defines their records. All other streams and
-// buckets (names.go) are caches folded from it, which may be deleted at any moment (DESIGN D2).
+// buckets (names.go) are caches, which may be deleted at any moment (DESIGN D2): folded from it, but for LIVE, where
+// workers say what running attempts report, and say it again (live.go).
 //
 // # The loop
 //
