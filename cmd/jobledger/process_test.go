@@ -115,39 +115,57 @@ func freePort(t *testing.T) string {
 	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
 }
 
-// TestReadme does what the README says, as a new user would.
-func TestReadme(t *testing.T) {
+// TestDocs does what the README and the operators' page say, as a new user would.
+func TestDocs(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
+	for _, c := range []struct {
+		file, before string
+		wants        []string
+	}{
+		{"README.md", "", []string{`"Ada"`, "submitted", "completed", `"ok":true`}},
+		{"docs/OPERATING.md", `until [ "$(jobledger --org acme dlq ls -n | wc -l)" = 2 ]; do sleep 0.2; done` + "\n", // the demo's table
+			[]string{"permanent_error", "is submitted again", "no: exit code 4", "is it there now?", "2 jobs match, 2 eligible", "2 jobs ignored", ": canceled", "\tdemo\t"}},
+	} {
+		t.Run(filepath.Base(c.file), func(t *testing.T) {
+			t.Parallel()
+			text, err := os.ReadFile("../../" + c.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, block, ok := strings.Cut(string(text), "<!-- test: shell -->\n```sh\n")
+			block, _, closed := strings.Cut(block, "```")
+			if !ok || !closed {
+				t.Fatalf("%s has no block marked for this test", c.file)
+			}
+			out := newProcesses(t).script(c.before + block)
+			for _, want := range c.wants {
+				if !strings.Contains(out, want) {
+					t.Errorf("the commands do not print %q:\n%s", want, out)
+				}
+			}
+		})
 	}
-	_, block, ok := strings.Cut(string(text), "<!-- test: shell -->\n```sh\n")
-	block, _, closed := strings.Cut(block, "```")
-	if !ok || !closed {
-		t.Fatal("README.md has no block marked for this test")
-	}
-	p := newProcesses(t)
-	dev := p.dev("--demo", "--port", freePort(t))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+}
+
+// script runs commands beside a demo, which is drained then.
+func (p *processes) script(commands string) string {
+	p.t.Helper()
+	dev := p.dev("--demo", "--port", freePort(p.t))
+	ctx, cancel := context.WithTimeout(p.t.Context(), 2*time.Minute)
 	defer cancel()
-	sh := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", block+"\nwait\n")
+	sh := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", commands+"\nwait\n")
 	sh.Dir, sh.Env, sh.WaitDelay = p.dir, p.env, 10*time.Second
 	out, err := sh.CombinedOutput()
 	if err != nil {
-		t.Fatalf("the README's commands: %v\n%s", err, out)
-	}
-	for _, want := range []string{`"Ada"`, "submitted", "completed", `"ok":true`} {
-		if !bytes.Contains(out, []byte(want)) {
-			t.Errorf("the README's commands do not print %s:\n%s", want, out)
-		}
+		p.t.Fatalf("the commands: %v\n%s", err, out)
 	}
 	if err := dev.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	if err := dev.Wait(); err != nil {
-		t.Errorf("dev, drained: %v", err)
+		p.t.Errorf("dev, drained: %v", err)
 	}
+	return string(out)
 }
 
 // TestKillNine kills the whole development cell and its worker in mid-batch, again and again: no
