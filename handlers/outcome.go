@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,11 +31,7 @@ func (r *running) outcome(result json.RawMessage, err, cause error) *ledger.Outc
 	switch {
 	case err == nil:
 		o.Kind, o.Result = schemas.EventCompleted, result
-		if o.Progress != nil { // completion forces 100
-			p := *o.Progress
-			p.Percent = 100
-			o.Progress = &p
-		}
+		o.Progress = finished(o.Progress)
 	case r.a.CancelRequested():
 		o.Kind = schemas.EventCanceled
 		if !errors.Is(err, ErrCancelRequested) && !errors.Is(err, context.Canceled) {
@@ -58,6 +55,21 @@ func (r *running) outcome(result json.RawMessage, err, cause error) *ledger.Outc
 		r.judge(o, err)
 	}
 	return o
+}
+
+// finished is the last progress of an attempt that completed: 100 percent, and what it was at is done.
+func finished(last *schemas.Progress) *schemas.Progress {
+	if last == nil {
+		return nil
+	}
+	p := *last // shared with the reporter
+	p.Percent, p.Steps = 100, slices.Clone(last.Steps)
+	for i := range p.Steps {
+		if p.Steps[i].State == stepInProgress {
+			p.Steps[i].State = stepDone
+		}
+	}
+	return &p
 }
 
 // judge fills in what a handler's own error means.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -164,7 +165,7 @@ func TestWorkerProgressCoalesced(t *testing.T) {
 	if err := env.Ledger.EnsureBucket(t.Context(), ledger.BucketLive); err != nil {
 		t.Fatal(err)
 	}
-	a.Progress(schemas.Progress{Percent: 70})
+	a.Progress(schemas.Progress{Percent: 70, Steps: []schemas.Step{{Name: "a", State: "in_progress"}, {Name: "b", State: "pending"}}})
 	nextProgress(t, heard)
 	if p, err := env.Ledger.Progress(t.Context(), org, j.ID); err != nil || p.Percent != 70 {
 		t.Errorf("LIVE made again holds %+v, %v", p, err)
@@ -174,7 +175,8 @@ func TestWorkerProgressCoalesced(t *testing.T) {
 	if got := len(names(t, env, j.ID)); got != 4 {
 		t.Errorf("%d events", got)
 	}
-	if j := ld.fold(j.ID); j.Progress == nil || j.Progress.Percent != 100 {
+	want := &schemas.Progress{Percent: 100, Steps: []schemas.Step{{Name: "a", State: "done"}, {Name: "b", State: "pending"}}}
+	if j := ld.fold(j.ID); !reflect.DeepEqual(j.Progress, want) {
 		t.Errorf("completed with progress %+v", j.Progress)
 	}
 }

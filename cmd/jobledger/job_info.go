@@ -170,7 +170,11 @@ func checkpointFact(bytes *int) string {
 	if bytes == nil || *bytes == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d bytes, for the next attempt to go on from", *bytes)
+	unit := "bytes"
+	if *bytes == 1 {
+		unit = "byte"
+	}
+	return fmt.Sprintf("%d %s, for the next attempt to go on from", *bytes, unit)
 }
 
 func tagsFact(tags map[string]string) string {
