@@ -153,6 +153,19 @@ func (v *views) forward(what string, revision uint64, seq schemas.Seq) {
 	v.at[what] = max(v.at[what], seq)
 }
 
+// awaitPut returns as a document is stored: the leader is in the middle of writing.
+func (v *views) awaitPut() {
+	v.t.Helper()
+	v.mu.Lock()
+	moved := v.moved
+	v.mu.Unlock()
+	select {
+	case <-moved:
+	case <-time.After(patience):
+		v.t.Fatal("no document is written")
+	}
+}
+
 // end returns when the watcher has seen all that is stored now, and prints how much it saw.
 func (v *views) end() {
 	v.t.Helper()
