@@ -32,16 +32,16 @@ func TestCutOff(t *testing.T) {
 	for range cutWorkers {
 		s.hire()
 	}
-	jobs := jobCount(300, 8000)
+	jobs := jobCount(300, 6000)
 	load := startLoad(t, s.o, s.url, typeName, jobs, size(50, backlogUsual))
-	n := size(6, 60)
+	n := size(6, 45)
 	var leaders []string
 	for i := range n {
 		s.o.awaitFinished(jobs * (i + 1) / (n + 4))
 		s.continueSome()
 		s.calmOne()
 		switch {
-		case i%20 == 5:
+		case i%15 == 5:
 			leaders = append(leaders, s.cutLeader())
 		case i%6 == 1 && len(s.stopped) < stoppedMax:
 			p := s.pick()

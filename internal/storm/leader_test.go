@@ -19,7 +19,7 @@ import (
 func TestLeaderStopped(t *testing.T) {
 	begin(t)
 	c := newCell(t, 1, false)
-	stops, long, kills := size(2, 8), size(0, 2), size(1, 2)
+	stops, long, kills := size(2, 6), size(0, 2), size(1, 2)
 	const hold = 30 * time.Second
 	var workers []*process
 	for i := range 8 {
