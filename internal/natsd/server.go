@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -145,8 +146,9 @@ var ErrNotReady = errors.New("natsd: the cluster has no ready leader")
 const readyTry = 250 * time.Millisecond
 
 // WaitReady returns when JetStream answers requests through this server: at
-// once when it stands alone, in a cluster when this member has caught up with a
-// leader that it can reach. It returns ErrNotReady when ctx ends before.
+// once when it stands alone, in a cluster when this member has caught up with
+// the leaders of all that it holds a replica of, so that another member may be
+// stopped. It returns ErrNotReady when ctx ends before.
 func (s *Server) WaitReady(ctx context.Context) error {
 	nc, err := s.ConnectInProcess()
 	if err != nil {
@@ -173,9 +175,39 @@ func (s *Server) ask(ctx context.Context, js jetstream.JetStream) bool {
 	try, cancel := context.WithTimeout(ctx, readyTry)
 	defer cancel()
 	_, err := js.AccountInfo(try)
-	if err == nil && (s.cfg.Cluster == nil || s.ns.JetStreamIsCurrent()) {
+	if err == nil && (s.cfg.Cluster == nil || s.healthy()) {
 		return true
 	}
 	<-try.Done()
 	return false
+}
+
+// healthy asks what a cluster's operator asks before the next member is
+// stopped: /healthz. JetStreamIsCurrent is not enough: it looks at the meta
+// layer alone, and is true of a member that has not heard its leader yet and
+// still serves the streams that were its own when it stopped.
+func (s *Server) healthy() bool {
+	r, err := http.NewRequest(http.MethodGet, server.HealthzPath, nil)
+	if err != nil {
+		return false
+	}
+	answer := statusOnly{header: make(http.Header)}
+	s.ns.HandleHealthz(&answer, r)
+	return answer.status == http.StatusOK
+}
+
+// statusOnly is an [http.ResponseWriter] that keeps the status.
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+func (w *statusOnly) Header() http.Header  { return w.header }
+func (w *statusOnly) WriteHeader(code int) { w.status = code }
+
+func (w *statusOnly) Write(body []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return len(body), nil
 }
