@@ -95,7 +95,7 @@ func (h *Host) job(ctx context.Context, d *Decision) (*ledger.Job, error) {
 			return ledger.FoldEvents(e.Org, e.Job, []*ledger.Entry{e}), nil
 		}
 	}
-	return h.l.Fold(ctx, d.Org, d.Job)
+	return h.l.FoldSince(ctx, d.Org, d.Job, d.At)
 }
 
 // do decides on the job and appends, and again from a fresh fold as long as others were faster. It returns
@@ -129,7 +129,8 @@ func (h *Host) do(ctx context.Context, j *ledger.Job, a act) (*ledger.Job, *sche
 		case !errors.Is(err, ledger.ErrRefused):
 			return j, nil, err
 		}
-		if j, err = h.l.Fold(ctx, j.Org, j.ID); err != nil {
+		// What this fold has seen the stream's leader may not have applied yet; a job is not gone for that.
+		if j, err = h.l.FoldSince(ctx, j.Org, j.ID, j.LastSeq); err != nil {
 			return j, nil, err
 		}
 	}

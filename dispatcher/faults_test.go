@@ -153,7 +153,5 @@ func TestQueuedOfAPurgedJob(t *testing.T) {
 	submit(t, env, "a", "next")
 	_, j := w.take("a")
 	w.complete(j)
-	if s := h.Status().Core; s.Queued+s.Running+s.Waiting != 0 {
-		t.Errorf("left: %+v", s)
-	}
+	eventually(t, "nothing is left", func() bool { s := h.Status().Core; return s.Queued+s.Running+s.Waiting == 0 })
 }

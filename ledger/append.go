@@ -121,6 +121,8 @@ type appending struct {
 	expect schemas.Seq
 	// maybe: some copy may have been stored, or may still be.
 	maybe bool
+	// inFlight: the latest refusal says that a write on the subject is under way (10164).
+	inFlight bool
 }
 
 // verdict says what one reply, or its absence, amounts to.
@@ -175,6 +177,7 @@ func (a *appending) failed(err error) (verdict, error) {
 func (a *appending) judge(ack *pubAck) (verdict, error) {
 	switch ack.Code {
 	case codeWrongLastSequence, codeWrongLastSequenceInFlight:
+		a.inFlight = ack.Code == codeWrongLastSequenceInFlight
 		return look, nil
 	case codeTooManyRequests: // dropped unread
 		return again, ack
@@ -202,8 +205,13 @@ func (a *appending) look(ctx context.Context) (done bool, err error) {
 	if !errors.Is(err, errNoMessage) {
 		return false, err
 	}
-	// Nothing behind the expected message. If that one is not the subject's last either, it is gone, and
-	// no copy of ours can be taken any more; else a write is in flight, perhaps our own: send again.
+	// Nothing behind the expected message. A write is in flight, perhaps our own, or that of the expected
+	// message itself, which another replica may have shown before the leader has applied it: send again.
+	if a.inFlight {
+		return false, err
+	}
+	// If the expected message is not the subject's last either, it is gone, and no copy of ours can be taken
+	// any more.
 	last, err := a.l.leaderGet(ctx, getRequest{LastFor: a.m.Subject})
 	switch {
 	case errors.Is(err, errNoMessage) && a.expect > 0:

@@ -48,11 +48,16 @@ func (l *Ledger) Do(ctx context.Context, org schemas.OrgID, id schemas.JobID, cm
 // match a filter reaches none that no longer does. meant is not asked about a job that does not exist, and must
 // not change what it is given; nil means every job.
 func (l *Ledger) DoIf(ctx context.Context, org schemas.OrgID, id schemas.JobID, meant func(*Job) error, cmd Command, m Meta) (*Job, *schemas.Event, error) {
+	return l.doSince(ctx, org, id, 0, meant, cmd, m)
+}
+
+// doSince is DoIf by a caller who has seen an event of the job at seen.
+func (l *Ledger) doSince(ctx context.Context, org schemas.OrgID, id schemas.JobID, seen schemas.Seq, meant func(*Job) error, cmd Command, m Meta) (*Job, *schemas.Event, error) {
 	ctx, cancel := withSettleTimeout(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
-		j, err := l.foldAny(ctx, org, id)
-		if err != nil {
+		j, err := l.FoldSince(ctx, org, id, seen)
+		if err != nil && !errors.Is(err, ErrNotFound) { // Decide says what that means
 			return nil, nil, coded(err)
 		}
 		if meant != nil && j.Exists() {
@@ -82,7 +87,7 @@ func (l *Ledger) DoFrom(ctx context.Context, j *Job, cmd Command, m Meta) (*Job,
 	case errors.Is(err, ErrUnknown), isTooLarge(err):
 		return after, e, coded(err)
 	}
-	return l.Do(ctx, j.Org, j.ID, cmd, m)
+	return l.doSince(ctx, j.Org, j.ID, j.LastSeq, nil, cmd, m)
 }
 
 // attempt decides cmd on j and appends the event, if any, once. The job it returns is a copy of j, with the

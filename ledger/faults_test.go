@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -181,24 +182,43 @@ func count(t *testing.T, a *actor, name schemas.EventName, id schemas.EventID) (
 	return n
 }
 
-// messages returns what LEDGER holds on a subject, which may have wildcards.
+// messages returns what LEDGER holds on a subject, which may have wildcards. It asks the stream's leader: the
+// client's own get may be answered by a replica that lags.
 func messages(t *testing.T, l *ledger.Ledger, subject string) (all []*schemas.Event) {
 	t.Helper()
-	stream, err := l.JetStream().Stream(t.Context(), ledger.StreamLedger)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for next := uint64(1); ; {
-		m, err := stream.GetMsg(t.Context(), next, jetstream.WithGetMsgSubject(subject))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return all
-		}
+		ask := fmt.Appendf(nil, `{"seq":%d,"next_by_subj":%q}`, next, subject)
+		reply, err := l.Conn().Request("$JS.API.STREAM.MSG.GET."+ledger.StreamLedger, ask, 10*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, _ := schemas.Decode(m.Subject, m.Header, m.Data, schemas.Seq(m.Sequence), m.Time)
+		var answer struct {
+			Message *struct {
+				Subject string
+				Seq     uint64
+				Hdrs    []byte
+				Data    []byte
+				Time    time.Time
+			}
+			Error *jetstream.APIError
+		}
+		if err := json.Unmarshal(reply.Data, &answer); err != nil {
+			t.Fatal(err)
+		}
+		m := answer.Message
+		switch {
+		case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+			return all
+		case m == nil:
+			t.Fatalf("messages of %s: %s", subject, reply.Data)
+		}
+		header, err := nats.DecodeHeadersMsg(m.Hdrs)
+		if err != nil {
+			header = nil // a foreign message
+		}
+		e, _ := schemas.Decode(m.Subject, header, m.Data, schemas.Seq(m.Seq), m.Time)
 		all = append(all, e)
-		next = m.Sequence + 1
+		next = m.Seq + 1
 	}
 }
 

@@ -8,8 +8,9 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// Fold returns the job as the stream's leader knows it: never stale, also on a replicated stream. Like all
-// reads of this package it waits out a leader change or a restart until ctx ends, or SettleTimeout.
+// Fold returns the job as the stream's leader knows it: whatever was acknowledged is in it, also on a
+// replicated stream. What a feed has shown may be ahead of the leader by moments: see FoldSince. Like all reads
+// of this package it waits out a leader change or a restart until ctx ends, or SettleTimeout.
 //
 // The error is ErrNotFound when the subject holds no event of ours. The job is then not nil: its LastSeq is
 // the sequence that an append on this subject must expect, for a foreign message may stand there (DESIGN
@@ -67,7 +68,7 @@ func (l *Ledger) subjectOnce(ctx context.Context, subject string) ([]*Entry, err
 	newest, err := l.leaderGet(ctx, getRequest{LastFor: subject})
 	switch {
 	case errors.Is(err, errNoMessage):
-		return nil, nil
+		return entries, nil // what a replica has is stored, though the leader may not have applied it yet
 	case err != nil:
 		return nil, err
 	case len(entries) == 0 || entries[len(entries)-1].Seq < newest.Seq:
@@ -95,13 +96,13 @@ func (l *Ledger) subjectFrom(ctx context.Context, subject string, entries []*Ent
 	}
 }
 
-// EventAt returns the stored message at seq as the stream's leader knows it; ErrNotFound if there is none.
+// EventAt returns the stored message at seq; ErrNotFound if there is none.
 func (l *Ledger) EventAt(ctx context.Context, seq schemas.Seq) (e *Entry, err error) {
 	if seq == 0 {
 		return nil, ErrNotFound
 	}
 	err = l.reading(ctx, func(ctx context.Context) error {
-		e, err = l.leaderGet(ctx, getRequest{Seq: seq})
+		e, err = l.messageAt(ctx, seq)
 		return err
 	})
 	if errors.Is(err, errNoMessage) {

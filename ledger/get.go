@@ -35,7 +35,8 @@ type getResponse struct {
 	Error *jetstream.APIError `json:"error"`
 }
 
-// subjectLeaderGet is answered by the stream's leader alone, so what it does not find is not there.
+// subjectLeaderGet is answered by the stream's leader alone, so it finds all that was acknowledged. It may not
+// find what a replica has shown a moment ago: see caughtUp.
 const subjectLeaderGet = "$JS.API.STREAM.MSG.GET." + StreamLedger
 
 // readTimeout is how long one read waits for its answer. Short, because repeating it is always safe, and a

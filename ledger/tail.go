@@ -261,7 +261,7 @@ func (t *tail) open(ctx context.Context) error {
 
 // suspect asks the stream's leader about the position: the consumer may live on a replica that lags behind.
 func (t *tail) suspect(ctx context.Context) error {
-	e, err := t.l.leaderGet(ctx, getRequest{Seq: t.pos.Seq})
+	e, err := t.l.messageAt(ctx, t.pos.Seq)
 	switch {
 	case errors.Is(err, errNoMessage):
 		return ErrPositionExpired
