@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/ledger"
@@ -204,5 +205,37 @@ func TestBulkAsks(t *testing.T) {
 	}
 	if !json.Valid([]byte(w.must(exitOK, "job", "cancel", "--type", "nobody", "--reason", "again", "--force", "-j").stdout)) {
 		t.Error("--json prints no document where nothing is to be done")
+	}
+}
+
+// a bulk is paced, may be interrupted, and the same command again does the rest; what changed meanwhile is
+// left alone.
+func TestBulkIsInterrupted(t *testing.T) {
+	w := startWorld(t)
+	const n = 2*gateway.BulkChunk + 50
+	w.must(exitOK, "job", "submit", "nobody", "--count", fmt.Sprint(n), "--in", "1h")
+	w.seen()
+	cancel := []string{"job", "cancel", "--type", "nobody", "--state", "submitted", "--reason", "called off", "--force"}
+	_, stop := w.background(append(cancel, "--rate", "1")...) // the second chunk is due in 100 s
+	canceled := func() int64 {
+		return decode[gateway.Count](t, w.must(exitOK, "job", "count", "--state", "canceled", "-j").stdout).Total
+	}
+	for limit := time.Now().Add(20 * time.Second); canceled() < gateway.BulkChunk; {
+		if time.Now().After(limit) {
+			t.Fatal("nothing is canceled")
+		}
+	}
+	got := stop()
+	if got.code != exitSignal+2 || !strings.Contains(got.stderr, "100 jobs canceled\n150 jobs to go: the same command again does the rest\n") {
+		t.Errorf("interrupted: %+v", got)
+	}
+	w.seen()
+	again := w.must(exitOK, append(cancel, "-j")...)
+	if r := decode[bulkReport](t, again.stdout); r.Done != n-gateway.BulkChunk || r.Failed != 0 || len(r.Items) != r.Done {
+		t.Errorf("again: %d done, %d failed", r.Done, r.Failed)
+	}
+	w.seen()
+	if total := canceled(); total != n {
+		t.Errorf("%d of %d are canceled", total, n)
 	}
 }
