@@ -52,10 +52,25 @@ func (l *Ledger) subject(ctx context.Context, at schemas.Subject) (entries []*En
 	return entries, err
 }
 
-// subjectOnce takes one direct get as a rule, and on a replicated stream one question to the leader, how far
-// the subject goes.
+// subjectOnce reads a short subject from its end back, and another one forward: one direct get as a rule, and on
+// a replicated stream one question to the leader, how far the subject goes.
 func (l *Ledger) subjectOnce(ctx context.Context, subject string) ([]*Entry, error) {
 	replicated := l.replicated(ctx)
+	get := l.directGet
+	if replicated {
+		get = l.leaderGetLink
+	}
+	newest, before, err := get(ctx, getRequest{LastFor: subject})
+	switch {
+	case errors.Is(err, errNoMessage):
+		return nil, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err == nil:
+		if entries := l.backFrom(ctx, newest, before); entries != nil {
+			return entries, nil
+		}
+	}
 	entries, err := l.directSubject(ctx, subject)
 	switch {
 	case ctx.Err() != nil:
@@ -65,7 +80,7 @@ func (l *Ledger) subjectOnce(ctx context.Context, subject string) ([]*Entry, err
 	case !replicated:
 		return entries, nil
 	}
-	newest, err := l.leaderGet(ctx, getRequest{LastFor: subject})
+	newest, err = l.leaderGet(ctx, getRequest{LastFor: subject})
 	switch {
 	case errors.Is(err, errNoMessage):
 		return entries, nil // what a replica has is stored, though the leader may not have applied it yet

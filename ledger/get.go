@@ -52,27 +52,33 @@ const codeNoMessage = 10037
 // leaderGet reads one message as the stream's leader knows it. The error is errNoMessage if there is none;
 // any other means that nothing is known.
 func (l *Ledger) leaderGet(ctx context.Context, req getRequest) (*Entry, error) {
+	e, _, err := l.leaderGetLink(ctx, req)
+	return e, err
+}
+
+// leaderGetLink is leaderGet for a reader who goes on to the message before.
+func (l *Ledger) leaderGetLink(ctx context.Context, req getRequest) (*Entry, link, error) {
 	body, err := json.Marshal(req)
 	if err != nil {
-		return nil, err
+		return nil, link{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	m, err := l.nc.RequestWithContext(ctx, subjectLeaderGet, body)
 	if err != nil {
-		return nil, fmt.Errorf("get from the ledger's leader: %w", err)
+		return nil, link{}, fmt.Errorf("get from the ledger's leader: %w", err)
 	}
 	var resp getResponse
 	if err := json.Unmarshal(m.Data, &resp); err != nil {
-		return nil, fmt.Errorf("get from the ledger's leader: %w", err)
+		return nil, link{}, fmt.Errorf("get from the ledger's leader: %w", err)
 	}
 	switch {
 	case resp.Error != nil && resp.Error.ErrorCode == codeNoMessage:
-		return nil, errNoMessage
+		return nil, link{}, errNoMessage
 	case resp.Error != nil:
-		return nil, fmt.Errorf("get from the ledger's leader: %w", resp.Error)
+		return nil, link{}, fmt.Errorf("get from the ledger's leader: %w", resp.Error)
 	case resp.Message == nil:
-		return nil, errors.New("get from the ledger's leader: the answer holds no message")
+		return nil, link{}, errors.New("get from the ledger's leader: the answer holds no message")
 	}
 	var h nats.Header
 	if len(resp.Message.Header) > 0 {
@@ -80,7 +86,8 @@ func (l *Ledger) leaderGet(ctx context.Context, req getRequest) (*Entry, error) 
 			h = nil // a foreign message: Decode says so
 		}
 	}
-	return newEntry(resp.Message.Subject, h, resp.Message.Data, resp.Message.Seq, resp.Message.Time), nil
+	e := newEntry(resp.Message.Subject, h, resp.Message.Data, resp.Message.Seq, resp.Message.Time)
+	return e, linkOf(e, h), nil
 }
 
 // End returns the position of the ledger's last message as the stream's leader knows it; the zero Position
