@@ -44,10 +44,30 @@ func (g *Gateway) get(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if record.State == schemas.StateRunning {
+	switch record.State {
+	case schemas.StateRunning:
 		g.addProgress(ctx, record)
+	case schemas.StateSubmitted, schemas.StateQueued:
+		g.addUnserved(ctx, record)
 	}
 	return record.Encode()
+}
+
+// addUnserved says of a job that only waits for a worker whether there is none. What LIVE cannot
+// tell at once is left out.
+func (g *Gateway) addUnserved(ctx context.Context, r *ledger.Record) {
+	if r.Reason != nil && *r.Reason != ledger.ReasonReady {
+		return
+	}
+	served, err := g.served(ctx, ledger.Serves{Queue: r.Queue, Type: r.Type})
+	if err != nil {
+		g.log.Debug("the workers cannot be read", zap.String("job", string(r.ID)), zap.Error(err))
+		return
+	}
+	if !served {
+		reason := ledger.ReasonUnserved
+		r.Reason = &reason
+	}
 }
 
 // addProgress adds what the running attempt reported last. What LIVE cannot tell at once is left out.

@@ -139,6 +139,14 @@ func (g *Gateway) presences(ctx context.Context, keys string, take func(*ledger.
 	})
 }
 
+// served says whether a worker takes new jobs of a pair. One that died counts until it leaves LIVE.
+func (g *Gateway) served(ctx context.Context, pair ledger.Serves) (served bool, err error) {
+	err = g.presences(ctx, ledger.PresenceKeys, func(p *ledger.Presence) {
+		served = served || !p.Draining && slices.Contains(p.Serves, pair)
+	})
+	return served, err
+}
+
 // worker describes a session to one org. described counts look-ups.
 func (g *Gateway) worker(ctx context.Context, org schemas.OrgID, p *ledger.Presence, described *int) Worker {
 	w := Worker{ID: p.Session, Name: p.Worker, Host: p.Host, Slots: p.Slots, Busy: p.Busy, StartedAt: p.StartedAt, SeenAt: p.SeenAt,

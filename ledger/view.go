@@ -71,7 +71,8 @@ const (
 const (
 	ReasonScheduled       = "scheduled"         // not_before lies ahead
 	ReasonWaitingOnParent = "waiting_on_parent" // a parent is unfinished
-	ReasonReady           = "ready"             // waits for a free slot or a worker
+	ReasonReady           = "ready"             // waits for a free slot
+	ReasonUnserved        = "unserved"          // would be ready, or is queued, and no worker serves its type in its queue
 	ReasonDuplicate       = "duplicate"         // canceled: stands for an earlier job (DESIGN D4)
 	ReasonCanceled        = "canceled"          // canceled because somebody asked
 )
@@ -130,7 +131,8 @@ func (r *Record) Encode() ([]byte, error) {
 // ReasonAt says why the job stands where it does, at stream time now: the stored reason, or, for a
 // submitted job, the first of scheduled, waiting_on_parent and ready that its record can tell. A
 // stored document must not depend on the clock, hence it is computed by whoever reads. The record does not
-// know its parents' states: a caller that does passes whether all of them are satisfied.
+// know its parents' states: a caller that does passes whether all of them are satisfied. Nor does it know the
+// workers: whoever does says ReasonUnserved instead of ReasonReady.
 func (r *Record) ReasonAt(now time.Time, parentsDone bool) string {
 	switch {
 	case r.Reason != nil:

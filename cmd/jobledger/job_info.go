@@ -60,6 +60,7 @@ func (p *program) printRecord(r *ledger.Record) error {
 		{"Type", string(r.Type)},
 		{"Queue", fmt.Sprintf("%s, priority %s", r.Queue, r.Priority)},
 		{"State", standing(r)},
+		{"Waits", waitsFact(r)},
 		{"Attempt", attemptFact(r)},
 		{"Worker", deref(r.Worker)},
 		{"Progress", progressLines(r.Progress)},
@@ -137,6 +138,13 @@ func deref(s *string) string {
 		return ""
 	}
 	return *s
+}
+
+func waitsFact(r *ledger.Record) string {
+	if !unserved(r) {
+		return ""
+	}
+	return unservedText(r)
 }
 
 func attemptFact(r *ledger.Record) string {

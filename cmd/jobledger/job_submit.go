@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -23,6 +24,9 @@ const (
 
 	// countParallel is how many submits of a --count are under way at once.
 	countParallel = 32
+
+	// unservedMax bounds the look after a submit whether anybody serves the job.
+	unservedMax = time.Second
 )
 
 // submitFlags are those of `job submit` (INTERFACE 2.4).
@@ -46,7 +50,8 @@ func (p *program) addJobSubmit(job *fisk.CmdClause) {
 	var f submitFlags
 	cmd := p.command(job, "submit", "Submit a job", func(ctx context.Context) error { return p.submit(ctx, &f) })
 	cmd.HelpLong(`Prints the job's id once the job is stored. Submitting the same work again
-within the type's dedup window finds the job that exists.
+within the type's dedup window finds the job that exists. If no worker serves the
+job's type in its queue, stderr says so.
 
 With --wait the id goes to stderr and the result alone to stdout; exit code 0
 completed, 3 time is up, 4 dead_lettered, 5 canceled. The job goes on when the
@@ -119,10 +124,28 @@ func (p *program) submit(ctx context.Context, f *submitFlags) error {
 	case f.wait:
 		return p.awaitResult(ctx, c, reply, f.waitTimeout)
 	case p.flags.JSON:
-		return p.document(reply)
+		err = p.document(reply)
 	default:
-		return p.printf("%s\n", reply.ID)
+		err = p.printf("%s\n", reply.ID)
 	}
+	p.warnUnserved(ctx, c, reply.ID)
+	return err
+}
+
+// warnUnserved tells a person that a job which was just stored waits for a worker that is not there, as one whose
+// type or queue is misspelt does. The job is stored: what cannot be learned soon is not worth an error.
+func (p *program) warnUnserved(ctx context.Context, c *gateway.Client, id schemas.JobID) {
+	ctx, cancel := context.WithTimeout(ctx, unservedMax)
+	defer cancel()
+	if r, err := c.Get(ctx, id); err == nil && unserved(r) {
+		p.talkf("job %s waits: %s", id, unservedText(r))
+	}
+}
+
+func unserved(r *ledger.Record) bool { return deref(r.Reason) == ledger.ReasonUnserved }
+
+func unservedText(r *ledger.Record) string {
+	return fmt.Sprintf("nobody serves type %s in queue %s; see `jobledger worker ls`", r.Type, r.Queue)
 }
 
 // request reads the flags; every mistake is found before a request is made.
@@ -293,7 +316,10 @@ func (p *program) submitMany(ctx context.Context, c *gateway.Client, r ledger.Su
 		return failed
 	}
 	if p.flags.JSON {
-		return p.document(map[string]any{"items": stored, "next": nil, "as_of_seq": asOf})
+		if err := p.document(map[string]any{"items": stored, "next": nil, "as_of_seq": asOf}); err != nil {
+			return err
+		}
 	}
+	p.warnUnserved(ctx, c, stored[len(stored)-1].ID) // they are all alike
 	return nil
 }

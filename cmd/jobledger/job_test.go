@@ -7,15 +7,25 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// echoWorker serves echo and fail with commands.
+// echoWorker serves echo and fail with commands. It returns once both types are served.
 func echoWorker(w *world) {
 	w.t.Helper()
 	w.background("worker", "run", "echo", "--exec", "cat", "--slots", "4")
 	w.background("worker", "run", "fail", "--exec", "echo broken >&2; exit 65")
+	for limit := time.Now().Add(20 * time.Second); ; { // they are shown with their first beats
+		shown := w.must(exitOK, "worker", "ls", "-j").stdout
+		if strings.Contains(shown, `["echo"]`) && strings.Contains(shown, `["fail"]`) {
+			return
+		}
+		if time.Now().After(limit) {
+			w.t.Fatalf("the workers did not come: %s", shown)
+		}
+	}
 }
 
 // INTERFACE 2.4: id and newline alone; with --json id, org, seq, duplicate; a
@@ -24,7 +34,7 @@ func TestJobSubmit(t *testing.T) {
 	w := startWorld(t)
 	got := w.must(exitOK, "job", "submit", "echo", `{"n":1}`)
 	id := strings.TrimSpace(got.stdout)
-	if schemas.CheckToken("id", id) != nil || got.stdout != id+"\n" || got.stderr != "" {
+	if schemas.CheckToken("id", id) != nil || got.stdout != id+"\n" || !strings.Contains(got.stderr, "nobody serves") {
 		t.Fatalf("stdout %q, stderr %q", got.stdout, got.stderr)
 	}
 	again := w.must(exitOK, "job", "submit", "echo", `{"n":1}`, "--json")
@@ -56,6 +66,36 @@ func TestJobSubmit(t *testing.T) {
 	w.must(exitOK, "job", "submit", "echo", "--file", file)
 	if ids := strings.Fields(w.must(exitOK, "job", "submit", "echo", "--count", "50").stdout); len(slices.Compact(slices.Sorted(slices.Values(ids)))) != 50 {
 		t.Errorf("--count 50 printed %d ids", len(ids))
+	}
+}
+
+// A job that nobody serves is accepted with a warning on stderr, and its record says why it waits; of one that is
+// served, or is not to start yet, there is nothing to say (INTERFACE 2.4, C54).
+func TestJobUnserved(t *testing.T) {
+	w := startWorld(t)
+	const warning = "nobody serves type echo in queue default"
+	for _, args := range [][]string{{"--count", "3"}, {"-j"}, {"--wait", "--wait-timeout", "50ms"}} {
+		got := w.run(slices.Concat([]string{"job", "submit", "echo", "--no-dedup"}, args)...)
+		if strings.Count(got.stderr, warning) != 1 || strings.Contains(got.stdout, warning) {
+			t.Errorf("%v: stdout %q, stderr %q", args, got.stdout, got.stderr)
+		}
+	}
+	id := strings.TrimSpace(w.must(exitOK, "job", "submit", "echo").stdout)
+	if text := w.must(exitOK, "job", "info", id).stdout; !strings.Contains(text, "Waits: "+warning) {
+		t.Errorf("job info: %s", text)
+	}
+	if r := decode[map[string]any](t, w.must(exitOK, "job", "info", id, "-j").stdout); r["reason"] != "unserved" {
+		t.Errorf("the record's reason is %v", r["reason"])
+	}
+	if got := w.must(exitOK, "job", "submit", "echo", "--no-dedup", "--in", "1h"); got.stderr != "" {
+		t.Errorf("a job of later: %q", got.stderr)
+	}
+	echoWorker(w)
+	if got := w.must(exitOK, "job", "submit", "echo", "--no-dedup"); got.stderr != "" {
+		t.Errorf("a served job: %q", got.stderr)
+	}
+	if got := w.must(exitOK, "job", "submit", "echo", "--no-dedup", "--queue", "other"); !strings.Contains(got.stderr, "nobody serves type echo in queue other") {
+		t.Errorf("another queue: %q", got.stderr)
 	}
 }
 

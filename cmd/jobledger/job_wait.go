@@ -122,6 +122,7 @@ func (p *program) awaitResult(ctx context.Context, c *gateway.Client, reply *gat
 	if !p.flags.JSON {
 		p.talkf("%s", reply.ID)
 	}
+	p.warnUnserved(ctx, c, reply.ID)
 	waiting, cancel := limited(ctx, timeout)
 	defer cancel()
 	r, err := awaitJob(waiting, c, reply.ID)

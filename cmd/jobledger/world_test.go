@@ -52,7 +52,8 @@ func startWorld(t *testing.T) *world {
 	w.component(feed.Run)
 	w.component(func(ctx context.Context) error { return views.Run(ctx, 1) })
 	w.component(door.Run)
-	w.component(func(ctx context.Context) error { return w.lead(ctx, feed) })
+	leading := env.NewLedger() // here, so that its connection outlives the component
+	w.component(func(ctx context.Context) error { return w.lead(ctx, feed, leading) })
 	select {
 	case <-ready:
 	case <-time.After(20 * time.Second):
@@ -100,8 +101,7 @@ func (w *world) answerBeats() {
 	}
 }
 
-func (w *world) lead(ctx context.Context, feed *ledger.Feed) error {
-	l := w.NewLedger()
+func (w *world) lead(ctx context.Context, feed *ledger.Feed, l *ledger.Ledger) error {
 	cursor := feed.Subscribe(schemas.Position{})
 	defer cursor.Close()
 	for {
