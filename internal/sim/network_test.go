@@ -32,7 +32,8 @@ type network struct {
 	down   bool  // the engine takes no connections
 
 	mu    sync.Mutex
-	conns []*conn
+	conns []*conn        // by name
+	dirty []*conn        // those that have written since the latest look
 	count map[string]int // connections a party has made in a role
 }
 
@@ -117,11 +118,13 @@ func (n *network) run(done func() bool) error {
 // collect takes what the clients have written, in the order of the connections' names.
 func (n *network) collect() {
 	n.mu.Lock()
-	conns := slices.Clone(n.conns)
+	dirty := n.dirty
+	n.dirty = nil
 	n.mu.Unlock()
-	slices.SortFunc(conns, func(a, b *conn) int { return strings.Compare(a.name, b.name) })
-	for _, c := range conns {
+	slices.SortFunc(dirty, byName)
+	for _, c := range slices.Compact(dirty) {
 		if c.party.paused {
+			c.party.held = append(c.party.held, c)
 			continue
 		}
 		// What different goroutines of a process write at one instant comes in any order: the lanes decide it.
@@ -134,6 +137,16 @@ func (n *network) collect() {
 			n.forget(c)
 		}
 	}
+}
+
+func byName(a, b *conn) int { return strings.Compare(a.name, b.name) }
+
+// wrote notes that a connection has something for the scheduler.
+func (n *network) wrote(c *conn) {
+	n.mu.Lock()
+	n.dirty = append(n.dirty, c)
+	n.mu.Unlock()
+	n.wake()
 }
 
 // forget drops a connection that has ended, with its interests.
@@ -314,7 +327,8 @@ func (d *dialer) InProcessConn() (net.Conn, error) {
 	key := d.party.name + "/" + d.role
 	n.count[key]++
 	c := newConn(n, d.party, fmt.Sprintf("%s/%03d", key, n.count[key]))
-	n.conns = append(n.conns, c)
+	at, _ := slices.BinarySearchFunc(n.conns, c, byName)
+	n.conns = slices.Insert(n.conns, at, c)
 	return c, nil
 }
 
@@ -332,28 +346,24 @@ func (n *network) sever(crash bool, match func(*conn) bool) {
 }
 
 // interests returns the subscriptions that a subject reaches, in a fixed order; of a queue group one.
-func (n *network) interests(subject string) []*subscription {
+func (n *network) interests(subject string) (out []*subscription) {
 	n.mu.Lock()
-	conns := slices.Clone(n.conns)
-	n.mu.Unlock()
-	slices.SortFunc(conns, func(a, b *conn) int { return strings.Compare(a.name, b.name) })
-	var out []*subscription
+	defer n.mu.Unlock()
 	groups := make(map[string]bool)
-	for _, c := range conns {
-		var mine []*subscription
+	for _, c := range n.conns {
+		from := len(out)
 		for _, s := range c.subs {
 			if matches(s.subject, subject) {
-				mine = append(mine, s)
+				out = append(out, s)
 			}
 		}
-		slices.SortFunc(mine, func(a, b *subscription) int { return strings.Compare(a.sid, b.sid) })
-		for _, s := range mine {
-			if s.queue != "" && groups[s.queue] {
-				continue
-			}
-			groups[s.queue] = s.queue != ""
-			out = append(out, s)
+		if len(out)-from > 1 {
+			slices.SortFunc(out[from:], func(a, b *subscription) int { return strings.Compare(a.sid, b.sid) })
 		}
 	}
-	return out
+	return slices.DeleteFunc(out, func(s *subscription) bool {
+		taken := s.queue != "" && groups[s.queue]
+		groups[s.queue] = true
+		return taken
+	})
 }

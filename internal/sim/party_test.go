@@ -29,6 +29,7 @@ type party struct {
 	paused     bool      // owned by the scheduler, as are the following
 	troubledAt time.Time // when its latest trouble ended
 	waiting    []func()  // what arrives while it stands still
+	held       []*conn   // what has written meanwhile
 	stop       context.CancelFunc
 	done       chan struct{}
 	err        error // why it ended, once done is closed
@@ -108,12 +109,21 @@ func (p *party) pause(d time.Duration) {
 			return
 		}
 		p.world.net.trace.note("** %s goes on", p.name)
-		p.paused, p.troubledAt = false, time.Now()
+		p.unpause()
 		for _, run := range p.waiting {
 			p.world.net.at(time.Now(), run)
 		}
 		p.waiting = nil
 	})
+}
+
+// unpause lets what the party has written be looked at again.
+func (p *party) unpause() {
+	p.paused, p.troubledAt = false, time.Now()
+	for _, c := range p.held {
+		p.world.net.wrote(c)
+	}
+	p.held = nil
 }
 
 // cutOff takes the party's connections away for d.
@@ -199,6 +209,7 @@ func runWorker(ctx context.Context, p *party) error {
 		Serves: []handlers.Registration{
 			{Type: typePlain, Handler: p.world.handler(p)},
 			{Type: typeOnce, Handler: p.world.handler(p), Exclusive: true},
+			{Type: typeLong, Handler: p.world.handler(p)},
 		}})
 	if err != nil {
 		return err

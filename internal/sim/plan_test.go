@@ -24,6 +24,7 @@ const (
 	doHang    = "hang"    // past the timeout, deaf to its context, and then succeeds after all
 	doPanic   = "panic"   // no comment
 	doLinger  = "linger"  // obeys its context a moment late
+	doLong    = "long"    // more than a lease
 	doReplies = "replies" // returns an error of a remote side that asks for a later retry
 )
 
@@ -91,6 +92,9 @@ func newPlan(r *rand.Rand, n int) *plan {
 	if r.IntN(5) == 0 {
 		p.deadline = spread(r, 10*time.Millisecond, 20*time.Second)
 	}
+	if r.IntN(8) == 0 {
+		p.typ, p.deadline, p.attempts = typeLong, 0, []string{doLong}
+	}
 	changes := []string{"cancel", "cancel", "cancel", "retry", "retry", "resolve", "ignore", "carry", "delete org"}
 	for range r.IntN(5) {
 		p.later = append(p.later, change{after: spread(r, time.Millisecond, 8*time.Second), name: changes[r.IntN(len(changes))],
@@ -136,6 +140,8 @@ func (w *world) handler(p *party) handlers.Handler {
 		switch j.Attempts[min(a.Number, len(j.Attempts))-1] {
 		case doWork:
 			return nil, wait(ctx, spread(r, 10*time.Millisecond, 5*time.Second))
+		case doLong:
+			return nil, wait(ctx, spread(r, 21*time.Second, 30*time.Second))
 		case doFail:
 			return nil, handlers.Transient(errRemote)
 		case doReplies:

@@ -255,7 +255,12 @@ func (w *world) judgeEvent(m *message) {
 			r.ended = e.Name()
 		}
 		if d, ok := e.Data.(*schemas.Lost); ok && r != nil {
-			w.judgeLoss(r, d, m.seq)
+			w.judgeLoss(r, fence.Seq, d, m.seq)
+		}
+	}
+	if d, ok := e.Data.(*schemas.LateResult); ok {
+		if r := t.running[d.Fence.Seq]; r != nil && r.ended == d.Outcome {
+			t.fail("late result %d on %s repeats the outcome of attempt %d, which stands", m.seq, m.subject, d.Fence.Seq)
 		}
 	}
 	t.count(m, e)
@@ -282,17 +287,18 @@ func fenceOf(data schemas.Data) schemas.Fence {
 	return schemas.Fence{}
 }
 
-// judgeLoss asks for a reason when a worker is given up: it, or the leader, had trouble of late.
-func (w *world) judgeLoss(r *attempt, d *schemas.Lost, seq uint64) {
+// judgeLoss asks for a reason when a worker is given up: since the claim it, or a server, had trouble.
+func (w *world) judgeLoss(r *attempt, fence schemas.Seq, d *schemas.Lost, seq uint64) {
+	began := w.truth.storedAt[fence].Add(-troubleLasts)
 	for _, p := range w.parties {
-		if (p.name == r.worker || p.role == "server") && time.Since(p.troubledAt) < troubleLasts {
+		mine := p.name == r.worker
+		if mine && (p.crashed || p.role != "worker") || (mine || p.role == "server") && (p.paused || p.troubledAt.After(began)) {
 			return
 		}
 	}
-	if time.Since(w.restartedAt) < troubleLasts {
-		return
+	if !w.restartedAt.After(began) {
+		w.truth.fail("attempt on %s was lost (%s) at %d although %s had no trouble", r.subject, d.Cause, seq, r.worker)
 	}
-	w.truth.fail("attempt on %s was lost (%s) at %d although %s had no trouble", r.subject, d.Cause, seq, r.worker)
 }
 
 // count keeps a job's account.

@@ -82,6 +82,7 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // Write implements net.Conn. It never blocks.
 func (c *conn) Write(p []byte) (int, error) {
+	defer c.net.wrote(c)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -100,7 +101,6 @@ func (c *conn) Write(p []byte) (int, error) {
 		c.in = append(c.in, "PONG\r\n"...)
 		c.wake()
 	}
-	c.net.wake()
 	return len(p), nil
 }
 
@@ -137,11 +137,11 @@ func (c *conn) sever(crash bool) {
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
+	defer c.net.wrote(c)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
 	c.wake()
-	c.net.wake()
 	return nil
 }
 

@@ -16,7 +16,7 @@ import (
 // Sizes and times of one run.
 const (
 	jobsPerRun     = 16
-	stormFor       = 45 * time.Second // simulated; then nothing goes wrong any more
+	stormFor       = 32 * time.Second // simulated; then nothing goes wrong any more
 	settleWithin   = 5 * time.Minute  // simulated; by then every job has ended
 	restartsMax    = 2                // of the engine
 	crashesMax     = 5
@@ -25,10 +25,11 @@ const (
 	testOrg        = schemas.OrgID("acme")
 	typePlain      = schemas.TypeName("plain")
 	typeOnce       = schemas.TypeName("once")
+	typeLong       = schemas.TypeName("long")
 	submitTimeout  = 4 * time.Second
 	slotsPerWorker = 3
 	quiet          = 4 * time.Second
-	troubleLasts   = 30 * time.Second
+	troubleLasts   = 5 * time.Second
 )
 
 // world is one run: the parties, what goes wrong, and what is known to be true.
@@ -41,6 +42,7 @@ type world struct {
 	parties     []*party
 	spawned     int
 	calm        bool // nothing goes wrong any more
+	full        bool // the disk is
 	restarts    int
 	crashes     int
 	pauses      int
@@ -98,7 +100,7 @@ func (w *world) mischief() {
 	if len(w.live("worker")) == 0 || len(w.live("server")) == 0 {
 		return
 	}
-	switch r.IntN(9) {
+	switch r.IntN(10) {
 	case 0, 1:
 		w.crash(w.any("worker"))
 	case 2:
@@ -116,6 +118,8 @@ func (w *world) mischief() {
 		w.net.trace.note("** the server's clock is now %s off", w.net.engine.skew)
 	case 8:
 		w.drain()
+	case 9:
+		w.fillDisk(spread(r, 2*time.Second, 15*time.Second))
 	}
 }
 
@@ -132,7 +136,18 @@ func (w *world) crash(p *party) {
 	w.crashes++
 	p.crash()
 	role, start := p.role, p.start
+	if role == "leaving" {
+		return // another one has taken its place
+	}
 	w.net.after(spread(w.r, 50*time.Millisecond, 15*time.Second), func() { w.spawn(role, start) })
+}
+
+// fillDisk has the engine refuse every event for d, as on a full disk.
+func (w *world) fillDisk(d time.Duration) {
+	w.net.trace.note("** the disk is full for %s", d)
+	w.full = true
+	w.restartedAt = time.Now()
+	w.net.after(d, func() { w.full, w.restartedAt = false, time.Now() })
 }
 
 // drain stops a worker as SIGTERM does; another one takes its place.
@@ -180,6 +195,9 @@ func (w *world) calmDown() {
 
 // fault draws what goes wrong with an append inside the engine, and with its writer.
 func (w *world) fault(what string) engineFault {
+	if w.full && !w.calm {
+		return engineFull
+	}
 	if w.calm || what == "" {
 		return engineFine
 	}
@@ -240,7 +258,7 @@ func (w *world) finish() {
 	w.setDown(false)
 	for _, p := range w.parties {
 		w.setCut(p, false)
-		p.paused = false
+		p.unpause()
 		p.stop()
 	}
 	w.truth.release()
@@ -284,8 +302,9 @@ func (w *world) waitForTypes(ctx context.Context, l *ledger.Ledger) error {
 	window, grace := schemas.Millis(3000), schemas.Millis(1000)
 	backoff := schemas.Backoff{ListMS: []schemas.Millis{300, 900, 1500}}
 	for _, t := range []schemas.TypeSettings{
-		{Name: typePlain, TimeoutMS: 6000, GraceMS: &grace, Backoff: backoff, PoisonLimit: 3, WindowMS: &window},
-		{Name: typeOnce, TimeoutMS: 9000, GraceMS: &grace, Backoff: backoff, PoisonLimit: 2, WindowMS: &window, Exclusive: true},
+		{Name: typePlain, TimeoutMS: 6000, GraceMS: &grace, Backoff: backoff, PoisonLimit: 2, WindowMS: &window},
+		{Name: typeOnce, TimeoutMS: 9000, GraceMS: &grace, Backoff: backoff, PoisonLimit: 1, WindowMS: &window, Exclusive: true},
+		{Name: typeLong, TimeoutMS: 60000, GraceMS: &grace, Backoff: backoff, PoisonLimit: 3, WindowMS: &window},
 	} {
 		for {
 			_, err := l.PutType(ctx, t, ledger.Meta{}, "simulation")
