@@ -43,6 +43,10 @@ golden: ## rewrite golden files and transcripts; review the diff
 fuzz: ## random tests, longer; SEED=n repeats one run
 	@[ -n "$(RANDOM_PKGS)" ] || { echo "no package has random tests"; exit 1; }
 	go test $(RANDOM_PKGS) -run 'Random' -rapid.checks=10000 $(if $(SEED),-rapid.seed=$(SEED))
+	go test ./internal/sim -run 'TestSeeds$$' -timeout 0 -v $(if $(SEED),-sim.seed=$(SEED),-sim.seeds=10000)
+
+planted: ## plant known bugs in the code and let the simulation find each
+	go test ./internal/sim -run 'TestPlanted$$|TestModelIsTheCluster' -sim.planted -sim.cluster -timeout 0 -v
 
 build: ## one static binary in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/jobledger

@@ -32,19 +32,29 @@
 // engine_*_test.go: streams with expected sequences (10071; 10164 while a write is in flight), the window of
 // message ids, the order in which one server and a cluster check them, the work queue with acks by sequence and
 // redelivery, push and pull consumers, the get APIs, buckets with TTLs, memory that a restart takes away.
-// TestModelIsTheEngine tells the same transcripts to the model and to the embedded server.
+// TestModelIsTheEngine tells the same transcripts to the model and to the embedded server, TestModelIsTheCluster
+// those that replication makes different to a cluster of three.
 //
 // # What is held to be true
 //
 // After every step: each stored event is legal; an attempt ends once; a handler starts once for an attempt,
 // after its running is stored and not later than a claim may be started; no worker runs more than its slots;
 // budgets and poison limits hold, counted by hand; an acknowledged submit is in the ledger; no attempt is lost
-// whose worker and leader had no trouble; no document of a view goes back. At the end, once faults have
+// whose worker and leader had no trouble; an outcome comes from the worker that claimed; a claim is started or
+// handed back; no document of a view goes back. At the end, once faults have
 // stopped: every job ends, the leader's core holds nothing, WORK is empty, and ledger.Verify finds all views
 // equal to a fold from zero.
 //
 // # Planted bugs
 //
 // testdata/planted holds bugs as patches of production code; each must be found within a number of seeds. They
-// are built into one test binary through the go command's -overlay (make planted): no switch stands in production code.
+// are built into one test binary through the go command's -overlay (make planted): no switch stands in production
+// code. Several were real once: what the simulation finds is planted again when it is mended.
+//
+// # Commands
+//
+//	go test ./internal/sim                              the seeds of an ordinary run, the transcripts
+//	go test ./internal/sim -run 'TestSeeds$' -sim.seed=7 -v [-sim.log]    one seed with its whole trace
+//	make fuzz [SEED=7]                                  10,000 seeds, and the table of transitions and faults
+//	make planted                                        each planted bug is found; the model and a cluster
 package sim

@@ -75,14 +75,7 @@ func (w *world) checkFolds() error {
 		verdict, err = ledger.Verify(ctx, ledger.VerifyConfig{Ledger: l, Full: true})
 		return err
 	})
-	err := w.net.run(func() bool {
-		select {
-		case <-p.done:
-			return true
-		default:
-			return false
-		}
-	})
+	err := w.net.run(p.hasEnded)
 	if err == nil {
 		err = p.err
 	}

@@ -23,7 +23,8 @@ type engine struct {
 	r3      bool          // the order of checks of a replicated stream
 	streams map[string]*stream
 	starts  int
-	made    int // consumers so far
+	made    int    // consumers so far
+	writer  *party // of the message being stored
 
 	unanswered func(what string) engineFault // the fault of an append, if any
 	stored     func(s *stream, m *message)   // told of each stored message
@@ -174,6 +175,7 @@ func (e *engine) publish(c *conn, s *stream, cmd *command, what string) {
 		e.commitLater(c, s, cmd, what)
 		return
 	}
+	e.writer = c.party
 	m := e.store(s, cmd)
 	answer := fmt.Appendf(nil, `{"stream":%q,"seq":%d}`, s.cfg.Name, m.seq)
 	e.net.hits.engine(what, fault)
@@ -201,6 +203,7 @@ func (e *engine) commitLater(c *conn, s *stream, cmd *command, what string) {
 			return // the server restarted: it was never stored
 		}
 		delete(s.inFlight, cmd.subject)
+		e.writer = c.party
 		m := e.store(s, cmd)
 		e.answerPublish(c, cmd, what, fmt.Appendf(nil, `{"stream":%q,"seq":%d}`, s.cfg.Name, m.seq))
 		e.deliver(s)

@@ -72,6 +72,15 @@ func (p *party) close() {
 	}
 }
 
+func (p *party) hasEnded() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // launch runs the party in a goroutine of its own.
 func (p *party) launch() {
 	ctx, cancel := context.WithCancel(context.Background())

@@ -251,6 +251,8 @@ func (w *world) judgeEvent(m *message) {
 			t.fail("event %d on %s ends an attempt %d that is none of the job's", m.seq, m.subject, fence.Seq)
 		case r.ended != "":
 			t.fail("attempt %d of %s ended twice: %s, and %s at %d", fence.Seq, m.subject, r.ended, e.Name(), m.seq)
+		case workersWord(e.Name()) && w.net.engine.writer.name != r.worker:
+			t.fail("attempt %d of %s is %s's, and %s ended it with %s at %d", fence.Seq, m.subject, r.worker, w.net.engine.writer.name, e.Name(), m.seq)
 		default:
 			r.ended = e.Name()
 		}
@@ -264,6 +266,11 @@ func (w *world) judgeEvent(m *message) {
 		}
 	}
 	t.count(m, e)
+}
+
+// workersWord reports an outcome that only the worker of the attempt can write.
+func workersWord(e schemas.EventName) bool {
+	return e == schemas.EventCompleted || e == schemas.EventFailed || e == schemas.EventReleased
 }
 
 // fenceOf returns the attempt that an event ends, zero if it ends none.
@@ -289,6 +296,7 @@ func fenceOf(data schemas.Data) schemas.Fence {
 
 // judgeLoss asks for a reason when a worker is given up: since the claim it, or a server, had trouble.
 func (w *world) judgeLoss(r *attempt, fence schemas.Seq, d *schemas.Lost, seq uint64) {
+	w.judgeUnstarted(r, d, seq)
 	began := w.truth.storedAt[fence].Add(-troubleLasts)
 	for _, p := range w.parties {
 		mine := p.name == r.worker
@@ -298,6 +306,19 @@ func (w *world) judgeLoss(r *attempt, fence schemas.Seq, d *schemas.Lost, seq ui
 	}
 	if !w.restartedAt.After(began) {
 		w.truth.fail("attempt on %s was lost (%s) at %d although %s had no trouble", r.subject, d.Cause, seq, r.worker)
+	}
+}
+
+// judgeUnstarted: a worker that lives and hears starts what it has claimed, or hands it back.
+func (w *world) judgeUnstarted(r *attempt, d *schemas.Lost, seq uint64) {
+	key := fmt.Sprintf("%s generation %d attempt %d", r.subject[strings.LastIndexByte(r.subject, '.')+1:], d.Generation, d.Attempt)
+	if w.truth.starts[key] != "" || time.Since(w.restartedAt) < 2*troubleLasts {
+		return
+	}
+	for _, p := range w.parties {
+		if p.name == r.worker && p.role == "worker" && !p.crashed && !p.paused && time.Since(p.troubledAt) > 2*troubleLasts {
+			w.truth.fail("%s was claimed by %s and neither started nor handed back; it is lost at %d", key, r.worker, seq)
+		}
 	}
 }
 

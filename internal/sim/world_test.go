@@ -15,8 +15,8 @@ import (
 
 // Sizes and times of one run.
 const (
-	jobsPerRun     = 16
-	stormFor       = 32 * time.Second // simulated; then nothing goes wrong any more
+	jobsPerRun     = 12
+	stormFor       = 26 * time.Second // simulated; then nothing goes wrong any more
 	settleWithin   = 5 * time.Minute  // simulated; by then every job has ended
 	restartsMax    = 2                // of the engine
 	crashesMax     = 5
@@ -87,7 +87,7 @@ func (w *world) begin() {
 	}
 	w.spawn("client", func(ctx context.Context, p *party) error { return w.client(ctx, p) })
 	start := time.Now()
-	for range 5 + w.r.IntN(7) {
+	for range 4 + w.r.IntN(7) {
 		w.net.at(start.Add(2*time.Second+time.Duration(w.r.Int64N(int64(stormFor-5*time.Second)))), w.mischief)
 	}
 	w.net.storm = storm{drop: w.r.IntN(25), duplicate: w.r.IntN(25), delay: w.r.IntN(50)}

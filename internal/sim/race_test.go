@@ -1,0 +1,6 @@
+//go:build race
+
+package sim_test
+
+// seedsDefault is how many seeds an ordinary run takes: the race detector makes each eight times as dear.
+const seedsDefault = 25
