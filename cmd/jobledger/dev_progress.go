@@ -81,12 +81,17 @@ const latestMax = 22
 const eraseLine = "\r\x1b[K"
 
 func (d *demoProgress) draw() {
-	if d.on {
-		fmt.Fprintf(d.Stderr, eraseLine+"  %d of %d submitted, %d completed, %d canceled, %d failed, %d to go",
-			d.sent, d.total, d.completed, d.canceled, d.dead, d.total-d.completed-d.canceled-d.dead)
-		if d.latest != "" {
-			fmt.Fprintf(d.Stderr, "   %s", d.latest)
-		}
+	if !d.on {
+		return
+	}
+	canceled := ""
+	if d.canceled > 0 {
+		canceled = fmt.Sprintf(", %d canceled", d.canceled)
+	}
+	fmt.Fprintf(d.Stderr, eraseLine+"  %d of %d submitted, %d completed%s, %d failed, %d to go",
+		d.sent, d.total, d.completed, canceled, d.dead, d.total-d.completed-d.canceled-d.dead)
+	if d.latest != "" {
+		fmt.Fprintf(d.Stderr, "   %s", clip(d.latest, latestMax-len(canceled)))
 	}
 }
 
