@@ -126,10 +126,9 @@ func (p *process) supervise(ctx context.Context, grace time.Duration) bool {
 		return false
 	case <-ctx.Done():
 	}
-	select {
-	case <-p.done:
+	if p.exited() {
+		<-p.done
 		return false // both: the work was done first
-	default:
 	}
 	p.signal(syscall.SIGTERM)
 	t := time.NewTimer(max(grace, 0))
@@ -141,6 +140,14 @@ func (p *process) supervise(ctx context.Context, grace time.Duration) bool {
 		<-p.done
 	}
 	return true
+}
+
+// exited reports whether the process has, which it may have before anybody here has noticed: a worker that was
+// stopped and goes on hears that the attempt's lease is lost as soon as it can look after its children.
+func (p *process) exited() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone || hasExited(p.cmd.Process.Pid)
 }
 
 func (p *process) signal(s syscall.Signal) {
