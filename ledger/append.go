@@ -296,11 +296,16 @@ func (a *pubAck) Error() string { return fmt.Sprintf("%s (%d)", a.Text, a.Code) 
 // ackPrefix is how every plain acknowledgement of a server without domain begins (server/stream.go, pubAck).
 const ackPrefix = `{"stream":"` + StreamLedger + `","seq":`
 
-// decodeAck reads the reply to a publish. It is the one place that does.
+// decodeAck reads the reply to a publish to the ledger.
 func decodeAck(body []byte) (*pubAck, error) {
 	if seq, ok := plainAck(body); ok {
 		return &pubAck{Seq: seq}, nil
 	}
+	return decodeAckOf(StreamLedger, body)
+}
+
+// decodeAckOf reads the reply to a publish to a stream. It is the one place that does.
+func decodeAckOf(stream string, body []byte) (*pubAck, error) {
 	var r struct {
 		Stream    string      `json:"stream"`
 		Seq       schemas.Seq `json:"seq"`
@@ -321,7 +326,7 @@ func decodeAck(body []byte) (*pubAck, error) {
 		}
 		return &pubAck{Code: max(code, 1), Text: r.Error.Text}, nil
 	}
-	if r.Stream != StreamLedger || r.Seq == 0 {
+	if r.Stream != stream || r.Seq == 0 {
 		return nil, fmt.Errorf("reply to a publish names stream %q and sequence %d", r.Stream, r.Seq)
 	}
 	return &pubAck{Seq: r.Seq, Duplicate: r.Duplicate}, nil

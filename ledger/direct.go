@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// subjectDirectGet is answered by any replica that holds the stream, hence perhaps by one that lags.
-	subjectDirectGet = "$JS.API.DIRECT.GET." + StreamLedger
+	// subjectDirectGetOf, followed by a stream, is answered by any replica that holds it, hence perhaps by one that lags.
+	subjectDirectGetOf = "$JS.API.DIRECT.GET."
+	subjectDirectGet   = subjectDirectGetOf + StreamLedger
 
 	// directBatch is how many messages of a subject one direct get asks for; few jobs have more.
 	directBatch = 64
@@ -180,27 +181,32 @@ const eventsFromBytes = 1 << 20
 // readers that will want the neighbours, too. It may return fewer than there are, and on a replicated stream
 // it may not know the newest.
 func (l *Ledger) EventsFrom(ctx context.Context, seq schemas.Seq, n int) ([]*Entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	inbox := l.nc.NewInbox()
-	answers := make(chan *nats.Msg, n+2)
-	sub, err := l.nc.ChanSubscribe(inbox, answers)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, which ends it too
-	body, err := json.Marshal(getRequest{Seq: max(seq, 1), Batch: n, MaxBytes: eventsFromBytes})
-	if err != nil {
-		return nil, err
-	}
-	if err := l.nc.PublishRequest(subjectDirectGet, inbox, body); err != nil {
-		return nil, err
-	}
-	entries, _, err := collect(ctx, answers)
+	entries, _, err := l.directBatchOf(ctx, StreamLedger, getRequest{Seq: max(seq, 1), Batch: n, MaxBytes: eventsFromBytes})
 	if err != nil {
 		return nil, fmt.Errorf("read events from %d: %w", seq, err)
 	}
 	return entries, nil
+}
+
+// directBatchOf makes one batched direct get on a stream; more tells that further messages match.
+func (l *Ledger) directBatchOf(ctx context.Context, stream string, req getRequest) (batch []*Entry, more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	inbox := l.nc.NewInbox()
+	answers := make(chan *nats.Msg, req.Batch+2)
+	sub, err := l.nc.ChanSubscribe(inbox, answers)
+	if err != nil {
+		return nil, false, err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, which ends it too
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := l.nc.PublishRequest(subjectDirectGetOf+stream, inbox, body); err != nil {
+		return nil, false, err
+	}
+	return collect(ctx, answers)
 }
 
 // directWindow reads single messages with as many requests under way.

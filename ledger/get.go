@@ -23,33 +23,36 @@ type getRequest struct {
 	Since    *time.Time  `json:"start_time,omitempty"`   // in place of Seq: from this stream time on
 }
 
-// getResponse is the answer of the leader's get.
-type getResponse struct {
-	Message *struct {
-		Subject string      `json:"subject"`
-		Seq     schemas.Seq `json:"seq"`
-		Header  []byte      `json:"hdrs"`
-		Data    []byte      `json:"data"`
-		Time    time.Time   `json:"time"`
-	} `json:"message"`
-	Error *jetstream.APIError `json:"error"`
+// storedMessage is a message as the leader's get returns it.
+type storedMessage struct {
+	Subject string      `json:"subject"`
+	Seq     schemas.Seq `json:"seq"`
+	Header  []byte      `json:"hdrs"`
+	Data    []byte      `json:"data"`
+	Time    time.Time   `json:"time"`
 }
 
-// subjectLeaderGet is answered by the stream's leader alone, so it finds all that was acknowledged. It may not
-// find what a replica has shown a moment ago: see caughtUp.
-const subjectLeaderGet = "$JS.API.STREAM.MSG.GET." + StreamLedger
+// getResponse is the answer of the leader's get.
+type getResponse struct {
+	Message *storedMessage      `json:"message"`
+	Error   *jetstream.APIError `json:"error"`
+}
+
+// subjectLeaderGet, followed by a stream, is answered by its leader alone, so it finds all that was acknowledged. It
+// may not find what a replica has shown a moment ago: see caughtUp.
+const subjectLeaderGet = "$JS.API.STREAM.MSG.GET."
 
 // readTimeout is how long one read waits for its answer. Short, because repeating it is always safe, and a
 // request that met a leader change is never answered.
 const readTimeout = 2 * time.Second
 
 // errNoMessage: the stream's leader holds no such message.
-var errNoMessage = errors.New("no such message in the ledger")
+var errNoMessage = errors.New("no such message in the stream")
 
 // codeNoMessage is JetStream's error code for a message that is not there.
 const codeNoMessage = 10037
 
-// leaderGet reads one message as the stream's leader knows it. The error is errNoMessage if there is none;
+// leaderGet reads one message as the ledger's leader knows it. The error is errNoMessage if there is none;
 // any other means that nothing is known.
 func (l *Ledger) leaderGet(ctx context.Context, req getRequest) (*Entry, error) {
 	e, _, err := l.leaderGetLink(ctx, req)
@@ -58,36 +61,45 @@ func (l *Ledger) leaderGet(ctx context.Context, req getRequest) (*Entry, error) 
 
 // leaderGetLink is leaderGet for a reader who goes on to the message before.
 func (l *Ledger) leaderGetLink(ctx context.Context, req getRequest) (*Entry, link, error) {
-	body, err := json.Marshal(req)
+	m, err := l.leaderMessage(ctx, StreamLedger, req)
 	if err != nil {
 		return nil, link{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	m, err := l.nc.RequestWithContext(ctx, subjectLeaderGet, body)
-	if err != nil {
-		return nil, link{}, fmt.Errorf("get from the ledger's leader: %w", err)
-	}
-	var resp getResponse
-	if err := json.Unmarshal(m.Data, &resp); err != nil {
-		return nil, link{}, fmt.Errorf("get from the ledger's leader: %w", err)
-	}
-	switch {
-	case resp.Error != nil && resp.Error.ErrorCode == codeNoMessage:
-		return nil, link{}, errNoMessage
-	case resp.Error != nil:
-		return nil, link{}, fmt.Errorf("get from the ledger's leader: %w", resp.Error)
-	case resp.Message == nil:
-		return nil, link{}, errors.New("get from the ledger's leader: the answer holds no message")
-	}
 	var h nats.Header
-	if len(resp.Message.Header) > 0 {
-		if h, err = nats.DecodeHeadersMsg(resp.Message.Header); err != nil {
+	if len(m.Header) > 0 {
+		if h, err = nats.DecodeHeadersMsg(m.Header); err != nil {
 			h = nil // a foreign message: Decode says so
 		}
 	}
-	e := newEntry(resp.Message.Subject, h, resp.Message.Data, resp.Message.Seq, resp.Message.Time)
+	e := newEntry(m.Subject, h, m.Data, m.Seq, m.Time)
 	return e, linkOf(e, h), nil
+}
+
+// leaderMessage is leaderGet of any stream.
+func (l *Ledger) leaderMessage(ctx context.Context, stream string, req getRequest) (*storedMessage, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	m, err := l.nc.RequestWithContext(ctx, subjectLeaderGet+stream, body)
+	if err != nil {
+		return nil, fmt.Errorf("get from the leader of %s: %w", stream, err)
+	}
+	var resp getResponse
+	if err := json.Unmarshal(m.Data, &resp); err != nil {
+		return nil, fmt.Errorf("get from the leader of %s: %w", stream, err)
+	}
+	switch {
+	case resp.Error != nil && resp.Error.ErrorCode == codeNoMessage:
+		return nil, errNoMessage
+	case resp.Error != nil:
+		return nil, fmt.Errorf("get from the leader of %s: %w", stream, resp.Error)
+	case resp.Message == nil:
+		return nil, fmt.Errorf("get from the leader of %s: the answer holds no message", stream)
+	}
+	return resp.Message, nil
 }
 
 // End returns the position of the ledger's last message as the stream's leader knows it; the zero Position

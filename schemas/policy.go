@@ -26,6 +26,7 @@ const (
 	ArgsMax         = 1 << 20              // bytes of inline args
 	ResultMax       = 64 << 10             // bytes of an inline result
 	CheckpointMax   = ResultMax            // bytes of a checkpoint: like a result it stands inline in its event
+	PayloadMax      = 32 << 20             // bytes of args or a result kept by reference
 	ErrorTextMax    = 16 << 10             // bytes of an error's text
 	ParentsMax      = 100
 	TagsMax         = 64                   // tags per job
