@@ -21,6 +21,9 @@ type Meta struct {
 	// Traceparent and Tracestate are the W3C trace context, on submitted and running (INTERFACE 5).
 	Traceparent string
 	Tracestate  string
+	// EventID is the id of the event, for a writer that has stored a payload under it; empty draws a new one. A
+	// command that is decided again, because others were faster, keeps it: what was refused is never stored.
+	EventID schemas.EventID
 }
 
 // event makes the event of data, not yet stored.
@@ -28,6 +31,7 @@ func (m *Meta) event(at schemas.Subject, data schemas.Data) *schemas.Event {
 	e := schemas.NewEvent(at, data)
 	e.Actor, e.CausationID, e.CorrelationID = m.Actor, m.CausationID, m.CorrelationID
 	e.Traceparent, e.Tracestate = m.Traceparent, m.Tracestate
+	e.ID = cmp.Or(m.EventID, e.ID)
 	return e
 }
 

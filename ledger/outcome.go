@@ -69,7 +69,7 @@ func (c *Outcome) late(j *Job) (schemas.Data, error) {
 	}
 	h := schemas.AttemptHead{Head: j.Head(), Attempt: c.Attempt, Fence: c.Fence}
 	h.Generation = c.Generation
-	return &schemas.LateResult{AttemptHead: h, Outcome: c.Kind, Error: c.Error, Result: c.Result}, nil
+	return &schemas.LateResult{AttemptHead: h, Outcome: c.Kind, Error: c.Error, ResultRef: c.ResultRef, Result: c.Result}, nil
 }
 
 func (c *Outcome) canceled(j *Job) schemas.Data {

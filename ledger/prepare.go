@@ -22,11 +22,15 @@ func (l *Ledger) prepare(ctx context.Context, r *SubmitRequest) (*submission, er
 	if err != nil {
 		return nil, err
 	}
+	if err := l.borrowArgs(ctx, r); err != nil {
+		return nil, err
+	}
 	s := &submission{l: l, org: r.Org, meta: r.Meta, reuse: t.Reuse, spec: r.spec(t), request: r.RequestID}
-	if s.content, err = l.checkArgs(t, &s.spec); err != nil {
+	if s.content, err = l.checkArgs(t, s.spec.Args); err != nil {
 		return nil, err
 	}
 	s.dedup(r, t)
+	s.refer()
 	if err := s.parents(ctx); err != nil {
 		return nil, err
 	}
@@ -95,36 +99,30 @@ func (r *SubmitRequest) spec(t *schemas.TypeSettings) schemas.Submitted {
 		NotBefore: r.NotBefore, DelayMS: schemas.MillisOf(r.Delay),
 		Deadline: r.Deadline, DeadlineMS: schemas.MillisOf(r.DeadlineIn),
 		Parents: append([]schemas.ParentRef(nil), r.Parents...), Batch: r.Batch, Tags: r.Tags,
-		Override: r.Override, Reason: r.Reason, ArgsRef: r.ArgsRef,
-		Args: bytes.TrimSpace(r.Args),
+		Override: r.Override, Reason: r.Reason, Args: bytes.TrimSpace(r.Args),
 	}
-	if len(spec.Args) == 0 && spec.ArgsRef == nil {
+	if len(spec.Args) == 0 {
 		spec.Args = json.RawMessage("{}")
 	}
 	return spec
 }
 
 // checkArgs returns the content hash of args that are JSON, within the limit and to the type's schema.
-func (l *Ledger) checkArgs(t *schemas.TypeSettings, spec *schemas.Submitted) (string, error) {
-	if spec.ArgsRef != nil {
-		if len(spec.Args) > 0 {
-			return "", badField("args", errors.New("args are given inline and by reference: give one of them"))
-		}
-		return contentOf(spec)
-	}
-	if len(spec.Args) > schemas.ArgsMax {
-		e := Errorf(CodePayloadTooLarge, "args are %d bytes: the limit is %d bytes (1 MiB); pass larger ones by reference", len(spec.Args), schemas.ArgsMax)
+func (l *Ledger) checkArgs(t *schemas.TypeSettings, args json.RawMessage) (string, error) {
+	if len(args) > schemas.PayloadMax {
+		e := Errorf(CodePayloadTooLarge, "args are %d bytes: the limit is %d bytes (32 MiB); keep what is larger elsewhere and pass its address",
+			len(args), schemas.PayloadMax)
 		e.Field = "args"
-		return "", e.with(DetailField, "args").with("limit", schemas.ArgsMax)
+		return "", e.with(DetailField, "args").with("limit", schemas.PayloadMax)
 	}
-	content, err := contentOf(spec)
+	content, err := ContentHash(t.Name, args)
 	if err != nil {
 		return "", badField("args", err)
 	}
 	if l.cfg.CheckArgs == nil {
 		return content, nil
 	}
-	if err := l.cfg.CheckArgs(t, spec.Args); err != nil {
+	if err := l.cfg.CheckArgs(t, args); err != nil {
 		var own *Error
 		if errors.As(err, &own) {
 			return "", err

@@ -26,9 +26,10 @@ const duplicateHopsMax = 1000
 type SubmitRequest struct {
 	Org  schemas.OrgID    // required
 	Type schemas.TypeName // required
-	// Args is any JSON value of at most schemas.ArgsMax bytes, stored byte for byte; empty means {}. Larger
-	// ones travel as ArgsRef, in place of Args.
-	Args    json.RawMessage
+	// Args is any JSON value of at most schemas.PayloadMax bytes, stored byte for byte; empty means {}. What is
+	// too large for the event is kept by reference (R-315).
+	Args json.RawMessage
+	// ArgsRef, in place of Args, takes them from another job of the org, or from what was staged for this one.
 	ArgsRef *schemas.ObjectRef
 
 	// ID is the caller's own job id: exact, and never a duplicate by content. Empty gives a new one.
@@ -67,6 +68,14 @@ type SubmitRequest struct {
 	RegisterUnknown bool
 }
 
+// size is about how many bytes of args the request brings.
+func (r *SubmitRequest) size() int {
+	if r.ArgsRef != nil {
+		return int(min(max(r.ArgsRef.Bytes, 0), schemas.PayloadMax))
+	}
+	return len(r.Args)
+}
+
 // Receipt says which job stands for a submission.
 type Receipt struct {
 	ID         schemas.JobID `json:"id"`
@@ -83,11 +92,13 @@ type Receipt struct {
 // Errors are *Error: invalid_argument, unknown_type, type_disabled, payload_too_large, not_found (a parent),
 // duplicate (on request), id_conflict, and unavailable. Unavailable with ReasonOutcomeUnknown may have stored
 // the job: its id is in Receipt.ID and details.id. Submitting again with the same ID or Key, or the same
-// content within the dedup window, is safe in any case. A ctx without deadline is bounded by SettleTimeout.
+// content within the dedup window, is safe in any case. With ReasonPayloadNotStored nothing is stored. A ctx
+// without deadline is bounded by SettleTimeout, and a second for each MiB of args.
 //
-// If this process dies in here, the job is stored or not; nothing else needs repair.
+// If this process dies in here, the job is stored or not; nothing else needs repair. Args by reference that no
+// event names are removed by the collector.
 func (l *Ledger) Submit(ctx context.Context, r SubmitRequest) (Receipt, error) {
-	ctx, cancel := withSettleTimeout(ctx)
+	ctx, cancel := withPayloadTimeout(ctx, r.size())
 	defer cancel()
 	s, err := l.prepare(ctx, &r)
 	if err != nil {
@@ -102,6 +113,7 @@ func (l *Ledger) Submit(ctx context.Context, r SubmitRequest) (Receipt, error) {
 	default:
 		receipt, err = s.fresh(ctx)
 	}
+	s.settle(ctx, receipt, err)
 	if err != nil {
 		return receipt, coded(err)
 	}
@@ -123,6 +135,7 @@ type submission struct {
 	request uuid.UUID
 	window  time.Duration
 	reuse   schemas.ReusePolicy
+	large   *largeArgs // nil: they stand in the event
 }
 
 // fresh stores the job under a new id; the stream's window finds an earlier submission of the same work.
@@ -137,7 +150,7 @@ func (s *submission) fresh(ctx context.Context) (Receipt, error) {
 	}
 	e.MsgID = DedupID(s.org, &s.spec)
 	for range duplicateHopsMax {
-		err := s.l.Append(ctx, e, 0)
+		err := s.append(ctx, e, 0)
 		if err == nil {
 			return s.accepted(e), nil
 		}
@@ -246,6 +259,12 @@ type standing func(ctx context.Context, j *Job) (stands bool, err error)
 // under stores the job under an exact id, as its first or next generation.
 func (s *submission) under(ctx context.Context, id schemas.JobID, judge standing) (Receipt, error) {
 	j := &Job{Org: s.org, ID: id} // mostly the id is new: try without a read
+	if s.large != nil {           // a read costs less than an upload in vain
+		var err error
+		if j, err = s.l.foldAny(ctx, s.org, id); err != nil {
+			return Receipt{}, err
+		}
+	}
 	for try := 0; ; try++ {
 		if j.Exists() {
 			stands, err := judge(ctx, j)
@@ -261,7 +280,7 @@ func (s *submission) under(ctx context.Context, id schemas.JobID, judge standing
 		if err != nil {
 			return Receipt{}, err
 		}
-		err = s.l.Append(ctx, e, j.LastSeq)
+		err = s.append(ctx, e, j.LastSeq)
 		if err == nil {
 			return s.accepted(e), nil
 		}
@@ -318,8 +337,12 @@ func (s *submission) begin(j *Job) (*schemas.Event, error) {
 		// The same request makes the same event, whoever serves its repetition; another org, id, content or
 		// generation makes another one.
 		place := fmt.Sprintf("%s/%s/%d/%s", j.Org, j.ID, j.Generation+1, s.content)
+		if s.large != nil {
+			place += "/" + s.large.sum // the object holds these very bytes
+		}
 		e.ID = schemas.EventID(uuid.NewSHA1(s.request, []byte(place)).String())
 	}
+	s.large.referBy(e)
 	return e, nil
 }
 

@@ -245,9 +245,10 @@ type Ignored struct {
 // LateResult keeps the outcome of an attempt that was no longer the job's current one (R-223).
 type LateResult struct {
 	AttemptHead
-	Outcome EventName       `json:"outcome"` // what the worker would have written
-	Error   *JobError       `json:"error,omitempty"`
-	Result  json.RawMessage `json:"result,omitempty"`
+	Outcome   EventName       `json:"outcome"` // what the worker would have written
+	Error     *JobError       `json:"error,omitempty"`
+	ResultRef *ObjectRef      `json:"result_ref,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"`
 }
 
 // Carried holds the whole folded state, so that older events may leave the hot ledger (R-230, DESIGN D13).

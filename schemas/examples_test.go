@@ -93,7 +93,7 @@ func examples() []*schemas.Event {
 			Actor: schemas.Actor{Type: "user", ID: "bob"}, CausationID: "bulk-7"},
 		{Subject: job, Data: &schemas.Resolved{Head: from(schemas.StateDeadLettered), Note: "sent by hand & filed"}, Actor: schemas.Actor{Type: "user", ID: "bob"}},
 		{Subject: job, Data: &schemas.Ignored{Head: from(schemas.StateDeadLettered), Note: "test data <old>"}, Actor: schemas.Actor{Type: "user", ID: "bob"}},
-		{Subject: job, Data: &schemas.LateResult{AttemptHead: named, Outcome: schemas.EventCompleted, Error: &broken, Result: json.RawMessage(" null\n")}},
+		{Subject: job, Data: &schemas.LateResult{AttemptHead: named, Outcome: schemas.EventCompleted, Error: &broken, ResultRef: &stored, Result: json.RawMessage(" null\n")}},
 		{Subject: job, Data: &schemas.Carried{Head: from(schemas.StateDeadLettered), Job: jobExample(), Args: json.RawMessage(hardArgs),
 			Result: json.RawMessage(`[ ]`), Checkpoint: json.RawMessage(`{ "page" : 9007199254740993 }`)}, Actor: schemas.Actor{Type: "system", ID: "dispatcher"}},
 		{Subject: job, Data: &schemas.Checkpointed{AttemptHead: named, Checkpoint: json.RawMessage(`{ "page" : 9007199254740993, "h":"<&>" }`)}},
