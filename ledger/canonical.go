@@ -182,20 +182,25 @@ func sortMembers(dst []byte, open int, members []member) []byte {
 	return dst
 }
 
-// text writes the string that begins here.
+// text writes the string that begins here. What needs no rewriting is copied in stretches: args may be one long
+// string.
 func (c *canonicalizer) text(dst []byte) []byte {
 	dst = append(dst, '"')
-	for c.pos++; c.src[c.pos] != '"'; {
-		b := c.src[c.pos]
-		if b != '\\' {
-			dst = append(dst, b)
-			c.pos++
-			continue
+	c.pos++
+	for quote := c.pos - 1; ; {
+		if quote < c.pos { // the last one found was escaped
+			quote = c.pos + bytes.IndexByte(c.src[c.pos:], '"')
 		}
+		n := bytes.IndexByte(c.src[c.pos:quote], '\\')
+		if n < 0 {
+			dst = append(dst, c.src[c.pos:quote]...)
+			c.pos = quote + 1
+			return append(dst, '"')
+		}
+		dst = append(dst, c.src[c.pos:c.pos+n]...)
+		c.pos += n
 		dst = appendChar(dst, c.escape())
 	}
-	c.pos++
-	return append(dst, '"')
 }
 
 // escape reads one escape, or two that form a surrogate pair.

@@ -148,7 +148,7 @@ func TestSubmitRefusesBadInput(t *testing.T) {
 		"disabled type":     {func(r *ledger.SubmitRequest) { r.Type = "off" }, ledger.CodeTypeDisabled, "type"},
 		"malformed JSON":    {func(r *ledger.SubmitRequest) { r.Args = []byte(`{"a":`) }, ledger.CodeInvalidArgument, "args"},
 		"two JSON values":   {func(r *ledger.SubmitRequest) { r.Args = []byte(`1 2`) }, ledger.CodeInvalidArgument, "args"},
-		"too large":         {func(r *ledger.SubmitRequest) { r.Args = make([]byte, schemas.ArgsMax+1) }, ledger.CodePayloadTooLarge, "args"},
+		"too large":         {func(r *ledger.SubmitRequest) { r.Args = make([]byte, schemas.PayloadMax+1) }, ledger.CodePayloadTooLarge, "args"},
 		"schema":            {func(r *ledger.SubmitRequest) { r.Args = []byte(`"forbidden"`) }, ledger.CodeInvalidArgument, "args"},
 		"args twice":        {func(r *ledger.SubmitRequest) { r.ArgsRef = &schemas.ObjectRef{Bucket: "ARGS"} }, ledger.CodeInvalidArgument, "args"},
 		"key and no dedup":  {func(r *ledger.SubmitRequest) { r.Key, r.NoDedup = "k", true }, ledger.CodeInvalidArgument, "key"},

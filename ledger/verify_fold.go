@@ -43,6 +43,7 @@ func (v *verifier) entry(e *Entry) error {
 		v.verdict.Events++
 		if v.cfg.Full {
 			v.checkBytes(e)
+			v.notePayloads(e)
 		}
 	}
 	if e.ID != "" && !errors.Is(e.Err, schemas.ErrForeign) {

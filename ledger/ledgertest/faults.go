@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -28,7 +29,9 @@ const (
 type Fault struct {
 	// Event it happens to; empty for any.
 	Event schemas.EventName
-	Kind  Kind
+	// Upload: it happens to messages of the object stores instead, chunks and records alike.
+	Upload bool
+	Kind   Kind
 	// Skip lets so many matching writes pass first.
 	Skip int
 	// Times is how many writes it happens to; 0 means one.
@@ -38,7 +41,7 @@ type Fault struct {
 	Before, After func(m *nats.Msg)
 }
 
-// Faults makes publishes to LEDGER fail. The zero value passes everything.
+// Faults makes publishes to LEDGER and the object stores fail. The zero value passes everything.
 type Faults struct {
 	mu     sync.Mutex
 	active []*Fault
@@ -68,11 +71,11 @@ func (f *Faults) Clear() {
 }
 
 // take returns a copy of the fault that happens to a write of event, if any, and counts it.
-func (f *Faults) take(event schemas.EventName) (Fault, bool) {
+func (f *Faults) take(event schemas.EventName, upload bool) (Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, a := range f.active {
-		if a.Times == 0 || a.Event != "" && a.Event != event {
+		if a.Times == 0 || a.Upload != upload || a.Event != "" && a.Event != event {
 			continue
 		}
 		if a.Skip > 0 {
@@ -92,7 +95,7 @@ const storeFailed = `{"error":{"code":503,"err_code":10077,"description":"inject
 // intercept is ledger.Config.Intercept. A lost request or reply is reported at once, without the wait.
 func (f *Faults) intercept(next ledger.PublishFunc) ledger.PublishFunc {
 	return func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
-		fault, ok := f.take(eventName(m))
+		fault, ok := f.take(eventName(m), strings.HasPrefix(m.Subject, "$O."))
 		if !ok {
 			return next(ctx, m)
 		}
