@@ -39,7 +39,7 @@ type Attempt struct {
 	Traceparent   string // W3C trace context of the submit
 	Tracestate    string
 
-	Args          json.RawMessage // as submitted, byte for byte
+	Args          json.RawMessage // as submitted, byte for byte, also where they are kept by reference
 	Checkpoint    json.RawMessage // last one saved by an earlier attempt, or nil
 	ParentResults json.RawMessage // object of parent id to result, or nil
 
@@ -70,9 +70,9 @@ func (a *Attempt) args() json.RawMessage {
 
 // Handler does the work of one type of job. Run is called once per attempt, from several goroutines at
 // once. ctx ends at the deadline, on cancel and when the lease is lost; Run must then return soon, and its
-// slot stays taken until it has. The result is one JSON value (nil is null) of at most schemas.ResultMax
-// bytes. An error is judged by Classify: wrap it with Permanent, Transient, RetryAfter or Canceled where
-// you know better. A panic is an unclassified error.
+// slot stays taken until it has. The result is one JSON value (nil is null) of at most schemas.PayloadMax
+// bytes; over schemas.ResultMax it is kept by reference. An error is judged by Classify: wrap it with Permanent,
+// Transient, RetryAfter or Canceled where you know better. A panic is an unclassified error.
 type Handler interface {
 	Run(ctx context.Context, a *Attempt) (result json.RawMessage, err error)
 }

@@ -38,6 +38,7 @@ type control struct {
 	saver      *checkpointer
 	merged     schemas.Progress
 	retryAfter time.Duration // of the last line, if that asked for a retry
+	long       bool          // the last line was over its limit, and ignored
 	// checkpointMax is the greatest size in bytes of a checkpoint from here.
 	checkpointMax int
 	// last takes a line that ends the attempt; nil where lines cannot. It reports whether l was one.
@@ -89,12 +90,14 @@ func (c *control) read(ctx context.Context, r io.Reader, gone <-chan struct{}) e
 	for {
 		line, err := readLine(in, LineMax)
 		if len(line) > 0 {
+			c.long = false
 			if c.take(ctx, line) {
 				return nil
 			}
 			lines.wait(1, gone)
 		}
 		if errors.Is(err, errLongLine) {
+			c.long = true
 			c.warn("line is too long", err)
 			continue
 		}

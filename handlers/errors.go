@@ -35,6 +35,11 @@ const (
 	CodeNotFound      = "not_found"
 	CodeAddress       = "address_refused" // the SSRF guard of HTTP
 	CodeSignal        = "signal"
+
+	CodeArgsMissing     = "args_missing"      // args by reference are not in their object store
+	CodeArgsCorrupt     = "args_corrupt"      // they are not what the job's event says
+	CodeArgsUnavailable = "args_unavailable"  // the object store did not answer
+	CodeResultNotStored = "result_not_stored" // the object store refuses the result
 )
 
 // marked is an error whose class is known, by the handler's own word.

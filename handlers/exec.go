@@ -65,7 +65,7 @@ func (e *Exec) Run(ctx context.Context, a *Attempt) (json.RawMessage, error) {
 	}
 	log = log.With(zap.String("org", string(a.Org)), zap.String("job", string(a.ID)),
 		zap.String("type", string(a.Type)), zap.Int("attempt", a.Number))
-	c := &child{attempt: a, log: log, stdout: capped{max: schemas.ResultMax}, stderr: tail{log: log, max: stderrTailMax}}
+	c := &child{attempt: a, log: log, stdout: capped{max: schemas.PayloadMax}, stderr: tail{log: log, max: stderrTailMax}}
 	if err := e.run(ctx, c); err != nil {
 		return nil, err
 	}
@@ -194,11 +194,11 @@ func resultOf(what string, out *capped, strict bool) (json.RawMessage, error) {
 	return text, nil
 }
 
-// checkResultSize refuses what does not fit into a completed event.
+// checkResultSize refuses what is not kept even by reference.
 func checkResultSize(what string, n int64) error {
-	if n <= schemas.ResultMax {
+	if n <= schemas.PayloadMax {
 		return nil
 	}
-	return &marked{err: fmt.Errorf("%s is %d bytes: a result has at most %d", what, n, schemas.ResultMax),
+	return &marked{err: fmt.Errorf("%s is %d bytes: a result has at most %d", what, n, schemas.PayloadMax),
 		class: schemas.ClassPermanent, code: CodeInvalidResult}
 }

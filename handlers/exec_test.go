@@ -47,9 +47,10 @@ func TestExecResult(t *testing.T) {
 		"text becomes a string":           {command: `printf 'two <lines>\nof "text"\n'`, want: `"two <lines>\nof \"text\""`},
 		"strict refuses text":             {command: "echo text", strict: true, class: schemas.ClassPermanent, message: "not valid JSON"},
 		"strict takes JSON":               {command: "echo '[1]'", strict: true, want: `[1]`},
-		"over 64 KiB":                     {command: `head -c 65537 /dev/zero | tr '\0' 1`, class: schemas.ClassPermanent, message: "65537 bytes: a result has at most 65536"},
+		"over 64 KiB":                     {command: `head -c 65537 /dev/zero | tr '\0' 1`, want: strings.Repeat("1", 65537)},
+		"over 32 MiB":                     {command: `head -c 33554433 /dev/zero | tr '\0' 1`, class: schemas.ClassPermanent, message: "33554433 bytes: a result has at most 33554432"},
 		"stdin unread":                    {command: "exec <&-; echo 1", want: "1"},
-		"text over 64 KiB once encoded":   {command: `head -c 40000 /dev/zero | tr '\0' '"'`, class: schemas.ClassPermanent, message: "as a JSON string"},
+		"text over 32 MiB once encoded":   {command: `head -c 20000000 /dev/zero | tr '\0' '"'`, class: schemas.ClassPermanent, message: "as a JSON string"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newExec(t, c.command)

@@ -16,3 +16,6 @@ func (w *Worker) Hasten(beatEvery, cutoff, lateClaim time.Duration) {
 	set(&w.times.lateClaim, lateClaim)
 	set(&w.times.upkeep, beatEvery)
 }
+
+// RefuseResultsFor shortens how long an object store may refuse a result.
+func (w *Worker) RefuseResultsFor(d time.Duration) { w.times.refusedWait = d }

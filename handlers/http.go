@@ -90,12 +90,12 @@ func (h *HTTP) Run(ctx context.Context, a *Attempt) (json.RawMessage, error) {
 	if isStream(res) {
 		return h.stream(ctx, a, res.Body)
 	}
-	body := capped{max: schemas.ResultMax}
-	if _, err := io.Copy(&body, io.LimitReader(res.Body, schemas.ResultMax+1)); err != nil {
+	body := capped{max: schemas.PayloadMax}
+	if _, err := io.Copy(&body, io.LimitReader(res.Body, schemas.PayloadMax+1)); err != nil {
 		return nil, callError(ctx, fmt.Errorf("read the answer: %w", err))
 	}
-	if body.total > schemas.ResultMax {
-		return nil, &marked{err: fmt.Errorf("the answer is longer than %d bytes: a result has at most so many", schemas.ResultMax),
+	if body.total > schemas.PayloadMax {
+		return nil, &marked{err: fmt.Errorf("the answer is longer than %d bytes: a result has at most so many", schemas.PayloadMax),
 			class: schemas.ClassPermanent, code: CodeInvalidResult}
 	}
 	return resultOf("the answer", &body, false)

@@ -93,6 +93,9 @@ func (h *HTTP) stream(ctx context.Context, a *Attempt, body io.Reader) (json.Raw
 		return result, failure
 	case ended:
 		return nil, failure
+	case errors.Is(err, io.EOF) && c.long:
+		return nil, &marked{err: fmt.Errorf("http: the answer ended with a line over %d bytes: a larger result is answered as a plain body", LineMax),
+			class: schemas.ClassPermanent, code: CodeInvalidResult}
 	case err == nil || errors.Is(err, io.EOF):
 		return nil, &marked{err: errors.New(`http: the answer ended without a line {"result":...} or {"error":{...}}`),
 			class: schemas.ClassTransient, code: CodeNetwork}

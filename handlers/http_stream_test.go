@@ -65,7 +65,7 @@ func TestHTTPStreamEnds(t *testing.T) {
 		"unknown":     {lines: []string{`{"error":{"class":"whatever"}}`}, class: schemas.ClassUnclassified, message: "the service gave no message"},
 		"no end":      {lines: []string{`{"percent":99}`}, class: schemas.ClassTransient, code: CodeNetwork, message: `http: the answer ended without a line {"result":...} or {"error":{...}}`},
 		"nothing":     {class: schemas.ClassTransient, code: CodeNetwork, message: `http: the answer ended without a line {"result":...} or {"error":{...}}`},
-		"large":       {lines: []string{`{"result":"` + strings.Repeat("x", schemas.ResultMax) + `"}`}, class: schemas.ClassPermanent, code: CodeInvalidResult, message: "the result is 65538 bytes: a result has at most 65536"},
+		"large":       {lines: []string{`{"result":"` + strings.Repeat("x", LineMax) + `"}`}, class: schemas.ClassPermanent, code: CodeInvalidResult, message: "http: the answer ended with a line over 131072 bytes: a larger result is answered as a plain body"},
 		"null result": {lines: []string{`{"result":null}`}},
 	} {
 		t.Run(name, func(t *testing.T) {

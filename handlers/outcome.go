@@ -94,22 +94,27 @@ func checkResult(result json.RawMessage) error {
 }
 
 // store appends an outcome and does not give up before it is settled, or the session's end: until then every
-// beat names the attempt. What the ledger will never take, such as a result over the server's limit, is
-// replaced by a failure that says so.
+// beat names the attempt. What the ledger will never take, such as an event over the server's limit, or what an
+// object store goes on refusing, is replaced by a failure that says so.
 //
 // If this process dies before the append, the attempt is lost when its lease has passed.
 func (r *running) store(o *ledger.Outcome) {
+	p := pack(o)
 	for pause := storePauseMin; ; pause = min(2*pause, storePauseMax) {
-		_, e, err := r.s.w.cfg.Ledger.DoFrom(r.s.settle, r.latest(), o, ledger.Meta{})
+		e, err := r.send(o, p)
 		if err == nil {
 			r.report(o, e)
 			return
+		}
+		if p.hopeless(err, r.s.w.times.refusedWait) {
+			o, p = r.unkept(o, err), nil
+			continue
 		}
 		var coded *ledger.Error
 		if errors.As(err, &coded) {
 			switch coded.Code {
 			case ledger.CodePayloadTooLarge, ledger.CodeInvalidArgument:
-				if o = r.untakeable(o, err); o != nil {
+				if o, p = r.untakeable(o, err), nil; o != nil {
 					continue
 				}
 				return

@@ -226,6 +226,9 @@ func (r *running) call(ctx context.Context) (result json.RawMessage, err error) 
 			result, err = nil, p
 		}
 	}()
+	if err := r.fetchArgs(ctx); err != nil {
+		return nil, err
+	}
 	return r.reg.Handler.Run(ctx, r.a)
 }
 

@@ -44,12 +44,13 @@ type times struct {
 	cutoff                            time.Duration // unanswered beats after which nothing is claimed
 	lateClaim                         time.Duration // a claim that took longer to settle is not started
 	upkeep                            time.Duration // looking after pulls
+	refusedWait                       time.Duration // for an object store that refuses a result
 	progressEvery                     time.Duration // between writes of one attempt's progress
 }
 
 func defaultTimes() times {
 	return times{beatEvery: ledger.BeatEvery, beatRetry: 250 * time.Millisecond, beatTimeout: 2 * time.Second,
-		cutoff: ledger.BeatCutoff, lateClaim: 5 * time.Second, upkeep: 500 * time.Millisecond,
+		cutoff: ledger.BeatCutoff, lateClaim: 5 * time.Second, upkeep: 500 * time.Millisecond, refusedWait: refusedWait,
 		progressEvery: progressEvery}
 }
 

@@ -135,7 +135,7 @@ func TestWorkerOutcomes(t *testing.T) {
 		"own cancel":  {run: func() (json.RawMessage, error) { return nil, handlers.Canceled("number ported") }, outcome: schemas.EventCanceled},
 		"bad result":  {run: func() (json.RawMessage, error) { return json.RawMessage(`{"half`), nil }, outcome: schemas.EventDeadLettered, class: schemas.ClassPermanent, code: handlers.CodeInvalidResult},
 		"big result": {run: func() (json.RawMessage, error) {
-			return json.RawMessage(`"` + strings.Repeat("x", schemas.ResultMax) + `"`), nil
+			return json.RawMessage(`"` + strings.Repeat("x", schemas.PayloadMax) + `"`), nil
 		}, outcome: schemas.EventDeadLettered, class: schemas.ClassPermanent, code: handlers.CodeInvalidResult},
 		"ends its goroutine": {run: func() (json.RawMessage, error) { runtime.Goexit(); return nil, nil }, outcome: schemas.EventFailed, class: schemas.ClassUnclassified},
 		"retry after": {run: func() (json.RawMessage, error) { return nil, handlers.RetryAfter(plain, 3*time.Hour) }, outcome: schemas.EventFailed, class: schemas.ClassTransient,

@@ -96,7 +96,7 @@ func (l *Ledger) Result(ctx context.Context, j *Job) (json.RawMessage, error) {
 
 // payload reads what an event of the job refers to, and holds it to what the event says.
 func (l *Ledger) payload(ctx context.Context, store string, org schemas.OrgID, id schemas.JobID, ref *schemas.ObjectRef) ([]byte, error) {
-	ctx, cancel := withSettleTimeout(ctx)
+	ctx, cancel := withPayloadTimeout(ctx, int(min(max(ref.Bytes, 0), schemas.PayloadMax)))
 	defer cancel()
 	r, err := l.resolve(ctx, store, org, id, ref)
 	if err != nil {
@@ -154,6 +154,8 @@ func (l *Ledger) StoreResult(ctx context.Context, org schemas.OrgID, id schemas.
 	if len(result) > schemas.PayloadMax {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d are kept", ErrPayloadRefused, len(result), schemas.PayloadMax)
 	}
+	ctx, cancel := withPayloadTimeout(ctx, len(result))
+	defer cancel()
 	ref := newRef(StoreResults, payloadName(org, id, event), result)
 	return ref, l.objects(StoreResults).put(ctx, ref.Name, result)
 }
