@@ -42,7 +42,8 @@ type WaitRequest struct {
 	TimeoutMS schemas.Millis `json:"timeout_ms,omitempty"`
 }
 
-// ResultReply is a completed job's result. Result is null where it is kept by reference.
+// ResultReply is a completed job's result. Where it is kept by reference and large, Result is null: it is read page
+// by page, with PayloadRequest.
 type ResultReply struct {
 	ID     schemas.JobID      `json:"id"`
 	Bytes  int64              `json:"bytes"`

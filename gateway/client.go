@@ -58,8 +58,12 @@ func (c *Client) Submit(ctx context.Context, r ledger.SubmitRequest) (*SubmitRep
 	if id == "" {
 		id = schemas.JobID(r.RequestID.String())
 	}
+	body, err := c.sendArgs(ctx, h, r.Args)
+	if err != nil {
+		return nil, err
+	}
 	var reply SubmitReply
-	if err := c.store(ctx, "submit."+string(r.Type), h, r.Args, r.RequestID, id, &reply); err != nil {
+	if err := c.store(ctx, storing{subject: "submit." + string(r.Type), headers: h, body: body, size: len(r.Args), request: r.RequestID, id: id}, &reply); err != nil {
 		return nil, err
 	}
 	return &reply, nil
@@ -67,29 +71,45 @@ func (c *Client) Submit(ctx context.Context, r ledger.SubmitRequest) (*SubmitRep
 
 // Resubmit submits a job like an old one. What Submit says about answers that do not come holds here too.
 func (c *Client) Resubmit(ctx context.Context, id schemas.JobID, r ResubmitRequest) (*ResubmitReply, error) {
+	h := nats.Header{}
+	args, err := c.sendArgs(ctx, h, r.Args)
+	if err != nil {
+		return nil, err
+	}
 	body, err := schemas.SpliceJSON(struct {
 		Reason string `json:"reason"`
-	}{r.Reason}, schemas.RawField{Name: "args", Value: r.Args}) // byte for byte
+	}{r.Reason}, schemas.RawField{Name: "args", Value: args}) // byte for byte
 	if err != nil {
 		return nil, ledger.Errorf(ledger.CodeInvalidArgument, "%v", err)
 	}
 	request := uuid.UUID(uuid.Must(uuid.NewV7()))
 	var reply ResubmitReply
-	if err := c.store(ctx, "resubmit."+string(id), nats.Header{}, body, request, schemas.JobID(request.String()), &reply); err != nil {
+	if err := c.store(ctx, storing{subject: "resubmit." + string(id), headers: h, body: body, size: len(r.Args), request: request,
+		id: schemas.JobID(request.String())}, &reply); err != nil {
 		return nil, err
 	}
 	return &reply, nil
 }
 
-// store sends a request that stores job id, again under the same identity until it is answered.
-func (c *Client) store(ctx context.Context, subject string, h nats.Header, body []byte, request uuid.UUID, id schemas.JobID, reply any) error {
-	h[HeaderRequestID] = []string{request.String()}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+// storing is a request that stores a job.
+type storing struct {
+	subject string
+	headers nats.Header
+	body    []byte
+	size    int // bytes of the job's args, also of those that were uploaded before
+	request uuid.UUID
+	id      schemas.JobID
+}
+
+// store sends a request that stores a job, again under the same identity until it is answered.
+func (c *Client) store(ctx context.Context, s storing, reply any) error {
+	s.headers[HeaderRequestID] = []string{s.request.String()}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout()+allowance(s.size))
 	defer cancel()
 	sent := false
 	for {
-		try, cancelTry := context.WithTimeout(ctx, tryTimeout)
-		err := c.call(try, subject, h, body, reply)
+		try, cancelTry := context.WithTimeout(ctx, tryTimeout+allowance(s.size))
+		err := c.call(try, s.subject, s.headers, s.body, reply)
 		cancelTry()
 		if err == nil {
 			return nil
@@ -98,14 +118,14 @@ func (c *Client) store(ctx context.Context, subject string, h nats.Header, body 
 		if e.Code != ledger.CodeUnavailable {
 			return err
 		}
-		sent = sent || e.Details[ledger.DetailReason] != ledger.ReasonNoResponse
+		sent = sent || !nothingStored(e)
 		if !sent {
 			return err // at once: nothing is stored, and the caller knows best whether to wait (R-02)
 		}
 		if !pause(ctx, retryPause) {
 			return &ledger.Error{Code: ledger.CodeUnavailable, Cause: err,
-				Message: fmt.Sprintf("it is not known whether job %s is stored: ask for it, or submit again with the same id or key", id),
-				Details: map[string]any{ledger.DetailReason: ledger.ReasonOutcomeUnknown, "id": string(id)}}
+				Message: fmt.Sprintf("it is not known whether job %s is stored: ask for it, or submit again with the same id or key", s.id),
+				Details: map[string]any{ledger.DetailReason: ledger.ReasonOutcomeUnknown, "id": string(s.id)}}
 		}
 	}
 }
@@ -171,11 +191,6 @@ func (c *Client) Wait(ctx context.Context, id schemas.JobID) (*ledger.Record, er
 func holdUntil(deadline time.Time) time.Duration {
 	left := time.Until(deadline)
 	return max(left-wayBack, left/2)
-}
-
-// Result returns a completed job's result; invalid_state with details.state where there is none.
-func (c *Client) Result(ctx context.Context, id schemas.JobID) (*ResultReply, error) {
-	return ask[ResultReply](ctx, c, "result."+string(id), nil)
 }
 
 // List returns a page of jobs, newest first.

@@ -6,10 +6,12 @@
 // Requests go to jobledger.<org>.<verb>[.<name>], bodies and replies are JSON:
 //
 //	.submit.<type>     body: the job's args; options are headers, see Header* · reply SubmitReply
+//	.upload.<uuid>     body: a part of args that are too large for one submit · reply UploadReply
 //	.get.<id>          reply ledger.Record, with attempts
 //	.history.<id>      body HistoryRequest · reply History: ledger.HistoryLine, oldest first, in pages
 //	.wait.<id>         body WaitRequest · reply ledger.Record as soon as the job has ended, or as it is when time is up
 //	.result.<id>       reply ResultReply; invalid_state with details.state where there is none
+//	.payload.<id>      body PayloadRequest · reply PayloadPage: args or result of any size, page by page
 //	.list              body ListRequest · reply List
 //	.count             body CountRequest · reply Count
 //	.cancel.<id>       body CancelRequest · reply CancelReply

@@ -24,10 +24,17 @@ const (
 
 // submit stores a job. Nothing but the validated fields of the request goes into the ledger.
 func (g *Gateway) submit(ctx context.Context, r *request) ([]byte, error) {
-	req := ledger.SubmitRequest{Org: r.org, Type: schemas.TypeName(r.name), Args: r.body, RegisterUnknown: g.cfg.RegisterUnknown}
+	req := ledger.SubmitRequest{Org: r.org, Type: schemas.TypeName(r.name), RegisterUnknown: g.cfg.RegisterUnknown}
 	if err := parseHeaders(r.headers, &req); err != nil {
 		return nil, err
 	}
+	args, done, err := g.args(ctx, r, r.body)
+	stored := false
+	defer func() { done(stored) }()
+	if err != nil {
+		return nil, err
+	}
+	req.Args = args
 	req.Meta.Actor = g.cfg.Actor
 	if id, err := uuid.Parse(options(r.headers).one(HeaderRequestID)); err == nil {
 		req.RequestID = id // only what the caller can repeat is an identity
@@ -36,6 +43,7 @@ func (g *Gateway) submit(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	stored = true
 	return json.Marshal(SubmitReply{ID: receipt.ID, Org: receipt.Org, Seq: receipt.Seq, Duplicate: receipt.Duplicate, State: receipt.State})
 }
 
@@ -92,6 +100,9 @@ func (g *Gateway) record(ctx context.Context, org schemas.OrgID, id schemas.JobI
 	}
 	record := ledger.RecordOf(h.Job)
 	record.Attempts = h.Attempts
+	if result := g.follow(ctx, h.Job); result != nil {
+		record.Result = result
+	}
 	if h.Job.State == schemas.StateSubmitted {
 		done, err := g.parentsDone(ctx, h.Job)
 		if err != nil {
@@ -239,16 +250,23 @@ func (g *Gateway) result(ctx context.Context, r *request) ([]byte, error) {
 		return nil, err
 	}
 	j := h.Job
-	if j.State != schemas.StateCompleted {
-		e := ledger.Errorf(ledger.CodeInvalidState, "job %s has no result: it is %s", j.ID, j.State)
-		e.Details = map[string]any{"state": j.State}
-		return nil, e
+	if err := hasResult(j); err != nil {
+		return nil, err
 	}
 	reply := ResultReply{ID: j.ID, Ref: j.ResultRef, Bytes: int64(len(j.Result)), Result: j.Result}
 	if j.ResultRef != nil {
-		reply.Bytes = j.ResultRef.Bytes
+		reply.Bytes, reply.Result = j.ResultRef.Bytes, g.follow(ctx, j)
 	}
 	return reply.Encode()
+}
+
+func hasResult(j *ledger.Job) error {
+	if j.State == schemas.StateCompleted {
+		return nil
+	}
+	e := ledger.Errorf(ledger.CodeInvalidState, "job %s has no result: it is %s", j.ID, j.State)
+	e.Details = map[string]any{"state": j.State}
+	return e
 }
 
 // Encode returns the reply as JSON with the result byte for byte.

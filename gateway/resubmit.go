@@ -54,16 +54,30 @@ func (g *Gateway) resubmit(ctx context.Context, r *request) ([]byte, error) {
 	if p := old.Principal(); p != g.cfg.Actor.String() {
 		submit.Principal = p
 	}
-	if len(req.Args) > 0 {
-		submit.Args, submit.ArgsRef = req.Args, nil
+	args, done, err := g.args(ctx, r, req.Args)
+	stored := false
+	defer func() { done(stored) }()
+	if err != nil {
+		return nil, err
+	}
+	if len(args) > 0 {
+		submit.Args, submit.ArgsRef = args, nil
 	}
 	if id, err := uuid.Parse(options(r.headers).one(HeaderRequestID)); err == nil {
 		submit.RequestID = id // only what the caller can repeat is an identity
+	}
+	if submit.ArgsRef != nil {
+		leave, err := g.enterLarge(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
 	}
 	receipt, err := g.l.Submit(ctx, submit)
 	if err != nil {
 		return nil, err
 	}
+	stored = true
 	return json.Marshal(ResubmitReply{From: old.ID, SubmitReply: SubmitReply{ID: receipt.ID, Org: receipt.Org, Seq: receipt.Seq,
 		Duplicate: receipt.Duplicate, State: receipt.State}})
 }

@@ -87,6 +87,7 @@ type Gateway struct {
 	waiters waiters
 	work    chan struct{} // one token a request under way
 	waits   chan struct{} // one token a long poll
+	large   chan struct{} // one token a submit with large args
 	running sync.WaitGroup
 }
 
@@ -96,7 +97,7 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	return &Gateway{cfg: cfg, log: cfg.Logger, l: cfg.Ledger, views: &kvViews{l: cfg.Ledger},
-		work: make(chan struct{}, requestsMax), waits: make(chan struct{}, waitsMax)}, nil
+		work: make(chan struct{}, requestsMax), waits: make(chan struct{}, waitsMax), large: make(chan struct{}, largeMax)}, nil
 }
 
 // Run serves until ctx ends, then takes no more requests, answers the waits, lets the others end within
@@ -168,10 +169,12 @@ type endpointStats struct {
 func (g *Gateway) endpoints() []*endpoint {
 	return []*endpoint{
 		{name: "submit", pattern: "submit.*", handle: g.submit, about: "store a job; the body is its args"},
+		{name: "upload", pattern: "upload.*", handle: g.upload, about: "a part of args for a submit to come; the name is a new UUID"},
 		{name: "get", pattern: "get.*", handle: g.get, about: "a job's record"},
 		{name: "history", pattern: "history.*", handle: g.history, about: "a job's events"},
 		{name: "wait", pattern: "wait.*", handle: g.wait, waits: true, about: "a job's record, once it has ended"},
 		{name: "result", pattern: "result.*", handle: g.result, about: "a completed job's result"},
+		{name: "payload", pattern: "payload.*", handle: g.payload, about: "a job's args or result, page by page"},
 		{name: "cancel", pattern: "cancel.*", handle: g.cancel, about: "cancel a job"},
 		{name: "retry", pattern: "retry.*", handle: g.retry, about: "give a finished job a fresh budget, or run a retrying one now"},
 		{name: "resolve", pattern: "resolve.*", handle: g.resolve, about: "close a dead letter with a note"},

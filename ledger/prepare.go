@@ -110,10 +110,7 @@ func (r *SubmitRequest) spec(t *schemas.TypeSettings) schemas.Submitted {
 // checkArgs returns the content hash of args that are JSON, within the limit and to the type's schema.
 func (l *Ledger) checkArgs(t *schemas.TypeSettings, args json.RawMessage) (string, error) {
 	if len(args) > schemas.PayloadMax {
-		e := Errorf(CodePayloadTooLarge, "args are %d bytes: the limit is %d bytes (32 MiB); keep what is larger elsewhere and pass its address",
-			len(args), schemas.PayloadMax)
-		e.Field = "args"
-		return "", e.with(DetailField, "args").with("limit", schemas.PayloadMax)
+		return "", tooLarge(int64(len(args)))
 	}
 	content, err := ContentHash(t.Name, args)
 	if err != nil {
@@ -130,6 +127,13 @@ func (l *Ledger) checkArgs(t *schemas.TypeSettings, args json.RawMessage) (strin
 		return "", badField("args", err)
 	}
 	return content, nil
+}
+
+func tooLarge(bytes int64) error {
+	e := Errorf(CodePayloadTooLarge, "args are %d bytes: the limit is %d bytes (32 MiB); keep what is larger elsewhere and pass its address",
+		bytes, schemas.PayloadMax)
+	e.Field = "args"
+	return e.with(DetailField, "args").with("limit", schemas.PayloadMax)
 }
 
 // dedup gives the spec its content id, if it is to carry one (DESIGN D4). The caller's own id is exact and

@@ -78,7 +78,7 @@ func (p *program) printRecord(r *ledger.Record) error {
 		{"Tags", tagsFact(r.Tags)},
 		{"Parents", parentsFact(r.Parents)},
 		{"Error", errorFact(r.Error)},
-		{"Args", string(r.Args)},
+		{"Args", argsFact(r)},
 		{"Result", resultFact(r)},
 		{"Sequence", fmt.Sprintf("%d, generation %d", r.Seq, r.Generation)},
 	}
@@ -206,6 +206,13 @@ func errorFact(e *ledger.RecordError) string {
 		return ""
 	}
 	return fmt.Sprintf("%s (%s)", e.Message, e.Class)
+}
+
+func argsFact(r *ledger.Record) string {
+	if r.ArgsRef != nil {
+		return fmt.Sprintf("%d bytes in %s/%s", r.ArgsRef.Bytes, r.ArgsRef.Bucket, r.ArgsRef.Name)
+	}
+	return string(r.Args)
 }
 
 func resultFact(r *ledger.Record) string {

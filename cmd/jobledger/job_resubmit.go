@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -65,7 +64,7 @@ func (p *program) resubmit(ctx context.Context, f *resubmitFlags) error {
 		if err != nil {
 			return err
 		}
-		if args, err = f.changed(ctx, p, old, args); err != nil {
+		if args, err = f.changed(ctx, p, c, old, args); err != nil {
 			return err
 		}
 		if p.flags.DryRun {
@@ -103,7 +102,7 @@ func (f *resubmitFlags) given(p *program) (json.RawMessage, error) {
 	text := []byte(f.args)
 	if f.args == stdinArg {
 		var err error
-		if text, err = io.ReadAll(io.LimitReader(p.Stdin, schemas.ArgsMax+1)); err != nil {
+		if text, err = readAtMost(p.Stdin, schemas.PayloadMax); err != nil {
 			return nil, usagef("read the arguments: %w", err)
 		}
 	}
@@ -119,14 +118,17 @@ func (f *resubmitFlags) given(p *program) (json.RawMessage, error) {
 
 // changed are the old job's arguments after --set and --edit; those of --args as
 // they are.
-func (f *resubmitFlags) changed(ctx context.Context, p *program, old *ledger.Record, args json.RawMessage) (json.RawMessage, error) {
+func (f *resubmitFlags) changed(ctx context.Context, p *program, c *gateway.Client, old *ledger.Record, args json.RawMessage) (json.RawMessage, error) {
 	if args != nil {
 		return args, nil
 	}
-	if old.ArgsRef != nil && (len(f.set) > 0 || f.edit) {
-		return nil, failf(ledger.CodeInvalidArgument, "the arguments of job %s are kept by reference: give others with --args", old.ID)
-	}
 	args = old.Args
+	if old.ArgsRef != nil {
+		var err error
+		if args, err = c.Payload(ctx, old.ID, gateway.PayloadArgs); err != nil {
+			return nil, err
+		}
+	}
 	for _, s := range f.set {
 		path, value, _ := strings.Cut(s, "=")
 		var err error

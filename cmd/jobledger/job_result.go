@@ -44,9 +44,6 @@ func (p *program) result(ctx context.Context, id, file string) error {
 		}
 		return p.printf("%s\n", text)
 	}
-	if r.Ref != nil {
-		return failf(ledger.CodeUnavailable, "the result is kept by reference: %s/%s, %d bytes; read it with `nats object get`", r.Ref.Bucket, r.Ref.Name, r.Ref.Bytes)
-	}
 	if file != "" {
 		if err := writeFile(file, orNull(r.Result)); err != nil {
 			return failf(ledger.CodeInternal, "%w", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -258,9 +259,9 @@ func (f *submitFlags) readArgs(p *program) (json.RawMessage, error) {
 	case f.file != "" && f.args != "":
 		return nil, usagef("give the arguments or --file, not both")
 	case f.args == stdinArg, f.file == stdinArg:
-		text, err = io.ReadAll(io.LimitReader(p.Stdin, schemas.ArgsMax+1))
+		text, err = readAtMost(p.Stdin, schemas.PayloadMax)
 	case f.file != "":
-		text, err = os.ReadFile(f.file)
+		text, err = readFileAtMost(f.file, schemas.PayloadMax)
 	case f.args == "":
 		return json.RawMessage("{}"), nil
 	default:
@@ -269,14 +270,28 @@ func (f *submitFlags) readArgs(p *program) (json.RawMessage, error) {
 	if err != nil {
 		return nil, usagef("read the arguments: %w", err)
 	}
-	if len(text) > schemas.ArgsMax {
-		return nil, failf(ledger.CodePayloadTooLarge, "the arguments are longer than %d bytes", schemas.ArgsMax)
+	if len(text) > schemas.PayloadMax {
+		return nil, failf(ledger.CodePayloadTooLarge, "the arguments are longer than %d bytes", schemas.PayloadMax)
 	}
-	text = []byte(strings.TrimSpace(string(text)))
+	text = bytes.TrimSpace(text)
 	if err := schemas.CheckJSON("the arguments", text); err != nil {
 		return nil, usagef("%w", err)
 	}
 	return text, nil
+}
+
+// readAtMost reads everything, and one byte over the limit of what is longer.
+func readAtMost(r io.Reader, limit int64) ([]byte, error) {
+	return io.ReadAll(io.LimitReader(r, limit+1))
+}
+
+func readFileAtMost(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAtMost(f, limit)
 }
 
 // submitMany submits the same job n times and prints the ids in order. What was

@@ -158,7 +158,7 @@ func TestJobSubmitMistakes(t *testing.T) {
 		t.Errorf("no org: %+v", got)
 	}
 	w := startWorld(t)
-	big := `"` + strings.Repeat("x", schemas.ArgsMax) + `"`
+	big := `"` + strings.Repeat("x", schemas.PayloadMax) + `"`
 	if got := w.runWith(big, "job", "submit", "echo", "-"); got.code != exitError || !strings.Contains(got.stderr, "[payload_too_large]") {
 		t.Errorf("args over the limit: exit %d, %q", got.code, got.stderr)
 	}

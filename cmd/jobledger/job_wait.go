@@ -126,6 +126,9 @@ func (p *program) awaitResult(ctx context.Context, c *gateway.Client, reply *gat
 	waiting, cancel := limited(ctx, timeout)
 	defer cancel()
 	r, err := awaitJob(waiting, c, reply.ID)
+	if err == nil && r.ResultRef != nil && len(r.Result) <= len("null") { // too large for a record
+		r.Result, err = c.Payload(ctx, r.ID, gateway.PayloadResult)
+	}
 	if err != nil {
 		return err
 	}
@@ -143,9 +146,6 @@ func (p *program) awaitResult(ctx context.Context, c *gateway.Client, reply *gat
 	}
 	switch r.State {
 	case schemas.StateCompleted:
-		if r.ResultRef != nil {
-			p.talkf("the result is kept in %s/%s", r.ResultRef.Bucket, r.ResultRef.Name)
-		}
 		return p.printf("%s\n", orNull(r.Result))
 	case schemas.StateDeadLettered, schemas.StateCanceled:
 		p.talkf("job %s is %s", r.ID, explained(r))

@@ -41,6 +41,8 @@ type Config struct {
 	Actor           schemas.Actor
 	// Times are those of dispatcher.Config; zero fields take their defaults.
 	Times dispatcher.HostTimes
+	// PayloadGrace and CollectEvery are those of ledger.CollectorConfig; zero fields take their defaults.
+	PayloadGrace, CollectEvery time.Duration
 	// Ready, if set, is called once requests are taken. It must not block.
 	Ready func(Info)
 }
@@ -77,6 +79,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	dispatch := o.ledger("dispatcher", nil)
 	feeding := o.ledger("feed", nil)
 	projecting := o.ledger("projector", nil)
+	collecting := o.ledger("collector", nil)
 	var args gateway.ArgsChecker
 	commands := o.ledger("commands", args.Check)
 	requests := o.conn("gateway")
@@ -100,12 +103,17 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	orphans, err := ledger.NewCollector(ledger.CollectorConfig{Ledger: collecting, Logger: component(cfg.Logger, "collector"),
+		Grace: cfg.PayloadGrace, Every: cfg.CollectEvery})
+	if err != nil {
+		return err
+	}
 	host, err := dispatcher.New(dispatcher.Config{Ledger: dispatch, Feed: feed, Server: cfg.ServerID, Logger: cfg.Logger, Times: cfg.Times,
 		Provision: func(ctx context.Context) error {
 			_, err := ledger.Provision(ctx, dispatch, provision)
 			return err
 		},
-		WhileLeading: []func(context.Context, schemas.Seq) error{views.Run}})
+		WhileLeading: []func(context.Context, schemas.Seq) error{views.Run, orphans.Run}})
 	if err != nil {
 		return err
 	}
