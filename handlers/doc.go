@@ -11,8 +11,9 @@
 //
 // # Stored form
 //
-// Nothing is stored here: the worker appends running, checkpoints and the outcome through package ledger, and
-// publishes progress into the bucket LIVE, which may be lost; all it knows besides is memory. A worker that dies leaves running events behind; the leader
+// Nothing is stored here: the worker appends running, checkpoints and the outcome through package ledger, a result
+// over the inline limit into its object store before that, and publishes progress into the bucket LIVE,
+// which may be lost; all it knows besides is memory. A worker that dies leaves running events behind; the leader
 // ends those attempts when the lease has passed (DESIGN D7).
 //
 // # Invariants

@@ -8,6 +8,10 @@
 // buckets (names.go) are caches, which may be deleted at any moment (DESIGN D2): folded from it, but for LIVE, where
 // workers say what running attempts report, and say it again (live.go).
 //
+// The object stores ARGS and RESULTS are no caches: they hold what is too large for an event, which names it as
+// <org>/<job>/<event id> (payload.go). The object is stored first, the event second; what no event names is the
+// Collector's.
+//
 // # The loop
 //
 // Every change of a job goes the same way, whoever asks for it:
@@ -41,6 +45,7 @@
 //     current one.
 //   - An illegal event is kept, ignored by the fold and counted; a message that is not ours moves
 //     a job's last sequence and nothing else.
+//   - An event names only payloads that were stored before it, of its own job; only those are ever resolved.
 //   - A job that holds an event this binary cannot decode is never decided upon (DESIGN D8).
 //
 // # Glossary

@@ -159,7 +159,7 @@ func (l *Ledger) checkServer(ctx context.Context) error {
 		return err
 	}
 	if room := int64(schemas.ArgsMax + messageRoom); l.nc.MaxPayload() < room {
-		l.log.Warn("the server's max_payload is too small for args of the documented size: set max_payload to 8MB",
+		l.log.Warn("the server's max_payload is too small for args of the documented size, so smaller ones are kept by reference: set max_payload to 8MB",
 			zap.Int64("max_payload", l.nc.MaxPayload()), zap.Int64("needed", room))
 	}
 	return nil
