@@ -112,10 +112,12 @@ func (c *Client) store(ctx context.Context, s storing, reply any) error {
 		err := c.call(try, s.subject, s.headers, s.body, reply)
 		cancelTry()
 		if err == nil {
+			c.dropUpload(s.headers)
 			return nil
 		}
 		e := ledger.AsError(err)
 		if e.Code != ledger.CodeUnavailable {
+			c.dropUpload(s.headers)
 			return err
 		}
 		sent = sent || !nothingStored(e)

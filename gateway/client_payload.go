@@ -51,6 +51,14 @@ func (c *Client) sendArgs(ctx context.Context, h nats.Header, args json.RawMessa
 	return nil, nil
 }
 
+// dropUpload says that the submit is answered: what was uploaded for it is not needed again. Should this get lost,
+// the collector removes it.
+func (c *Client) dropUpload(h nats.Header) {
+	if id := h[HeaderArgsUpload]; len(id) > 0 {
+		_ = c.Conn.Publish(Name+"."+string(c.Org)+".upload."+id[0], nil) // unanswered, like all that nobody waits for
+	}
+}
+
 // sendPart uploads one part and returns the cursor behind it. The same part sent again is stored once.
 func (c *Client) sendPart(ctx context.Context, id, cursor string, part []byte) (string, error) {
 	h := nats.Header{}

@@ -6,7 +6,7 @@
 // Requests go to jobledger.<org>.<verb>[.<name>], bodies and replies are JSON:
 //
 //	.submit.<type>     body: the job's args; options are headers, see Header* · reply SubmitReply
-//	.upload.<uuid>     body: a part of args that are too large for one submit · reply UploadReply
+//	.upload.<uuid>     body: a part of args that are too large for one submit; empty: done with it · reply UploadReply
 //	.get.<id>          reply ledger.Record, with attempts
 //	.history.<id>      body HistoryRequest · reply History: ledger.HistoryLine, oldest first, in pages
 //	.wait.<id>         body WaitRequest · reply ledger.Record as soon as the job has ended, or as it is when time is up

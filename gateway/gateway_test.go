@@ -159,7 +159,6 @@ func TestHostileInput(t *testing.T) {
 		{"no upload", "acme.submit.echo", "", []string{"Jobledger-Args-Upload", "../x"}, ledger.CodeInvalidArgument, "args_upload"},
 		{"upload id", "acme.upload.x", "1", nil, ledger.CodeInvalidArgument, "args_upload"},
 		{"upload cursor", "acme.upload." + uploadID, "1", []string{"Jobledger-Upload-After", "0"}, ledger.CodeInvalidArgument, "upload_after"},
-		{"empty part", "acme.upload." + uploadID, "", nil, ledger.CodeInvalidArgument, "part"},
 		{"large part", "acme.upload." + uploadID, strings.Repeat("x", gateway.PartMax+1), nil, ledger.CodeInvalidArgument, "part"},
 		{"payload of", "acme.payload.nobody", `{"of":"secrets"}`, nil, ledger.CodeInvalidArgument, "of"},
 		{"payload cursor", "acme.payload.nobody", `{"of":"args","cursor":"1"}`, nil, ledger.CodeInvalidArgument, "cursor"},

@@ -28,9 +28,8 @@ func (g *Gateway) submit(ctx context.Context, r *request) ([]byte, error) {
 	if err := parseHeaders(r.headers, &req); err != nil {
 		return nil, err
 	}
-	args, done, err := g.args(ctx, r, r.body)
-	stored := false
-	defer func() { done(stored) }()
+	args, leave, err := g.args(ctx, r, r.body)
+	defer leave()
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +42,6 @@ func (g *Gateway) submit(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	stored = true
 	return json.Marshal(SubmitReply{ID: receipt.ID, Org: receipt.Org, Seq: receipt.Seq, Duplicate: receipt.Duplicate, State: receipt.State})
 }
 

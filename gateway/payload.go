@@ -62,7 +62,8 @@ type PayloadPage struct {
 	Next   *string       `json:"next"`
 }
 
-// upload stores one part of args for a submit to come.
+// upload stores one part of args for a submit to come. An empty part ends the upload: what was stored is removed.
+// That is the caller's to say, for only he knows that he will not repeat the submit.
 func (g *Gateway) upload(ctx context.Context, r *request) ([]byte, error) {
 	staged, err := stagedOf(r.org, r.name)
 	if err != nil {
@@ -74,14 +75,18 @@ func (g *Gateway) upload(ctx context.Context, r *request) ([]byte, error) {
 			return nil, badHeader(HeaderUploadAfter, fmt.Errorf("%q is no cursor of an upload", v))
 		}
 	}
-	if n := len(r.body); n == 0 || n > PartMax {
-		return nil, badField("part", fmt.Errorf("it is %d bytes: give 1 to %d", n, PartMax))
+	if len(r.body) > PartMax {
+		return nil, badField("part", fmt.Errorf("it is %d bytes: give at most %d", len(r.body), PartMax))
 	}
-	seq, err := g.l.Stage(ctx, staged, after, r.body)
+	if len(r.body) == 0 {
+		err = g.l.Unstage(ctx, staged)
+	} else {
+		after, err = g.l.Stage(ctx, staged, after, r.body)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(UploadReply{Cursor: seq.String()})
+	return json.Marshal(UploadReply{Cursor: after.String()})
 }
 
 func stagedOf(org schemas.OrgID, id string) (*ledger.Staged, error) {
@@ -92,17 +97,16 @@ func stagedOf(org schemas.OrgID, id string) (*ledger.Staged, error) {
 	return &ledger.Staged{Org: org, ID: parsed}, nil
 }
 
-// args returns the args of a request that submits: those given in it, or what was uploaded before. done is to be
-// called when the submit has ended.
-func (g *Gateway) args(ctx context.Context, r *request, given json.RawMessage) (args json.RawMessage, done func(stored bool), err error) {
+// args returns the args of a request that submits: those given in it, or what was uploaded before. leave is to be
+// called when the submit has ended. Uploaded parts stay: the request may be repeated.
+func (g *Gateway) args(ctx context.Context, r *request, given json.RawMessage) (args json.RawMessage, leave func(), err error) {
 	h := options(r.headers)
 	id := h.one(HeaderArgsUpload)
 	if id == "" && len(given) <= schemas.ArgsMax {
-		return given, func(bool) {}, nil
+		return given, func() {}, nil
 	}
-	leave, err := g.enterLarge(ctx)
-	if err != nil || id == "" {
-		return given, func(bool) { leave() }, err
+	if leave, err = g.enterLarge(ctx); err != nil || id == "" {
+		return given, leave, err
 	}
 	staged, err := stagedOf(r.org, id)
 	if err == nil && len(given) > 0 {
@@ -117,15 +121,7 @@ func (g *Gateway) args(ctx context.Context, r *request, given json.RawMessage) (
 	if err == nil {
 		args, err = g.l.StagedArgs(ctx, staged)
 	}
-	return args, func(stored bool) {
-		leave()
-		if !stored {
-			return // the request may be repeated
-		}
-		if err := g.l.Unstage(context.WithoutCancel(ctx), staged); err != nil {
-			g.log.Debug("uploaded args stay for the collector", zap.String("org", string(r.org)), zap.String("upload", id), zap.Error(err))
-		}
-	}, err
+	return args, leave, err
 }
 
 // enterLarge waits for a place among the requests that hold a large payload.

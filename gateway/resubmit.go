@@ -54,9 +54,8 @@ func (g *Gateway) resubmit(ctx context.Context, r *request) ([]byte, error) {
 	if p := old.Principal(); p != g.cfg.Actor.String() {
 		submit.Principal = p
 	}
-	args, done, err := g.args(ctx, r, req.Args)
-	stored := false
-	defer func() { done(stored) }()
+	args, leave, err := g.args(ctx, r, req.Args)
+	defer leave()
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +76,6 @@ func (g *Gateway) resubmit(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	stored = true
 	return json.Marshal(ResubmitReply{From: old.ID, SubmitReply: SubmitReply{ID: receipt.ID, Org: receipt.Org, Seq: receipt.Seq,
 		Duplicate: receipt.Duplicate, State: receipt.State}})
 }

@@ -211,7 +211,7 @@ func (o objects) write(ctx context.Context, m *nats.Msg, expect schemas.Seq) (sc
 		case ack.Code == 0:
 			return ack.Seq, nil
 		case ack.Code == codeWrongLastSequence, ack.Code == codeWrongLastSequenceInFlight:
-			seq, settled, lookErr := o.look(ctx, m, expect)
+			seq, settled, lookErr := o.look(ctx, m, expect, ack.Code == codeWrongLastSequenceInFlight)
 			if settled {
 				return seq, lookErr
 			}
@@ -230,16 +230,16 @@ func (o objects) write(ctx context.Context, m *nats.Msg, expect schemas.Seq) (sc
 	}
 }
 
-// look tells whether the first message behind the expected one is m.
-func (o objects) look(ctx context.Context, m *nats.Msg, expect schemas.Seq) (seq schemas.Seq, settled bool, err error) {
+// look tells whether the first message behind the expected one is m. inFlight: a write on the subject is under way.
+func (o objects) look(ctx context.Context, m *nats.Msg, expect schemas.Seq, inFlight bool) (seq schemas.Seq, settled bool, err error) {
 	first, err := o.l.leaderMessage(ctx, o.stream(), getRequest{Seq: expect + 1, NextFor: m.Subject})
 	switch {
 	case err == nil && bytes.Equal(first.Data, m.Data):
 		return first.Seq, true, nil
 	case err == nil:
 		return 0, true, errTaken
-	case !errors.Is(err, errNoMessage) || expect == 0:
-		return 0, false, err // a write is in flight
+	case !errors.Is(err, errNoMessage) || expect == 0 || inFlight:
+		return 0, false, err
 	}
 	last, err := o.l.leaderMessage(ctx, o.stream(), getRequest{LastFor: m.Subject})
 	if errors.Is(err, errNoMessage) || err == nil && last.Seq != expect {

@@ -94,10 +94,21 @@ func (l *Ledger) Result(ctx context.Context, j *Job) (json.RawMessage, error) {
 	return l.payload(ctx, StoreResults, j.Org, j.ID, j.ResultRef)
 }
 
-// payload reads what an event of the job refers to, and holds it to what the event says.
+// payload reads what an event of the job refers to, and holds it to what the event says. On a replicated store a new
+// leader may not have applied yet what is there: a missing payload is believed only when it goes on missing.
 func (l *Ledger) payload(ctx context.Context, store string, org schemas.OrgID, id schemas.JobID, ref *schemas.ObjectRef) ([]byte, error) {
 	ctx, cancel := withPayloadTimeout(ctx, int(min(max(ref.Bytes, 0), schemas.PayloadMax)))
 	defer cancel()
+	begin := time.Now()
+	for try := 0; ; try++ {
+		data, err := l.payloadOnce(ctx, store, org, id, ref)
+		if !errors.Is(err, ErrPayloadMissing) || !l.replicated(ctx) || time.Since(begin) > leaderLagMax || !pause(ctx, try) {
+			return data, err
+		}
+	}
+}
+
+func (l *Ledger) payloadOnce(ctx context.Context, store string, org schemas.OrgID, id schemas.JobID, ref *schemas.ObjectRef) ([]byte, error) {
 	r, err := l.resolve(ctx, store, org, id, ref)
 	if err != nil {
 		return nil, err
