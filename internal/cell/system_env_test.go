@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/dartwing/jobledger/handlers"
 	"github.com/dartwing/jobledger/internal/cell"
 	"github.com/dartwing/jobledger/ledger"
@@ -29,22 +27,25 @@ type attemptKey struct {
 	gen, number int
 }
 
-// system is a whole cell under test with two witnesses: the handlers' own list of starts, which the ledger
+// system is a whole cell under test with two witnesses: the handlers' own files of starts, which the ledger
 // knows nothing of, and a feed of the test's own over the ledger.
 type system struct {
-	t   *testing.T
-	env *ledgertest.Env
+	t     *testing.T
+	env   *ledgertest.Env
+	files string // folder of the handlers' files
 
-	mu      sync.Mutex
-	starts  map[attemptKey][]string // workers that started it
-	begun   int
-	jobs    map[schemas.JobID]*ledger.Job
-	entries []*ledger.Entry
-	changed chan struct{} // closed and replaced at each change
+	mu       sync.Mutex
+	starts   map[attemptKey][]string // workers that started it; what tests wait on, the files are what counts
+	begun    int
+	jobs     map[schemas.JobID]*ledger.Job
+	finished int // of jobs
+	entries  []*ledger.Entry
+	changed  chan struct{} // closed and replaced at each change
 }
 
 func newSystem(t *testing.T, env *ledgertest.Env) *system {
-	s := &system{t: t, env: env, starts: make(map[attemptKey][]string), jobs: make(map[schemas.JobID]*ledger.Job), changed: make(chan struct{})}
+	s := &system{t: t, env: env, files: t.TempDir(), starts: make(map[attemptKey][]string),
+		jobs: make(map[schemas.JobID]*ledger.Job), changed: make(chan struct{})}
 	feed, err := ledger.NewFeed(ledger.FeedConfig{Ledger: env.NewLedger()})
 	if err != nil {
 		t.Fatal(err)
@@ -82,8 +83,12 @@ func (s *system) follow(ctx context.Context, c *ledger.Cursor) {
 				j = &ledger.Job{Org: e.Org, ID: e.Job}
 				s.jobs[e.Job] = j
 			}
+			was := j.State.Finished()
 			if !e.ApplyTo(j) {
 				s.t.Errorf("event %d (%s) of job %s is illegal", e.Seq, e.Name(), e.Job)
+			}
+			if !was && j.State.Finished() {
+				s.finished++
 			}
 		}
 		s.notify()
@@ -95,6 +100,13 @@ func (s *system) follow(ctx context.Context, c *ledger.Cursor) {
 func (s *system) notify() {
 	close(s.changed)
 	s.changed = make(chan struct{})
+}
+
+// poke notifies without mu.
+func (s *system) poke() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notify()
 }
 
 // await returns when is, called under mu, holds.
@@ -111,7 +123,7 @@ func (s *system) await(what string, is func() bool) {
 		select {
 		case <-changed:
 		case <-limit:
-			s.t.Fatalf("waited in vain for %s; states %v, %d starts", what, s.states(), s.startsBegun())
+			s.t.Fatalf("waited in vain for %s; states %v, %d starts; not finished are %v", what, s.states(), s.startsBegun(), s.unfinished())
 		}
 	}
 }
@@ -124,6 +136,18 @@ func (s *system) states() map[schemas.State]int {
 		out[j.State]++
 	}
 	return out
+}
+
+// unfinished names some jobs, with the sequence of their last event.
+func (s *system) unfinished() (some []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, j := range s.jobs {
+		if !j.State.Finished() && len(some) < 10 {
+			some = append(some, fmt.Sprintf("%s (%s at %d)", id, j.State, j.LastSeq))
+		}
+	}
+	return some
 }
 
 func (s *system) startsBegun() int {
@@ -139,27 +163,16 @@ func (s *system) awaitStarts(n int) {
 
 func (s *system) awaitFinished(ids []schemas.JobID) {
 	s.t.Helper()
+	left := ids
 	s.await(fmt.Sprintf("the end of %d jobs", len(ids)), func() bool {
-		for _, id := range ids {
-			if j := s.jobs[id]; j == nil || !j.State.Finished() {
+		for len(left) > 0 {
+			if j := s.jobs[left[0]]; j == nil || !j.State.Finished() {
 				return false
 			}
+			left = left[1:] // none of these tests retries a finished job
 		}
 		return true
 	})
-}
-
-// witness wraps a handler: each start goes into the list first.
-func (s *system) witness(worker string, h handlers.HandlerFunc) handlers.HandlerFunc {
-	return func(ctx context.Context, a *handlers.Attempt) (json.RawMessage, error) {
-		k := attemptKey{a.ID, a.Generation, a.Number}
-		s.mu.Lock()
-		s.starts[k] = append(s.starts[k], worker)
-		s.begun++
-		s.notify()
-		s.mu.Unlock()
-		return h(ctx, a)
-	}
 }
 
 // lasting returns a handler that works for d and echoes its args.
@@ -184,7 +197,7 @@ func rest(ctx context.Context, d time.Duration) error {
 func (s *system) worker(name string, typ schemas.TypeName, slots int, h handlers.HandlerFunc) (kill func()) {
 	s.t.Helper()
 	l := s.env.NewLedger()
-	w, err := handlers.New(handlers.Config{Ledger: l, Slots: slots, Name: name, Grace: -1, Logger: zap.NewNop(),
+	w, err := handlers.New(handlers.Config{Ledger: l, Slots: slots, Name: name, Grace: -1, Logger: logger(s.t),
 		Serves: []handlers.Registration{{Type: typ, Handler: s.witness(name, h)}}})
 	if err != nil {
 		s.t.Fatal(err)
@@ -205,108 +218,6 @@ func (s *system) worker(name string, typ schemas.TypeName, slots int, h handlers
 	}
 }
 
-// submit stores n jobs of a type under ids of its own and returns them once all are acknowledged. What is
-// not acknowledged is sent again.
-func (s *system) submit(typ schemas.TypeName, n int, change ...func(*ledger.SubmitRequest)) []schemas.JobID {
-	s.t.Helper()
-	ids := make([]schemas.JobID, n)
-	const parallel = 8
-	var wg sync.WaitGroup
-	for p := range parallel {
-		wg.Go(func() {
-			for i := p; i < n; i += parallel {
-				ids[i] = schemas.JobID(fmt.Sprintf("%s-%05d", typ, i))
-				r := ledger.SubmitRequest{Org: acme, Type: typ, ID: ids[i], Args: fmt.Appendf(nil, `{"n":%d}`, i), RegisterUnknown: true}
-				for _, c := range change {
-					c(&r)
-				}
-				s.submitOne(r)
-			}
-		})
-	}
-	wg.Wait()
-	return ids
-}
-
-func (s *system) submitOne(r ledger.SubmitRequest) {
-	limit := time.Now().Add(patience)
-	for {
-		_, err := s.env.Ledger.Submit(context.Background(), r)
-		if err == nil {
-			return
-		}
-		if e := ledger.AsError(err); e.Code != ledger.CodeUnavailable || time.Now().After(limit) {
-			s.t.Errorf("submit %s: %v", r.ID, err)
-			return
-		}
-	}
-}
-
-// attempts counts running events, and by cause the losses.
-func (s *system) attempts() (running map[attemptKey]int, lost map[attemptKey]schemas.LossCause, released map[attemptKey]string) {
-	running, lost, released = make(map[attemptKey]int), make(map[attemptKey]schemas.LossCause), make(map[attemptKey]string)
-	err := s.env.NewLedger().Replay(s.env.Context(), ledger.ReplayQuery{Org: acme}, func(e *ledger.Entry) error {
-		switch d := e.Data.(type) {
-		case *schemas.Running:
-			running[attemptKey{e.Job, d.Generation, d.Attempt}]++
-		case *schemas.Lost:
-			lost[attemptKey{e.Job, d.Generation, d.Attempt}] = d.Cause
-		case *schemas.Released:
-			released[attemptKey{e.Job, d.Generation, d.Attempt}] = d.Cause
-		}
-		return nil
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return running, lost, released
-}
-
-// check compares the handlers' list with the ledger: each attempt started once and stored once; those stored
-// and not started were handed back or given up. It returns the losses.
-func (s *system) check(ids []schemas.JobID) map[attemptKey]schemas.LossCause {
-	s.t.Helper()
-	running, lost, released := s.attempts()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for k, by := range s.starts {
-		if len(by) != 1 || running[k] != 1 {
-			s.t.Errorf("attempt %v was started by %v, with %d running events", k, by, running[k])
-		}
-	}
-	for k, n := range running {
-		if n != 1 {
-			s.t.Errorf("attempt %v has %d running events", k, n)
-		}
-		if len(s.starts[k]) == 0 && lost[k] == "" && released[k] != schemas.ReleaseLateClaim {
-			s.t.Errorf("attempt %v was stored as running, never started and never given up", k)
-		}
-	}
-	for _, id := range ids {
-		if j := s.jobs[id]; j == nil || !j.State.Finished() {
-			s.t.Errorf("job %s was acknowledged and is not finished: %+v", id, j)
-		}
-	}
-	return lost
-}
-
-// allCompleted checks that all jobs did, without a loss but for restarts.
-func (s *system) allCompleted(ids []schemas.JobID) {
-	s.t.Helper()
-	for k, cause := range s.check(ids) {
-		if cause != schemas.LossCellRestart {
-			s.t.Errorf("attempt %v was lost: %s", k, cause)
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, id := range ids {
-		if s.jobs[id].State != schemas.StateCompleted {
-			s.t.Errorf("job %s is %s: %+v", id, s.jobs[id].State, s.jobs[id].Error)
-		}
-	}
-}
-
 // crashable runs a server whose connections crash cuts without a word, as when its process is killed.
 func (s *system) crashable(id string) (crash func()) {
 	s.t.Helper()
@@ -315,7 +226,7 @@ func (s *system) crashable(id string) (crash func()) {
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		done <- cell.Run(ctx, cell.Config{Connect: l.connect, Logger: zap.NewNop(), ServerID: id, Version: "0.0.0",
+		done <- cell.Run(ctx, cell.Config{Connect: l.connect, Logger: logger(s.t), ServerID: id, Version: "0.0.0",
 			RegisterUnknown: true, Ready: func(cell.Info) { close(ready) }})
 	}()
 	select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
 
 	"github.com/dartwing/jobledger/handlers"
 	"github.com/dartwing/jobledger/internal/cell"
@@ -19,6 +22,43 @@ import (
 	"github.com/dartwing/jobledger/ledger/ledgertest"
 	"github.com/dartwing/jobledger/schemas"
 )
+
+var logs = flag.Bool("logs", false, "system tests: write the logs of NATS, servers and workers to the test's log")
+
+func logger(t *testing.T) *zap.Logger {
+	if *logs {
+		return zaptest.NewLogger(t)
+	}
+	return zap.NewNop()
+}
+
+// place is what a system test runs on.
+type place struct {
+	cluster bool
+	open    func(*testing.T) *ledgertest.Env
+}
+
+// everywhere runs a test on one server, and on a cluster of three with three replicas.
+func everywhere(t *testing.T, test func(*testing.T, place)) {
+	t.Run("one server", func(t *testing.T) {
+		t.Parallel()
+		test(t, place{open: func(t *testing.T) *ledgertest.Env { return ledgertest.Start(t, options(t)...) }})
+	})
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		if testing.Short() {
+			t.Skip("a cluster takes seconds to elect its leaders")
+		}
+		test(t, place{cluster: true, open: func(t *testing.T) *ledgertest.Env { return ledgertest.StartCluster(t, options(t)...) }})
+	})
+}
+
+func options(t *testing.T) []ledgertest.Option {
+	if *logs {
+		return []ledgertest.Option{ledgertest.WithLogs(t)}
+	}
+	return nil
+}
 
 // lines are the connections of one server.
 type lines struct {
@@ -49,13 +89,21 @@ func (l *lines) cut() {
 // once (D7: surplus naked at once, no loop).
 func TestSystemFlow(t *testing.T) {
 	t.Parallel()
-	env, _ := ledgertest.Cell(t)
+	everywhere(t, systemFlow)
+}
+
+func systemFlow(t *testing.T, place place) {
+	env := place.open(t)
+	env.RunServer()
 	s := newSystem(t, env)
 	types := []schemas.TypeName{"red", "blue"}
 	for _, typ := range types {
 		s.worker(string(typ), typ, 8, lasting(time.Millisecond))
 	}
-	const each = 500
+	each := 500
+	if place.cluster {
+		each = 200 // three members share this machine
+	}
 	ids := slices.Concat(s.submit("red", each), s.submit("blue", each))
 	s.awaitFinished(ids)
 	s.allCompleted(ids)
@@ -72,67 +120,14 @@ func TestSystemFlow(t *testing.T) {
 	}
 }
 
-// Everything but the ledger may go at any moment, under live workers with jobs in flight: nothing is lost,
-// all finish (D2). Only a restart of the cell may cost attempts, and says so.
-func TestSystemDamage(t *testing.T) {
-	t.Parallel()
-	remove := func(names ...string) func(*system) error {
-		return func(s *system) error {
-			for _, name := range names {
-				if err := s.env.Ledger.JetStream().DeleteStream(s.env.Context(), name); err != nil {
-					return fmt.Errorf("delete %s: %w", name, err)
-				}
-			}
-			return nil
-		}
-	}
-	for _, c := range []struct {
-		name   string
-		damage func(*system) error
-	}{
-		{"work", remove(ledger.StreamWork)},
-		{"consumers", func(s *system) error {
-			for _, typ := range []schemas.TypeName{"red", "blue"} {
-				err := s.env.Ledger.JetStream().DeleteConsumer(s.env.Context(), ledger.StreamWork, ledger.ConsumerName(schemas.QueueDefault, typ))
-				if err != nil {
-					return err
-				}
-			}
-			return nil
-		}},
-		{"views", remove("KV_"+ledger.BucketJobs, "KV_"+ledger.BucketCounts)},
-		{"lease", remove("KV_" + ledger.BucketLease)},
-		{"all of them", remove(ledger.StreamWork, "KV_"+ledger.BucketJobs, "KV_"+ledger.BucketCounts, "KV_"+ledger.BucketLease)},
-		{"restart", func(s *system) error { s.env.Restart(); return nil }},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			env, _ := ledgertest.Cell(t)
-			s := newSystem(t, env)
-			s.worker("red", "red", 8, lasting(20*time.Millisecond))
-			s.worker("blue", "blue", 8, lasting(20*time.Millisecond))
-			const each = 300
-			ids := slices.Concat(s.submit("red", each), s.submit("blue", each))
-			s.awaitStarts(100)
-			if err := c.damage(s); err != nil {
-				t.Fatal(err)
-			}
-			began := time.Now()
-			s.awaitStarts(s.startsBegun() + 50)
-			t.Logf("50 starts %s after the damage", time.Since(began).Round(time.Millisecond))
-			more := s.submit("green", 1) // nobody serves it: it waits, and must do no harm
-			s.awaitFinished(ids)
-			s.allCompleted(ids)
-			if state := s.states()[schemas.StateSubmitted]; state != len(more) {
-				t.Errorf("%d jobs are submitted, want the one that nobody serves", state)
-			}
-		})
-	}
-}
-
 // A worker that dies takes exactly its own attempts with it; they are tried again elsewhere.
 func TestSystemWorkerKilled(t *testing.T) {
 	t.Parallel()
-	env := ledgertest.Start(t)
+	everywhere(t, systemWorkerKilled)
+}
+
+func systemWorkerKilled(t *testing.T, place place) {
+	env := place.open(t)
 	const lease = ledger.BeatEvery + 2*time.Second
 	env.RunServer(func(c *cell.Config) { c.Times.Core.Lease = lease })
 	s := newSystem(t, env)
@@ -164,13 +159,13 @@ func TestSystemWorkerKilled(t *testing.T) {
 	t.Logf("the attempts were lost %s after the worker was killed: aim, the lease of %s and 5s", time.Since(began).Round(time.Millisecond), lease)
 	close(free)
 	s.awaitFinished(ids)
-	lost := s.check(ids)
-	if len(lost) != slots {
-		t.Errorf("%d attempts were lost, want %d: %v", len(lost), slots, lost)
+	told := s.check(ids)
+	if len(told.lost) != slots {
+		t.Errorf("%d attempts were lost, want %d: %v", len(told.lost), slots, told.lost)
 	}
-	for k, cause := range lost {
-		if by := s.starts[k]; cause != schemas.LossWorkerGone || len(by) == 1 && by[0] != "doomed" {
-			t.Errorf("attempt %v of worker %v was lost: %s", k, by, cause)
+	for k, e := range told.lost {
+		if by := told.worker[k]; cause(e) != schemas.LossWorkerGone || by != "doomed" {
+			t.Errorf("attempt %v of worker %s was lost: %s", k, by, cause(e))
 		}
 	}
 }
@@ -178,12 +173,16 @@ func TestSystemWorkerKilled(t *testing.T) {
 // The leader dies without a word: the other server leads within 5 s, nothing starts twice (D6).
 func TestSystemLeaderKilled(t *testing.T) {
 	t.Parallel()
-	env := ledgertest.Start(t)
+	everywhere(t, systemLeaderKilled)
+}
+
+func systemLeaderKilled(t *testing.T, place place) {
+	env := place.open(t)
 	s := newSystem(t, env)
 	crash := map[string]func(){"one": s.crashable("one"), "two": s.crashable("two")}
 	s.worker("red", "red", 8, lasting(20*time.Millisecond))
 	s.worker("blue", "blue", 8, lasting(20*time.Millisecond))
-	ids := slices.Concat(s.submit("red", 400), s.submit("blue", 400))
+	ids := slices.Concat(s.submit("red", 200), s.submit("blue", 200))
 	s.awaitStarts(100)
 	leader := func() (server string, epochs int) {
 		for _, e := range s.entries {
@@ -234,7 +233,12 @@ func ways(forever <-chan struct{}) handlers.HandlerFunc {
 // Each way a job can go ends as the table says.
 func TestSystemOutcomes(t *testing.T) {
 	t.Parallel()
-	env, _ := ledgertest.Cell(t)
+	everywhere(t, systemOutcomes)
+}
+
+func systemOutcomes(t *testing.T, place place) {
+	env := place.open(t)
+	env.RunServer()
 	s := newSystem(t, env)
 	forever := make(chan struct{})
 	s.worker("ways", "ways", 8, ways(forever))
@@ -259,7 +263,7 @@ func TestSystemOutcomes(t *testing.T) {
 	}
 	ids := []schemas.JobID{"retry", "permanent", "panic", "hang", "heed", "waiting"}
 	s.awaitFinished(ids)
-	if lost := s.check(ids); len(lost) > 0 {
+	if lost := s.check(ids).lost; len(lost) > 0 {
 		t.Errorf("attempts were lost: %v", lost)
 	}
 	for id, want := range map[schemas.JobID]string{
@@ -287,7 +291,12 @@ func TestSystemOutcomes(t *testing.T) {
 // A job that is queued, with an offer, can be canceled until a worker claims it: nothing starts.
 func TestSystemCancelQueued(t *testing.T) {
 	t.Parallel()
-	env, _ := ledgertest.Cell(t)
+	everywhere(t, systemCancelQueued)
+}
+
+func systemCancelQueued(t *testing.T, place place) {
+	env := place.open(t)
+	env.RunServer()
 	s := newSystem(t, env)
 	free := make(chan struct{})
 	s.worker("busy", "busy", 1, func(_ context.Context, a *handlers.Attempt) (json.RawMessage, error) { <-free; return a.Args, nil })

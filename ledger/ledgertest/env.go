@@ -207,17 +207,26 @@ func (env *Env) Provision() {
 	env.Cell = cell
 }
 
-// Stop shuts the server down and waits until its files are closed; connections stay and retry.
+// Stop shuts the server down, or all members of the cluster, and waits until their files are closed;
+// connections stay and retry.
 func (env *Env) Stop() {
+	if env.Cluster != nil {
+		env.Cluster.Shutdown()
+		return
+	}
 	env.provider.set(nil)
 	if env.NATS != nil {
 		env.NATS.Shutdown()
 	}
 }
 
-// StartServer starts the server on the same data after Stop. Memory streams are gone until Provision.
+// StartServer starts what Stop stopped, on the same data. Memory streams are gone until Provision.
 func (env *Env) StartServer() {
 	env.t.Helper()
+	if env.Cluster != nil {
+		env.startMembers(env.members()...)
+		return
+	}
 	s, err := natsd.Start(env.cfg.server)
 	if err != nil {
 		env.t.Fatalf("start the server: %v", err)
