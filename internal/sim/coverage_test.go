@@ -88,10 +88,11 @@ type coverage struct {
 	hits  map[string]map[string]int
 	folds map[string]*ledger.Job // of each job subject, as stored
 	kinds map[string]int         // messages of other classes that met a fault
+	made  map[uint64]string      // the transition that each stored event made
 }
 
 func newCoverage() *coverage {
-	return &coverage{hits: make(map[string]map[string]int), folds: make(map[string]*ledger.Job), kinds: make(map[string]int)}
+	return &coverage{hits: make(map[string]map[string]int), folds: make(map[string]*ledger.Job), kinds: make(map[string]int), made: make(map[uint64]string)}
 }
 
 // fold returns the fold of a job's subject in the model's ledger.
@@ -128,11 +129,12 @@ func transition(from schemas.State, cancel bool, name schemas.EventName) string 
 	return string(from) + " > " + string(name)
 }
 
-func describeStored(m *message) string {
+// stored names the transition that a stored event made, marked as no append.
+func (v *coverage) stored(m *message) string {
 	if !strings.HasPrefix(m.subject, "jobs.") {
 		return ""
 	}
-	return "~" + strings.TrimPrefix(schemas.TypeOf(headersOf(m.header)), "jobledger.v1.")
+	return "~" + v.made[m.seq]
 }
 
 func (v *coverage) hit(what, column string) {
@@ -154,6 +156,8 @@ func (v *coverage) message(class, what string, f fate) {
 	switch {
 	case class == classAppend:
 		v.hit(what, map[faultKind]string{faultDrop: "lost", faultDuplicate: "dup", faultDelay: "late"}[f.kind])
+	case class == classTail && f.kind != faultDuplicate:
+		v.hit(strings.TrimPrefix(what, "~"), "tail late")
 	case class == classPubAck && f.kind == faultDelay:
 		v.hit(what, "ack late")
 	case class == classPubAck && f.kind == faultDrop:
@@ -230,6 +234,18 @@ func (v *coverage) table() string {
 		fmt.Fprintf(&b, "  %-16s %d\n", k, v.kinds[k])
 	}
 	return b.String()
+}
+
+// empty counts the transitions and faults that never met.
+func (v *coverage) empty() (n int) {
+	for _, what := range legal() {
+		for _, c := range columns {
+			if v.hits[what][c] == 0 {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // missing lists the transitions that never happened.

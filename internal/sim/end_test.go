@@ -11,7 +11,7 @@ import (
 // checkEnd holds the end of a run to what must be true then: every job has ended, every acknowledged submit
 // is in the ledger, the leader's counts and all views are those of a fold from zero, and nothing is left.
 func (w *world) checkEnd() error {
-	if !w.truth.clientDone() {
+	if !w.clientDone() {
 		return fmt.Errorf("%s after the faults ended a client still has no answer", settleWithin)
 	}
 	if left := w.unfinished(); len(left) > 0 {

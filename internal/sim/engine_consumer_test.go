@@ -201,7 +201,7 @@ func (e *engine) push(k *consumer) {
 		if k.cfg.HeadersOnly {
 			data = nil
 		}
-		e.net.reply(to[0], classTail, "consumer "+k.name, describeStored(m), m.subject, k.ackSubject(m, 1), m.header, data)
+		e.net.reply(to[0], classTail, "consumer "+k.name, e.net.hits.stored(m), m.subject, k.ackSubject(m, 1), m.header, data)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/dartwing/jobledger/handlers"
@@ -40,6 +41,11 @@ type plan struct {
 	max      int
 	later    []change
 	key      string
+	from     time.Time // when it is asked for
+
+	mu    sync.Mutex
+	stage int           // 0: to be submitted; then the number of the next change
+	as    schemas.JobID // the job that stands for it
 }
 
 // change is a command that is given after a while.

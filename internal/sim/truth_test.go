@@ -32,7 +32,6 @@ type truth struct {
 
 	mu      sync.Mutex
 	news    []seen
-	client  bool
 	release func()
 	hold    chan struct{}
 	busy    map[string]int
@@ -88,18 +87,6 @@ func (t *truth) failure() error {
 		return nil
 	}
 	return errors.New(strings.Join(t.wrong, "\n"))
-}
-
-func (t *truth) clientEnds() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.client = true
-}
-
-func (t *truth) clientDone() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.client
 }
 
 // linger waits as a handler does that is deaf to its context; the end of the run ends it.
@@ -236,6 +223,7 @@ func (w *world) judgeEvent(m *message) {
 	j := w.net.hits.fold(m.subject)
 	what := transition(j.State, j.CancelRequested, e.Name())
 	w.net.hits.hit(what, "stored")
+	w.net.hits.made[m.seq] = what
 	w.net.trace.note("== %d %s %s", m.seq, m.subject, what)
 	if !ledger.Apply(j, e) {
 		t.fail("event %d on %s is not legal: %s", m.seq, m.subject, what)

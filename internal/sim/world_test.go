@@ -1,15 +1,11 @@
 package sim_test
 
 import (
-	"context"
-	"errors"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -47,6 +43,7 @@ type world struct {
 	crashes     int
 	pauses      int
 	truth       *truth
+	plans       []*plan
 	drawn       map[string]int
 	restartedAt time.Time
 }
@@ -85,8 +82,13 @@ func (w *world) begin() {
 	for range 3 {
 		w.spawn("worker", runWorker)
 	}
-	w.spawn("client", func(ctx context.Context, p *party) error { return w.client(ctx, p) })
 	start := time.Now()
+	for i := range jobsPerRun {
+		plan := newPlan(w.net.random("job", i), i)
+		plan.from = start.Add(plan.at)
+		w.plans = append(w.plans, plan)
+	}
+	w.spawn("client", runClient)
 	for range 4 + w.r.IntN(7) {
 		w.net.at(start.Add(2*time.Second+time.Duration(w.r.Int64N(int64(stormFor-5*time.Second)))), w.mischief)
 	}
@@ -130,7 +132,7 @@ func (w *world) any(role string) *party {
 
 // crash ends a process, and has another one take its place a little later.
 func (w *world) crash(p *party) {
-	if w.crashes >= crashesMax || p.role == "client" || p.crashed {
+	if w.crashes >= crashesMax || p.crashed {
 		return
 	}
 	w.crashes++
@@ -231,9 +233,7 @@ func (w *world) strike(c *conn, f engineFault) {
 		w.crash(c.party)
 	case enginePause:
 		w.pauses++
-		if c.party.role != "client" {
-			c.party.pause(leaseAndMore)
-		}
+		c.party.pause(leaseAndMore)
 	}
 }
 
@@ -243,7 +243,7 @@ func (w *world) ended() bool {
 	if w.truth.failed() {
 		return true
 	}
-	if !w.calm || !w.truth.clientDone() {
+	if !w.calm || !w.clientDone() {
 		return w.calm && time.Since(w.truth.calmAt) > settleWithin
 	}
 	if len(w.unfinished()) == 0 && time.Since(w.truth.lastAt) > quiet && time.Since(w.truth.calmAt) > quiet && w.settled() == nil {
@@ -276,117 +276,4 @@ func (w *world) finish() {
 		}
 		return true
 	})
-}
-
-// client asks for jobs, and for changes of them, until all is said.
-func (w *world) client(ctx context.Context, p *party) error {
-	defer w.truth.clientEnds()
-	l, err := p.ledger("client")
-	if err != nil {
-		return err
-	}
-	if err := w.waitForTypes(ctx, l); err != nil {
-		return err
-	}
-	var jobs sync.WaitGroup
-	for i := range jobsPerRun {
-		plan := newPlan(w.net.random("job", i), i)
-		jobs.Go(func() { w.ask(ctx, l, plan) })
-	}
-	jobs.Wait()
-	return nil
-}
-
-// waitForTypes registers the types, once there is a ledger.
-func (w *world) waitForTypes(ctx context.Context, l *ledger.Ledger) error {
-	window, grace := schemas.Millis(3000), schemas.Millis(1000)
-	backoff := schemas.Backoff{ListMS: []schemas.Millis{300, 900, 1500}}
-	for _, t := range []schemas.TypeSettings{
-		{Name: typePlain, TimeoutMS: 6000, GraceMS: &grace, Backoff: backoff, PoisonLimit: 2, WindowMS: &window},
-		{Name: typeOnce, TimeoutMS: 9000, GraceMS: &grace, Backoff: backoff, PoisonLimit: 1, WindowMS: &window, Exclusive: true},
-		{Name: typeLong, TimeoutMS: 60000, GraceMS: &grace, Backoff: backoff, PoisonLimit: 3, WindowMS: &window},
-	} {
-		for {
-			_, err := l.PutType(ctx, t, ledger.Meta{}, "simulation")
-			if err == nil {
-				break
-			}
-			if err := wait(ctx, time.Second); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// ask carries out one plan: the submit, until it is known to be stored, and what is asked for later.
-func (w *world) ask(ctx context.Context, l *ledger.Ledger, p *plan) {
-	if wait(ctx, p.at) != nil {
-		return
-	}
-	receipt, err := w.submit(ctx, l, p)
-	if err != nil {
-		return
-	}
-	for _, later := range p.later {
-		if wait(ctx, later.after) != nil {
-			return
-		}
-		for range 5 {
-			once, cancel := context.WithTimeout(ctx, submitTimeout)
-			_, _, err := l.Do(once, testOrg, receipt.ID, later.command(w.streamNow()), ledger.Meta{})
-			cancel()
-			if !errors.Is(err, ledger.ErrUnknown) && codeOf(err) != ledger.CodeUnavailable {
-				break
-			}
-			if wait(ctx, time.Second) != nil {
-				return
-			}
-		}
-		if later.again {
-			if receipt, err = w.submit(ctx, l, p); err != nil {
-				return
-			}
-		}
-	}
-}
-
-// submit asks until there is an answer that is none of the network's.
-func (w *world) submit(ctx context.Context, l *ledger.Ledger, p *plan) (ledger.Receipt, error) {
-	for {
-		once, cancel := context.WithTimeout(ctx, submitTimeout)
-		receipt, err := l.Submit(once, p.request())
-		cancel()
-		if err == nil {
-			w.truth.acknowledged(receipt)
-			return receipt, nil
-		}
-		if ledger.AsError(err).Code != ledger.CodeUnavailable {
-			w.truth.fail("submit %d was refused: %v", p.n, err)
-			return receipt, err
-		}
-		if err := wait(ctx, time.Second); err != nil {
-			return receipt, err
-		}
-	}
-}
-
-func (w *world) streamNow() time.Time { return time.Now() }
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
-
-func codeOf(err error) ledger.Code {
-	if e := ledger.AsError(err); e != nil {
-		return e.Code
-	}
-	return ""
 }
