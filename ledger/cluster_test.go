@@ -3,9 +3,11 @@ package ledger_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/dartwing/jobledger/ledger"
@@ -32,6 +34,7 @@ func TestReplicated(t *testing.T) {
 	t.Run("message id is checked first", func(t *testing.T) { replicatedLostReply(t, env) })
 	t.Run("fault table", func(t *testing.T) { replicatedFaults(t, env) })
 	t.Run("races", func(t *testing.T) { replicatedRaces(t, env) })
+	t.Run("payloads", func(t *testing.T) { replicatedPayloads(t, env) })
 	t.Run("stopped leader", func(t *testing.T) { replicatedLeader(t, env) })
 	t.Run("stopped server of WORK", func(t *testing.T) { replicatedWork(t, env) })
 }
@@ -112,6 +115,30 @@ func replicatedLeader(t *testing.T, env *ledgertest.Env) {
 		t.Errorf("it stands %d times in the ledger", n)
 	}
 	restart(t, env, leader)
+}
+
+// The server that leads ARGS is stopped before each write of an upload in turn, and comes back behind the submit:
+// one job with its args, and one object.
+func replicatedPayloads(t *testing.T, env *ledgertest.Env) {
+	for skip := range 5 {
+		want := argsOf(overInline, fmt.Sprint("replicated", skip))
+		stopped := -1
+		env.Faults.Inject(ledgertest.Fault{Upload: true, Skip: skip, Before: func(*nats.Msg) {
+			s, err := env.Ledger.JetStream().Stream(t.Context(), "OBJ_"+ledger.StoreArgs)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			stopped = env.Cluster.ByName(s.CachedInfo().Cluster.Leader)
+			env.Cluster.Stop(stopped)
+		}})
+		got := submit(t, env.Ledger, request("echo", want))
+		wantArgs(t, env, sceneOrg, got.ID, want)
+		restart(t, env, stopped)
+	}
+	if got := collect(t, env); got.Judged != 5 || got.Removed != 0 {
+		t.Errorf("collected %+v, want five objects that stay", got)
+	}
 }
 
 // The server that holds WORK is stopped: nothing but delete and create helps, and Provision does not hang.

@@ -260,20 +260,8 @@ func (l *Ledger) tolerating(ctx context.Context, ensure func(context.Context) er
 }
 
 func (l *Ledger) ensureStore(ctx context.Context, store string, replicas int) error {
-	err := l.asking(ctx, func(ctx context.Context) error {
-		_, err := l.js.ObjectStore(ctx, store)
-		if errors.Is(err, jetstream.ErrBucketNotFound) {
-			_, err = l.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{
-				Bucket: store, Storage: jetstream.FileStorage, Replicas: replicas, Metadata: mark("store"),
-				Description: "jobledger: payloads over the inline limit",
-			})
-		}
-		return err
-	})
-	if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
-		return fmt.Errorf("object store %s: %w", store, err)
-	}
-	return nil
+	_, err := l.ensureStream(ctx, storeStream(store, replicas), checkStore)
+	return err
 }
 
 // startCell creates LEASE if it is gone and sees to it that the ledger holds a cell_started event of the
@@ -391,8 +379,8 @@ const (
 func ledgerSubjects() []string { return []string{"control.>", "jobs.>"} }
 
 // sameSubjects compares without order.
-func sameSubjects(have []string) bool {
+func sameSubjects(have, want []string) bool {
 	have = slices.Clone(have)
 	slices.Sort(have)
-	return slices.Equal(have, ledgerSubjects())
+	return slices.Equal(have, want)
 }

@@ -169,6 +169,38 @@ func TestProvisionRefusesBrokenPromises(t *testing.T) {
 	}
 }
 
+// An object store that would lose what an event names is refused too; one with a bound in bytes is not.
+func TestProvisionRefusesLossyStores(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t, ledgertest.WithoutProvision())
+	js, ctx := env.Ledger.JetStream(), env.Context()
+	good := jetstream.StreamConfig{Name: "OBJ_ARGS", Subjects: []string{"$O.ARGS.C.>", "$O.ARGS.M.>"}, Storage: jetstream.FileStorage,
+		Discard: jetstream.DiscardNew, MaxBytes: 1 << 30, AllowRollup: true, AllowDirect: true, Metadata: map[string]string{"jobledger": "store"}}
+	for setting, change := range map[string]func(c *jetstream.StreamConfig){
+		"max_age":              func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
+		"storage":              func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
+		"discard":              func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
+		"max_msgs_per_subject": func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 },
+		"max_msg_size":         func(c *jetstream.StreamConfig) { c.MaxMsgSize = 64 << 10 },
+		"allow_rollup_hdrs":    func(c *jetstream.StreamConfig) { c.AllowRollup = false },
+		"allow_direct":         func(c *jetstream.StreamConfig) { c.AllowDirect = false },
+		"subjects":             func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] },
+		"not made by":          func(c *jetstream.StreamConfig) { c.Metadata = nil },
+		"":                     func(*jetstream.StreamConfig) {},
+	} {
+		c := good
+		change(&c)
+		createStream(t, js, c)
+		_, err := ledger.Provision(ctx, env.Ledger, ledger.ProvisionConfig{})
+		if setting == "" && err != nil || setting != "" && (err == nil || !strings.Contains(err.Error(), setting) || !strings.Contains(err.Error(), "OBJ_ARGS")) {
+			t.Errorf("%s: %v", setting, err)
+		}
+		if err := js.DeleteStream(ctx, "OBJ_ARGS"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // createStream outlasts the moment in which the folder of a stream of that name is still being removed.
 func createStream(t *testing.T, js jetstream.JetStream, c jetstream.StreamConfig) jetstream.Stream {
 	t.Helper()

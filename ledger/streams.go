@@ -37,7 +37,7 @@ func ledgerConfig(replicas int, window time.Duration) jetstream.StreamConfig {
 // checkLedger names what would let an event of LEDGER be lost, changed, or refused for no reason of ours.
 func checkLedger(c *jetstream.StreamConfig) []string {
 	var p problems
-	p.require(sameSubjects(c.Subjects), "its subjects are %s instead of %s", c.Subjects, ledgerSubjects())
+	p.require(sameSubjects(c.Subjects, ledgerSubjects()), "its subjects are %s instead of %s", c.Subjects, ledgerSubjects())
 	p.require(c.Retention == jetstream.LimitsPolicy, "retention %s removes events that were read", c.Retention)
 	p.require(c.Storage == jetstream.FileStorage, "%s storage loses all events with its server", c.Storage)
 	p.require(c.DenyDelete, "deny_delete is off, so any event can be removed")
@@ -100,6 +100,50 @@ func bucketStream(bucket string, replicas int) jetstream.StreamConfig {
 		c.MaxMsgs, c.Discard = liveKeysMax, jetstream.DiscardOld
 	}
 	return c
+}
+
+// storeStream is the stream behind an object store, as nats.go would create it. An operator may give it a bound in
+// bytes: what is over that is refused, and nothing is lost.
+func storeStream(store string, replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              "OBJ_" + store,
+		Description:       "jobledger: payloads over the inline limit",
+		Subjects:          storeSubjects(store),
+		Storage:           jetstream.FileStorage,
+		Replicas:          replicas,
+		MaxMsgs:           -1,
+		MaxBytes:          -1,
+		MaxMsgsPerSubject: -1,
+		MaxMsgSize:        -1,
+		MaxConsumers:      -1,
+		Discard:           jetstream.DiscardNew,
+		AllowRollup:       true,
+		AllowDirect:       true,
+		Metadata:          mark("store"),
+	}
+}
+
+func storeSubjects(store string) []string {
+	return []string{"$O." + store + ".C.>", "$O." + store + ".M.>"}
+}
+
+// checkStore names what would let a payload be lost that an event names.
+func checkStore(c *jetstream.StreamConfig) []string {
+	var p problems
+	store := strings.TrimPrefix(c.Name, "OBJ_")
+	p.require(sameSubjects(c.Subjects, storeSubjects(store)), "its subjects are %s instead of %s", c.Subjects, storeSubjects(store))
+	p.require(c.Retention == jetstream.LimitsPolicy, "retention %s removes payloads that were read", c.Retention)
+	p.require(c.Storage == jetstream.FileStorage, "%s storage loses all payloads with its server", c.Storage)
+	p.require(c.MaxAge == 0, "max_age %s removes payloads", c.MaxAge)
+	p.require(c.Discard == jetstream.DiscardNew || c.MaxBytes <= 0 && c.MaxMsgs <= 0, "discard old removes payloads when it is full")
+	p.require(c.MaxMsgsPerSubject <= 0, "max_msgs_per_subject %d removes chunks", c.MaxMsgsPerSubject)
+	p.require(c.MaxMsgSize <= 0 || int(c.MaxMsgSize) >= chunkMax+chunkRoom, "max_msg_size %d is below the %d bytes of a chunk", c.MaxMsgSize, chunkMax+chunkRoom)
+	p.require(c.AllowRollup, "allow_rollup_hdrs is off, so that a record cannot take the place of the one before")
+	p.require(c.AllowDirect, "allow_direct is off, so that payloads cannot be read")
+	p.require(!c.DenyPurge, "deny_purge is on, so that nothing can be removed")
+	p.require(c.Mirror == nil && len(c.Sources) == 0, "it is fed from another stream")
+	p.require(!c.NoAck && !c.Sealed, "it is sealed, or confirms nothing")
+	return p.with("mend it (nats stream edit %s), or move it away and let jobledger create its own", c.Name)
 }
 
 func checkNothing(*jetstream.StreamConfig) []string { return nil }
