@@ -179,7 +179,7 @@ func (n *network) send(c *conn, cmd *command) {
 	class := classOf(cmd.subject)
 	lane := laneOf(cmd)
 	what := n.hits.describe(class, cmd)
-	fate := n.draw(c, class)
+	fate := n.draw(c, class, what)
 	n.trace.add(">", c.name, class, cmd.subject, what, fate)
 	n.hits.message(class, what, fate)
 	deliver := func() { n.engine.handle(c, cmd, what) }
@@ -204,7 +204,7 @@ func (n *network) reply(s *subscription, class, lane, what, subject, reply strin
 			delete(c.subs, s.sid)
 		}
 	}
-	fate := n.draw(c, class)
+	fate := n.draw(c, class, what)
 	n.trace.add("<", c.name, class, subject, what, fate)
 	n.hits.message(class, what, fate)
 	deliver := func() {
@@ -266,14 +266,34 @@ type fate struct {
 	extra   time.Duration
 }
 
+// rareFactor is by how much faults are likelier for transitions that seldom happen.
+const rareFactor = 4
+
+// rare reports a transition that would else hardly ever meet a fault.
+func rare(what string) bool {
+	switch from, event, _ := strings.Cut(what, " > "); event {
+	case "lost", "late_result", "carried", "released", "resolved", "ignored", "retried":
+		return true
+	case "dead_lettered":
+		return from != "running"
+	case "submitted":
+		return from != "none"
+	default:
+		return from == "running!" || from == "retrying" || event == "timed_out"
+	}
+}
+
 // storm is how likely faults are, each in parts of 1000.
 type storm struct{ drop, duplicate, delay int }
 
 // draw decides by the seed, the connection, the class and its number: what else happens shifts nothing.
-func (n *network) draw(c *conn, class string) fate {
+func (n *network) draw(c *conn, class, what string) fate {
 	r := n.random(c.name, class, c.next(class))
 	f := fate{latency: time.Duration(20+r.IntN(400)) * time.Microsecond}
 	p := r.IntN(1000)
+	if rare(what) {
+		p /= rareFactor
+	}
 	switch s := n.storm; {
 	case class == classControl:
 	case p < s.drop:
@@ -288,7 +308,7 @@ func (n *network) draw(c *conn, class string) fate {
 	return f
 }
 
-func (n *network) latency(c *conn, class string) time.Duration { return n.draw(c, class).latency }
+func (n *network) latency(c *conn, class string) time.Duration { return n.draw(c, class, "").latency }
 
 func (c *conn) next(class string) uint64 {
 	c.drawn[class]++

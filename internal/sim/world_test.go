@@ -13,6 +13,7 @@ import (
 const (
 	jobsPerRun     = 12
 	stormFor       = 26 * time.Second // simulated; then nothing goes wrong any more
+	longStorm      = 65 * time.Second // of some runs: leases pass while things still go wrong
 	settleWithin   = 5 * time.Minute  // simulated; by then every job has ended
 	restartsMax    = 2                // of the engine
 	crashesMax     = 5
@@ -44,6 +45,7 @@ type world struct {
 	pauses      int
 	truth       *truth
 	plans       []*plan
+	stormFor    time.Duration
 	drawn       map[string]int
 	restartedAt time.Time
 }
@@ -51,8 +53,11 @@ type world struct {
 func newWorld(seed uint64, log *zap.Logger, keepTrace int) *world {
 	n := newNetwork(seed)
 	n.trace.keep, n.trace.full = keepTrace, keepTrace == 0
-	w := &world{seed: seed, net: n, log: log, r: n.random("plan"), replicas: 1, truth: newTruth(), drawn: make(map[string]int)}
+	w := &world{seed: seed, net: n, log: log, r: n.random("plan"), replicas: 1, truth: newTruth(), drawn: make(map[string]int), stormFor: stormFor}
 	n.world = w
+	if w.r.IntN(6) == 0 {
+		w.stormFor = longStorm
+	}
 	if w.r.IntN(2) == 0 {
 		w.replicas, n.engine.r3 = 3, true
 	}
@@ -90,10 +95,10 @@ func (w *world) begin() {
 	}
 	w.spawn("client", runClient)
 	for range 4 + w.r.IntN(7) {
-		w.net.at(start.Add(2*time.Second+time.Duration(w.r.Int64N(int64(stormFor-5*time.Second)))), w.mischief)
+		w.net.at(start.Add(2*time.Second+time.Duration(w.r.Int64N(int64(w.stormFor-5*time.Second)))), w.mischief)
 	}
 	w.net.storm = storm{drop: w.r.IntN(25), duplicate: w.r.IntN(25), delay: w.r.IntN(50)}
-	w.net.at(start.Add(stormFor), w.calmDown)
+	w.net.at(start.Add(w.stormFor), w.calmDown)
 }
 
 // mischief does one of the things that go wrong with processes and the server.
@@ -205,7 +210,11 @@ func (w *world) fault(what string) engineFault {
 	}
 	w.drawn[what]++ // job ids are random and no key
 	r := w.net.random("engine", what, w.drawn[what])
-	switch p := r.IntN(1000); {
+	p := r.IntN(1000)
+	if rare(what) {
+		p /= rareFactor
+	}
+	switch {
 	case p < 12:
 		return engineFull
 	case p < 32:
