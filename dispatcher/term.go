@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/ledger"
@@ -157,9 +156,9 @@ func (h *Host) whileLeading(ctx context.Context, epoch schemas.Seq) error {
 // epoch is one in which nothing was decided.
 func (h *Host) elect(ctx context.Context) (schemas.Seq, error) {
 	for {
-		expect, err := h.lastLeader(ctx)
+		expect, err := h.l.Epoch(ctx) // asks again and again: a request that meets an election is never answered
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("latest leader event: %w", err)
 		}
 		e := schemas.NewEvent(ledger.ControlLeader, &schemas.LeaderElected{Server: h.cfg.Server, Cell: h.cellNow()})
 		err = h.l.Append(ctx, e, expect)
@@ -183,21 +182,6 @@ func (h *Host) cellNow() string {
 		return id
 	}
 	return "unknown"
-}
-
-func (h *Host) lastLeader(ctx context.Context) (schemas.Seq, error) {
-	s, err := h.l.JetStream().Stream(ctx, ledger.StreamLedger)
-	if err != nil {
-		return 0, fmt.Errorf("stream %s: %w", ledger.StreamLedger, err)
-	}
-	m, err := s.GetLastMsgForSubject(ctx, ledger.ControlLeader.String())
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("latest leader event: %w", err)
-	}
-	return schemas.Seq(m.Sequence), nil
 }
 
 // reach returns when the fold has reached seq: all that earlier leaders wrote is in it (DESIGN D6).
