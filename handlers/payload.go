@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -71,7 +73,7 @@ func pack(o *ledger.Outcome) *parcel {
 // deliver stores the result, unless it is stored and so young that the event may follow. If this process dies
 // behind it, the attempt is lost and the object an orphan.
 func (p *parcel) deliver(r *running, o *ledger.Outcome) error {
-	if p.ref == nil || time.Since(p.at) > ledger.PayloadFresh {
+	if p.ref == nil || !r.s.w.cfg.Ledger.IsFresh(p.at) {
 		p.at = time.Now()
 		ref, err := r.s.w.cfg.Ledger.StoreResult(r.s.settle, r.a.Org, r.a.ID, p.event, p.result)
 		if err != nil {
@@ -96,6 +98,12 @@ func (r *running) send(o *ledger.Outcome, p *parcel) (*schemas.Event, error) {
 		meta.EventID = p.event
 	}
 	_, e, err := r.s.w.cfg.Ledger.DoFrom(r.s.settle, r.latest(), o, meta)
+	if p != nil && err == nil && e != nil && !r.s.w.cfg.Ledger.IsFresh(p.at) {
+		// This process was suspended between the two, perhaps for longer than the collector waits.
+		if err := p.deliver(r, o); err != nil {
+			r.s.log.Error("a result whose event is stored could not be stored again", append(r.fields(), zap.Error(err))...)
+		}
+	}
 	return e, err
 }
 

@@ -101,9 +101,14 @@ func (c *Collector) Look(ctx context.Context) (Collected, error) {
 }
 
 func (c *Collector) sweep(ctx context.Context, o objects, sum *Collected) error {
-	now, err := o.now(ctx)
+	s, err := c.l.stream(ctx, o.stream())
 	if err != nil {
 		return err
+	}
+	info := s.CachedInfo()
+	now := info.TimeStamp
+	if uint64(c.from[o.name]) > info.State.LastSeq+1 {
+		c.from[o.name] = 0 // older data was put back: its sequences are given out again (DESIGN D2)
 	}
 	for {
 		page, next, err := o.page(ctx, c.from[o.name])

@@ -51,6 +51,7 @@ type Ledger struct {
 	js      jetstream.JetStream
 	log     *zap.Logger
 	publish PublishFunc
+	fresh   time.Duration // PayloadFresh, but in tests
 
 	settings settingsCache
 	config   atomic.Pointer[streamConfig] // nil: not known yet
@@ -66,7 +67,7 @@ func New(cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{cfg: cfg, nc: cfg.Conn, js: js, log: cfg.Logger}
+	l := &Ledger{cfg: cfg, nc: cfg.Conn, js: js, log: cfg.Logger, fresh: PayloadFresh}
 	l.publish = l.request
 	if cfg.Intercept != nil {
 		l.publish = cfg.Intercept(l.publish)

@@ -26,6 +26,13 @@ const (
 	PayloadFresh = 15 * time.Minute
 )
 
+// IsFresh reports that the event of a payload may still be sent, given when its upload began. It asks both clocks:
+// the monotonic one, which nobody sets, and that of the wall, which goes on while a machine is suspended.
+func (l *Ledger) IsFresh(began time.Time) bool {
+	now := time.Now()
+	return now.Sub(began) < l.fresh && now.Round(0).Sub(began.Round(0)) < l.fresh
+}
+
 // What can be wrong with a payload kept by reference. None of them mends itself.
 var (
 	// ErrPayloadMissing: the object store does not hold the object, or not all of it.
@@ -159,8 +166,8 @@ func payloadError(ref *schemas.ObjectRef, err error) error {
 }
 
 // StoreResult stores a result over the inline limit for an event that is not stored yet, and returns what that
-// event is to carry. It is idempotent; call it again before an append that comes later than PayloadFresh. The
-// error wraps ErrPayloadRefused when the store will not have it, and else says that it did not answer in time.
+// event is to carry. It is idempotent: call it again before an append, and behind one, that comes when the upload is
+// not IsFresh any more. The error wraps ErrPayloadRefused when the store will not have it, and else says that it did not answer in time.
 func (l *Ledger) StoreResult(ctx context.Context, org schemas.OrgID, id schemas.JobID, event schemas.EventID, result []byte) (*schemas.ObjectRef, error) {
 	if len(result) > schemas.PayloadMax {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d are kept", ErrPayloadRefused, len(result), schemas.PayloadMax)

@@ -310,6 +310,22 @@ func TestCollectorAgainstUploader(t *testing.T) {
 	}
 }
 
+// A publisher that was suspended between upload and append, until the collector had taken the args for an orphan,
+// stores them again behind its event.
+func TestSuspendedPublisher(t *testing.T) {
+	t.Parallel()
+	env := submitEnv(t)
+	env.Ledger.FreshFor(time.Nanosecond)
+	want := argsOf(overInline, "suspended")
+	removed := 0
+	env.Faults.Inject(ledgertest.Fault{Event: schemas.EventSubmitted, Before: func(*nats.Msg) { removed = collect(t, env).Removed }})
+	got := submit(t, env.Ledger, request("echo", want))
+	if removed != 1 {
+		t.Errorf("%d objects were removed, want the one", removed)
+	}
+	wantArgs(t, env, sceneOrg, got.ID, want)
+}
+
 // One request served twice at once, as when a caller repeats it to another server: one object, one job.
 func TestPayloadOfRepeatedRequest(t *testing.T) {
 	t.Parallel()

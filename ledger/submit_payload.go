@@ -83,14 +83,23 @@ func (s *submission) append(ctx context.Context, e *schemas.Event, expect schema
 		return err
 	}
 	// The event must not come so late that the collector takes its object for an orphan.
-	ctx, cancel := context.WithDeadline(ctx, s.large.at.Add(2*PayloadFresh))
+	limited, cancel := context.WithDeadline(ctx, s.large.at.Add(2*PayloadFresh))
 	defer cancel()
-	return s.l.Append(ctx, e, expect)
+	err := s.l.Append(limited, e, expect)
+	if err != nil || s.l.IsFresh(s.large.at) {
+		return err
+	}
+	// This process was suspended between the two, perhaps for longer than the grace: what the collector may have
+	// taken is stored again, under the name that the event holds.
+	if err := s.upload(ctx, s.large.name); err != nil {
+		s.l.log.Error("the args of a stored job could not be stored again", zap.String("object", s.large.name), zap.Error(err))
+	}
+	return nil
 }
 
 func (s *submission) upload(ctx context.Context, name string) error {
 	a := s.large
-	if a.name == name && time.Since(a.at) < PayloadFresh {
+	if a.name == name && s.l.IsFresh(a.at) {
 		return nil
 	}
 	if a.name != "" && a.name != name {
