@@ -42,6 +42,7 @@ type session struct {
 
 	mu       sync.Mutex
 	running  map[schemas.Seq]*running // by fence; named in every beat
+	early    map[schemas.Seq]struct{} // fences of cancels that no attempt is known for
 	cell     string                   // of the latest answer
 	epoch    schemas.Seq              // newest known in cell
 	answered time.Time                // when the latest beat that was answered was sent; zero before
@@ -56,7 +57,7 @@ func newSession(w *Worker) (*session, error) {
 	host, _ := os.Hostname() // shown to people only
 	s := &session{w: w, id: schemas.NewSessionID(), nc: w.cfg.Work, host: host, started: time.Now(),
 		beatNow: make(chan struct{}, 1), done: make(chan struct{}), asked: make(chan struct{}), closed: make(chan struct{}),
-		running: make(map[schemas.Seq]*running)}
+		running: make(map[schemas.Seq]*running), early: make(map[schemas.Seq]struct{})}
 	s.log = w.cfg.Logger.With(zap.String("component", "worker"), zap.String("worker", w.cfg.Name))
 	s.settle, s.settleCtxEnd = context.WithDeadline(context.Background(), s.started.Add(settleDeadline))
 	s.pool = newPool(s.nc, s.log, w.cfg.Slots, w.cfg.MaxJobs, func(u *puller, m *nats.Msg) { go s.work(u, m) })
@@ -200,11 +201,22 @@ func (s *session) onCancel(m *nats.Msg) {
 	}
 	s.mu.Lock()
 	r := s.running[c.Fence.Seq]
+	if r == nil {
+		// It was faster than the reply to our claim, or the attempt has ended.
+		if len(s.early) >= earlyMax {
+			clear(s.early)
+		}
+		s.early[c.Fence.Seq] = struct{}{}
+	}
 	s.mu.Unlock()
 	if r != nil && r.a.Fence == c.Fence {
 		r.requestCancel()
 	}
 }
+
+// earlyMax bounds the cancels kept for attempts that are not known yet; those that are forgotten come with the
+// answer to the next beat.
+const earlyMax = 1024
 
 // usable reports whether an offer comes from no leader older than the newest known, and learns of newer ones.
 // An offer of another start of the cell cannot be compared: the claim decides.
@@ -229,6 +241,10 @@ func (s *session) register(r *running) bool {
 		return false
 	}
 	s.running[r.a.Fence.Seq] = r
+	if _, ok := s.early[r.a.Fence.Seq]; ok {
+		delete(s.early, r.a.Fence.Seq)
+		r.requestCancel()
+	}
 	return true
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/handlers"
@@ -200,6 +201,39 @@ func TestWorkerCancel(t *testing.T) {
 				t.Errorf("canceled job %+v", after)
 			}
 		})
+	}
+}
+
+// TestWorkerCancelOvertakesTheClaim shows R-36: a cancel's signal that comes before the reply to the claim is not
+// lost, which would cost until the next beat.
+func TestWorkerCancelOvertakesTheClaim(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	ld := newLeader(t, env)
+	h := newHeld()
+	h.heeds = true
+	_, reports, _ := ld.worker(serves("overtaken", h))
+	env.Faults.Inject(ledgertest.Fault{Event: schemas.EventRunning, After: func(m *nats.Msg) {
+		at, err := schemas.ParseSubject(m.Subject)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		ld.requestCancel(&ledger.Job{ID: at.Job}, true)
+		// Once both connections have been heard by the server, the signal is at the worker's; a few more round
+		// trips give it the time to take it.
+		for range 50 {
+			if err := errors.Join(ld.nc.Flush(), env.Ledger.Conn().Flush()); err != nil {
+				t.Error(err)
+			}
+		}
+	}})
+	j := ld.give(spec{typ: "overtaken", args: `{}`})
+	if r := next(t, reports); r.Outcome != schemas.EventCanceled {
+		t.Errorf("report %+v", r)
+	}
+	if after := ld.fold(j.ID); after.State != schemas.StateCanceled || after.CancelForced {
+		t.Errorf("the job is %s, forced %t", after.State, after.CancelForced)
 	}
 }
 
