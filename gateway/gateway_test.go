@@ -32,7 +32,7 @@ func TestStory(t *testing.T) {
 	}
 	id := submitted.ID
 	got := string(w.ask("acme.get."+string(id), "").Data)
-	for _, part := range []string{`"args":` + args, `"state":"submitted"`, `"reason":"ready"`, `"priority":"high"`, `"queue":"mail"`,
+	for _, part := range []string{`"args":` + args, `"state":"submitted"`, `"reason":"unserved"`, `"priority":"high"`, `"queue":"mail"`,
 		`"tags":{"env":"test","team":"a=b"}`, `"max_attempts":2`, `"run_timeout_s":90`, `"submitted_by":"user:ada"`, `"owner":"user:bob"`,
 		`"attempts":[]`, `"result":null`, `"steps"`} {
 		if has := strings.Contains(got, part); has == (part == `"steps"`) { // no progress yet, so no steps
