@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/handlers"
