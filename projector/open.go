@@ -166,7 +166,7 @@ func deleteBucket(ctx context.Context, js jetstream.JetStream, bucket string) er
 // is too, for the ledger only grows.
 func (p *Projector) load(ctx context.Context, v *views, jobs, counts, config jetstream.Stream) error {
 	latest := later(later(v.jobsAt, v.countsAt), v.configAt)
-	err := each(ctx, counts, 1, func(key string, rev uint64, body []byte) {
+	err := p.w.each(ctx, counts, 1, func(key string, rev uint64, body []byte) {
 		var doc ledger.CountDocument
 		if key == ledger.KeyCountsAll || json.Unmarshal(body, &doc) != nil {
 			return
@@ -189,11 +189,11 @@ func (p *Projector) load(ctx context.Context, v *views, jobs, counts, config jet
 		}
 	}
 	if v.jobsAt.Seq > 0 {
-		if err := each(ctx, jobs, v.jobsRevision+1, note); err != nil {
+		if err := p.w.each(ctx, jobs, v.jobsRevision+1, note); err != nil {
 			return err
 		}
 	}
-	if err := each(ctx, config, 1, note); err != nil {
+	if err := p.w.each(ctx, config, 1, note); err != nil {
 		return err
 	}
 	if latest.Seq == 0 {
@@ -209,8 +209,10 @@ func (p *Projector) load(ctx context.Context, v *views, jobs, counts, config jet
 	return p.mismatch(ctx, "the ledger does not hold the event they were written at")
 }
 
-// each hands over every document of a bucket from revision rev on.
-func each(ctx context.Context, s jetstream.Stream, rev uint64, take func(key string, rev uint64, body []byte)) error {
+// each hands over every document of a bucket from revision rev on, one that is written meanwhile once more. An
+// older leader may still write: what it replaces is gone from where the reader has yet to come, and stands behind
+// the end that was known, so the reader goes on until nothing stands behind what it has read.
+func (w *writer) each(ctx context.Context, s jetstream.Stream, rev uint64, take func(key string, rev uint64, body []byte)) error {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	// A request that met a restart is never answered: it must not cost the time that a long read may take.
@@ -246,10 +248,24 @@ func each(ctx context.Context, s jetstream.Stream, rev uint64, take func(key str
 		if m.Headers().Get(headerKVOperation) == "" {
 			take(strings.TrimPrefix(m.Subject(), prefix), meta.Sequence.Stream, m.Data())
 		}
-		if meta.NumPending == 0 || meta.Sequence.Stream >= last {
-			return nil
+		if meta.NumPending > 0 && meta.Sequence.Stream < last {
+			continue
+		}
+		// The number pending comes late behind a write that replaces a document.
+		more, err := w.more(ctx, info.Config.Name, meta.Sequence.Stream)
+		if err != nil || !more {
+			return err
 		}
 	}
+}
+
+// more asks the bucket's leader whether anything stands behind a revision.
+func (w *writer) more(ctx context.Context, stream string, rev uint64) (bool, error) {
+	m, err := w.ask(ctx, subjectMessageGet+strings.TrimPrefix(stream, streamPrefix), map[string]any{"seq": rev + 1, "next_by_subj": ">"})
+	if err != nil {
+		return false, fmt.Errorf("bucket %s: %w", stream, err)
+	}
+	return m != nil, nil
 }
 
 func (f *found) position() schemas.Position {

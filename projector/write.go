@@ -217,44 +217,59 @@ func (w *writer) stream(ctx context.Context, bucket string) (jetstream.Stream, e
 
 // read asks the bucket's leader for the document of p; nil if there is none.
 func (w *writer) read(ctx context.Context, p *put) (*stored, error) {
-	ask, err := json.Marshal(map[string]string{"last_by_subj": p.subject()})
+	m, err := w.ask(ctx, subjectMessageGet+p.bucket, map[string]any{"last_by_subj": p.subject()})
+	if err != nil {
+		return nil, fmt.Errorf("read %s/%s: %w", p.bucket, p.key, err)
+	}
+	if m == nil {
+		return nil, nil
+	}
+	s := &stored{rev: m.Seq, body: m.Data}
+	if bytes.Contains(m.Header, []byte(headerKVOperation)) {
+		return s, nil
+	}
+	var f found
+	if json.Unmarshal(m.Data, &f) == nil && f.Seq > 0 {
+		s.found = &f
+	}
+	return s, nil
+}
+
+// message is a stored message in JetStream's own form.
+type message struct {
+	Seq    uint64 `json:"seq"`
+	Header []byte `json:"hdrs"`
+	Data   []byte `json:"data"`
+}
+
+// ask makes one request for a message; nil if there is none.
+func (w *writer) ask(ctx context.Context, subject string, request map[string]any) (*message, error) {
+	body, err := json.Marshal(request)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
-	m, err := w.nc.RequestWithContext(ctx, subjectMessageGet+p.bucket, ask)
+	m, err := w.nc.RequestWithContext(ctx, subject, body)
 	if err != nil {
-		return nil, fmt.Errorf("read %s/%s: %w", p.bucket, p.key, err)
+		return nil, err
 	}
 	var answer struct {
-		Message *struct {
-			Seq    uint64 `json:"seq"`
-			Header []byte `json:"hdrs"`
-			Data   []byte `json:"data"`
-		} `json:"message"`
-		Error *jetstream.APIError `json:"error"`
+		Message *message            `json:"message"`
+		Error   *jetstream.APIError `json:"error"`
 	}
 	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return nil, fmt.Errorf("read %s/%s: %w", p.bucket, p.key, err)
+		return nil, err
 	}
 	switch {
 	case answer.Error != nil && answer.Error.ErrorCode == codeNoMessage:
 		return nil, nil
 	case answer.Error != nil:
-		return nil, fmt.Errorf("read %s/%s: %w", p.bucket, p.key, answer.Error)
+		return nil, answer.Error
 	case answer.Message == nil:
-		return nil, fmt.Errorf("read %s/%s: the answer holds no message", p.bucket, p.key)
+		return nil, errors.New("the answer holds no message")
 	}
-	s := &stored{rev: answer.Message.Seq, body: answer.Message.Data}
-	if bytes.Contains(answer.Message.Header, []byte(headerKVOperation)) {
-		return s, nil
-	}
-	var f found
-	if json.Unmarshal(answer.Message.Data, &f) == nil && f.Seq > 0 {
-		s.found = &f
-	}
-	return s, nil
+	return answer.Message, nil
 }
 
 func (p *put) subject() string { return subjectPrefix + p.bucket + "." + p.key }
