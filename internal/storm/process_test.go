@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -264,17 +265,29 @@ func (h *home) worker(name, url, typ string, slots int, work string) *process {
 	return p
 }
 
+// Ports of servers that are killed and come back: below those that systems give out by themselves, or a connection
+// might have taken one meanwhile.
+const (
+	portMin = 12_000
+	portMax = 32_000
+)
+
 // freePorts are different loopback ports that nobody uses at the moment.
 func freePorts(t *testing.T, n int) []int {
 	t.Helper()
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	var ports []int
+	for range portMax {
+		if len(ports) == n {
+			return ports
 		}
-		defer l.Close() // held till the end, or the next one might get the same
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+		port := portMin + rand.IntN(portMax-portMin)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		defer l.Close() // held till the end, or the next one might be the same
+		ports = append(ports, port)
 	}
-	return ports
+	t.Fatalf("no %d free ports", n)
+	return nil
 }
