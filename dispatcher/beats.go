@@ -67,7 +67,7 @@ func checkBeat(b *ledger.Beat) error {
 // answer tells a worker how its attempts stand.
 func (h *Host) answer(b heardBeat) {
 	a := h.core.Answer(b.b)
-	a.Cell = *h.cell.Load()
+	a.Cell, a.Now = *h.cell.Load(), h.now().UTC()
 	body, err := json.Marshal(&a)
 	if err != nil {
 		h.log.Error("answer to a beat does not encode", zap.Error(err))

@@ -24,7 +24,7 @@ const (
 func (r *running) outcome(result json.RawMessage, err, cause error) *ledger.Outcome {
 	took := time.Since(r.began)
 	o := &ledger.Outcome{Fence: r.a.Fence, Generation: r.a.Generation, Attempt: r.a.Number, Duration: took,
-		Progress: r.a.LastProgress(), Now: r.latest().StartedAt.Add(took)}
+		Progress: r.a.LastProgress(), Now: r.s.streamTime()}
 	if err == nil {
 		err = checkResult(result)
 	}

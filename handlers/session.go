@@ -46,6 +46,7 @@ type session struct {
 	cell     string                   // of the latest answer
 	epoch    schemas.Seq              // newest known in cell
 	answered time.Time                // when the latest beat that was answered was sent; zero before
+	ahead    time.Duration            // the stream's clock before ours, by the latest answer that told
 	draining bool
 	ended    bool               // done is closed
 	toDrain  bool               // asked is closed
@@ -163,6 +164,9 @@ func (s *session) obey(answer *ledger.BeatAnswer, sent time.Time) {
 	}
 	s.epoch = max(s.epoch, answer.Epoch)
 	s.answered = sent
+	if !answer.Now.IsZero() {
+		s.ahead = time.Until(answer.Now)
+	}
 	open, back := !s.draining, s.cut
 	s.cut = false
 	var canceled, invalid []*running
@@ -190,6 +194,13 @@ func (s *session) obey(answer *ledger.BeatAnswer, sent time.Time) {
 	if open {
 		s.pool.setOpen(true)
 	}
+}
+
+// streamTime is the time by the stream's clock, up to the length of a request.
+func (s *session) streamTime() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Now().Add(s.ahead)
 }
 
 // onCancel takes the leader's wake-up after a cancel_requested; the beat's answer names those that are lost.

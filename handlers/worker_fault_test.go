@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -250,5 +251,48 @@ func TestWorkerDeliveries(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWorkerClock shows that a worker's wrong clock decides nothing: whether a retry would come behind the job's
+// deadline is judged by the stream's clock (R-11, C36).
+func TestWorkerClock(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	ld := newLeader(t, env)
+	for _, c := range []struct {
+		name     string
+		ahead    time.Duration // the stream's clock before the worker's
+		deadline time.Duration // of the job, from now by the stream's clock
+		want     schemas.State
+	}{
+		{"fast", -10 * time.Minute, 5 * time.Minute, schemas.StateRetrying},
+		{"slow", 10 * time.Minute, 2 * time.Second, schemas.StateDeadLettered},
+		{"right", 0, 5 * time.Minute, schemas.StateRetrying},
+	} {
+		now := time.Now().Add(c.ahead)
+		ld.set(func(ld *leader) { ld.answer.Now = now })
+		typ := typeOf(c.name)
+		_, reports, stop := ld.worker(serves(typ, handlers.HandlerFunc(func(context.Context, *handlers.Attempt) (json.RawMessage, error) {
+			return nil, handlers.Transient(errors.New("busy"))
+		})))
+		deadline := now.Add(c.deadline)
+		id := schemas.NewJobID()
+		j, _, err := ld.l.Do(t.Context(), org, id, &ledger.Begin{Spec: schemas.Submitted{Type: typ, Queue: queue,
+			Priority: schemas.PriorityNormal, Deadline: &deadline}}, ledger.Meta{})
+		if err == nil {
+			j, _, err = ld.l.DoFrom(t.Context(), j, &ledger.Queue{Policy: schemas.DefaultPolicy(), Epoch: 10, Now: now}, ledger.Meta{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ld.offer(j, 10)
+		next(t, reports)
+		if after := ld.fold(id); after.State != c.want {
+			t.Errorf("a worker whose clock is %s: the job is %s (%s)", c.name, after.State, after.DeadReason)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -140,6 +140,9 @@ type BeatAnswer struct {
 	Cell     string      `json:"cell"`     // id of the cell's start; a changed one makes a worker forget the epoch it knew
 	Epoch    schemas.Seq `json:"epoch"`    // of the answering leader
 	Position schemas.Seq `json:"position"` // folded by it; fences above are never called invalid
+	// Now is the stream's time, as the leader knows it: workers judge deadlines by it, for their own clocks may be
+	// wrong. Zero from leaders of earlier versions.
+	Now time.Time `json:"now,omitzero"`
 	// Canceled and Invalid name fences of the beat: cancel was requested; the attempt is no longer current.
 	Canceled []schemas.Seq `json:"canceled,omitempty"`
 	Invalid  []schemas.Seq `json:"invalid,omitempty"`
