@@ -68,6 +68,50 @@ func TestRetry(t *testing.T) {
 	}
 }
 
+// A dead job that is unique is retried while the same work has been submitted anew, waits or runs: both go on, or
+// the answer says in words why not. It is never an internal error, and the twin is untouched (R-06, R-34, C29).
+func TestRetryBesideATwin(t *testing.T) {
+	w := start(t)
+	for name, r := range map[string]ledger.SubmitRequest{
+		"content": {Args: json.RawMessage(`{"unique":true}`)}, "key": {Key: "once"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.Type = "echo"
+			submit := func() schemas.JobID {
+				t.Helper()
+				reply, err := w.client.Submit(t.Context(), r)
+				if err != nil || reply.Duplicate {
+					t.Fatalf("submit: %+v, %v", reply, err)
+				}
+				return reply.ID
+			}
+			dead := w.fail(w.start(submit()), schemas.ClassPermanent, "no such address")
+			twin := submit()
+			before, err := w.Ledger.Fold(t.Context(), "acme", twin)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var sequel *gateway.RetryReply
+			if twin != dead.ID {
+				sequel, err = w.client.Retry(t.Context(), dead.ID, gateway.RetryRequest{Reason: "mended"})
+			} else { // a key names one job: its new life stands in place of the dead one
+				_, err = w.client.Retry(t.Context(), dead.ID, gateway.RetryRequest{Reason: "mended"})
+				if code(err) != ledger.CodeInvalidState {
+					t.Errorf("retry of a job that lives again: %v", err)
+				}
+				return
+			}
+			if err != nil || sequel.State != schemas.StateSubmitted {
+				t.Errorf("retry beside the twin: %+v, %v", sequel, err)
+			}
+			after, err := w.Ledger.Fold(t.Context(), "acme", twin)
+			if err != nil || after.LastSeq != before.LastSeq {
+				t.Errorf("the twin went from event %d to %d: %v", before.LastSeq, after.LastSeq, err)
+			}
+		})
+	}
+}
+
 // R-34: a passed deadline needs a new one; a parent that has not completed is retried first, or waived.
 func TestRetryGates(t *testing.T) {
 	w := start(t)

@@ -230,7 +230,8 @@ func ways(forever <-chan struct{}) handlers.HandlerFunc {
 	}
 }
 
-// Each way a job can go ends as the table says.
+// Each way a job can go ends as the table says, with one event of three that end a job: who
+// reads those alone hears of each job once (C49).
 func TestSystemOutcomes(t *testing.T) {
 	t.Parallel()
 	everywhere(t, systemOutcomes)
@@ -281,6 +282,18 @@ func systemOutcomes(t *testing.T, place place) {
 		}
 		if got := fmt.Sprintf("%s after %d: %s", j.State, j.Attempt, class); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %s, want %s", id, got, want)
+		}
+	}
+	ends := map[schemas.JobID]int{}
+	for _, name := range []schemas.EventName{schemas.EventCompleted, schemas.EventCanceled, schemas.EventDeadLettered} {
+		err := env.Ledger.Replay(t.Context(), ledger.ReplayQuery{Org: acme, Event: name}, func(e *ledger.Entry) error { ends[e.Job]++; return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range ids {
+		if ends[id] != 1 {
+			t.Errorf("%d events tell of the end of %s, want one", ends[id], id)
 		}
 	}
 	if e := s.jobs["panic"].Error; e == nil || !strings.Contains(e.Stack, "ways") {
