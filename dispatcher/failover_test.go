@@ -14,7 +14,7 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// Two hosts: one leads at a time; when it stops the other goes on in a new epoch, within 5 s (DESIGN D6).
+// Two hosts: one leads at a time; when it stops the other goes on in a new epoch, within 5 s (DESIGN D6, C14).
 func TestFailOver(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t)
@@ -60,7 +60,7 @@ func TestFailOver(t *testing.T) {
 	w.complete(two)
 }
 
-// WORK and its consumers deleted under a live worker: made again, everything offered again (DESIGN D2).
+// WORK and its consumers deleted under a live worker: made again, everything offered again (DESIGN D2, C5).
 func TestWorkDeleted(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t)

@@ -342,6 +342,45 @@ func TestSilentWorkerLosesItsAttempt(t *testing.T) {
 	w2.complete(second)
 }
 
+// A job lasts for many leases while its worker beats: it is one attempt all along, no time that passes gives it to
+// another worker that is free; when its worker dies it has that one's within the lease + 5 s (R-23, R-908, C4).
+func TestLongJobKeepsItsWorker(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	putType(t, env, "a")
+	const lease, leases = 2 * time.Second, 4
+	startHost(t, env, "s1", func(c *dispatcher.Config) { c.Times.Core.Lease = lease }).leads()
+	w := newWorker(t, env, 1, "a")
+	die := w.alive()
+	submit(t, env, "a", "long")
+	_, first := w.take("a")
+	free := newWorker(t, env, 1, "a")
+	free.alive()
+	for end := time.NewTimer(leases * lease); ; {
+		if o, _ := free.pull("a"); o != nil {
+			t.Fatalf("a running job is offered again: %+v", o.Job)
+		}
+		if j := stateOf(t, env, "long"); j.State != schemas.StateRunning || j.Fence != first.Fence {
+			t.Fatalf("the job is %s in attempt %d", j.State, j.Attempt)
+		}
+		select {
+		case <-end.C:
+		default:
+			continue // pull waits
+		}
+		break
+	}
+	die()
+	died := time.Now()
+	_, second := free.take("a")
+	took := time.Since(died)
+	t.Logf("the job was another worker's %s after its first had died, with a lease of %s", took.Round(time.Millisecond), lease)
+	if second.Attempt != 2 || second.Losses != 1 || took > lease+5*time.Second {
+		t.Errorf("attempt %d after %d losses and %s", second.Attempt, second.Losses, took)
+	}
+	free.complete(second)
+}
+
 // The worker is told of a cancel, by signal and by the next answer; when it does nothing the leader ends the
 // attempt after grace and margin.
 func TestCancelOfARunningJob(t *testing.T) {

@@ -103,7 +103,7 @@ func (m *model) pick(types []string) string {
 }
 
 // TestPicksLikeTheModel compares each choice with the dumb model's, under random submits and two overlapping
-// pools of workers.
+// pools of workers (R-15, R-16, R-311, C20).
 func TestPicksLikeTheModel(t *testing.T) {
 	for _, seed := range seeds(t, 15) {
 		t.Run(fmt.Sprint("SEED=", seed), func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestPicksLikeTheModel(t *testing.T) {
 
 // TestRandomStories feeds the core random commands of everybody, with a tail that lags, decisions that fail
 // and leaders that change, and compares what it holds with the fold of all jobs; at the end every job
-// finishes.
+// finishes (R-27, C11).
 func TestRandomStories(t *testing.T) {
 	for _, seed := range seeds(t, 25) {
 		t.Run(fmt.Sprint("SEED=", seed), func(t *testing.T) {

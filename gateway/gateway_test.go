@@ -69,7 +69,7 @@ func TestStory(t *testing.T) {
 	}
 }
 
-// Identical work is accepted once, however many submit it at the same moment.
+// Identical work is accepted once, however many submit it at the same moment (R-06, R-906, C30).
 func TestConcurrentSubmits(t *testing.T) {
 	t.Parallel()
 	w := start(t)

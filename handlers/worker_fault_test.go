@@ -18,7 +18,7 @@ import (
 )
 
 // TestWorkerFaults is the worker's fault table (STYLE 21): each of its writes refused, lost on the way, or
-// stored with its reply lost; in each case the job is started once and ends once.
+// stored with its reply lost; in each case the job is started once and ends once (STYLE 7, asynq:processor.go:284).
 func TestWorkerFaults(t *testing.T) {
 	t.Parallel()
 	for _, event := range []schemas.EventName{schemas.EventRunning, schemas.EventCompleted} {

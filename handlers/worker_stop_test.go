@@ -270,7 +270,7 @@ func TestWorkerCancelIgnored(t *testing.T) {
 }
 
 // TestWorkerInvalid shows: an attempt that the leader calls invalid is told to stop; its outcome
-// is a late result and the newer attempt is untouched. A fence above the leader's position is left alone.
+// is a late result and the newer attempt is untouched (STYLE 7, stale workers). A fence above the leader's position is left alone.
 func TestWorkerInvalid(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t)
@@ -311,7 +311,7 @@ func TestWorkerInvalid(t *testing.T) {
 }
 
 // TestWorkerDrain shows: a drain claims nothing, lets handlers finish within the grace, and hands
-// back the others, with no attempt consumed.
+// back the others, with no attempt consumed (C41).
 func TestWorkerDrain(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -427,7 +427,8 @@ func TestWorkerStartStop(t *testing.T) {
 	}
 }
 
-// TestWorkerLeavesNothing shows STYLE 18: when Run has returned, no goroutine of the worker's is left.
+// TestWorkerLeavesNothing shows STYLE 18 and STYLE 7 (asyncjobs:processor.go:156): when Run has returned, no
+// goroutine of the worker's is left.
 func TestWorkerLeavesNothing(t *testing.T) {
 	env := ledgertest.Start(t)
 	ld := newLeader(t, env)

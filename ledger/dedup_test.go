@@ -12,7 +12,8 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// equal content blocks by the earlier job's policy, another org or type never.
+// equal content blocks by the earlier job's policy, another org or type never. A dead letter blocks
+// nothing, at once (C7).
 func TestDuplicateByContent(t *testing.T) {
 	t.Parallel()
 	env := submitEnv(t)
@@ -244,8 +245,8 @@ func TestCanceledAsDuplicateIsFollowed(t *testing.T) {
 	}
 }
 
-// C30, R-906: of N identical submissions at once exactly one is accepted, also while replies are lost, and
-// again after each end that does not block.
+// Of N identical submissions at once exactly one is accepted, also while replies are lost, and again after each
+// end that does not block (R-906, C30).
 func TestParallelIdenticalSubmits(t *testing.T) {
 	t.Parallel()
 	env := submitEnv(t)

@@ -223,7 +223,7 @@ func messages(t *testing.T, l *ledger.Ledger, subject string) (all []*schemas.Ev
 }
 
 // TestFaultTable crosses each kind of append with each way a write fails, with and without a restart of the
-// server in mid-write (STYLE 21, R-907): the event is stored exactly once and the job goes on.
+// server in mid-write (STYLE 21, STYLE 7, asyncjobs:storage.go:154; R-907): the event is stored exactly once and the job goes on.
 func TestFaultTable(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t)

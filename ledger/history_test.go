@@ -14,7 +14,7 @@ import (
 
 // A job's history tells every event in order, over generations and retries, with where it led and why; an
 // illegal event and one of a newer version are shown as such, a foreign message is no event (R-34, R-224,
-// INTERFACE 2.5).
+// INTERFACE 2.5, C44).
 func TestHistoryTellsTheWholeStory(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t)

@@ -186,3 +186,35 @@ func TestWritersLoseNoFact(t *testing.T) {
 		t.Errorf("only %d facts were acknowledged", len(acked))
 	}
 }
+
+// The worker of a job's earlier life speaks when the id has been given to new work, which runs: its result is kept
+// under the life it belongs to, once, and the new run is untouched (R-22, R-910, C8).
+func TestLateResultOfAnEarlierLife(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	a := &actor{t: t, l: env.Ledger, id: "again"}
+	toSubmitted(a)
+	toQueued(a)
+	toRunning(a)
+	earlier := a.fold()
+	a.do(&ledger.DeadLetter{Reason: schemas.DeadOrgDeleted})
+	toSubmitted(a)
+	toQueued(a)
+	toRunning(a)
+	now := a.fold()
+	for range 2 {
+		for _, kind := range []schemas.EventName{schemas.EventCompleted, schemas.EventFailed} {
+			if _, _, err := env.NewLedger().Do(t.Context(), sceneOrg, a.id, ending(kind, schemas.ClassPermanent)(earlier), ledger.Meta{}); err != nil {
+				t.Errorf("%s of an earlier life: %v", kind, err)
+			}
+		}
+	}
+	after := a.fold()
+	if after.State != schemas.StateRunning || after.Generation != 2 || after.Fence != now.Fence || after.Result != nil || len(after.Late) != 1 {
+		t.Errorf("the new run: %s, generation %d, fence %v for %v, %d late results", after.State, after.Generation, after.Fence, now.Fence, len(after.Late))
+	}
+	toCompleted(a)
+	if j := a.fold(); j.State != schemas.StateCompleted || j.Generation != 2 {
+		t.Errorf("the new run ended as %s in generation %d", j.State, j.Generation)
+	}
+}

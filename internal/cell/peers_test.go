@@ -72,7 +72,7 @@ func TestHundredWorkersKilled(t *testing.T) {
 	close(free)
 	s.worker("steady", "hold", 20, holding(free))
 	s.awaitFinished(ids)
-	lost := s.check(ids)
+	lost := s.check(ids).lost
 	if len(lost) != n {
 		t.Errorf("%d attempts were lost, want %d", len(lost), n)
 	}

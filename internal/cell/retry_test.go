@@ -16,7 +16,7 @@ import (
 
 // an operator's retry runs. A job that waits for its retry runs now; a dead letter
 // starts again with a fresh budget, spends all of it, and keeps the numbering of its attempts; a canceled job
-// starts again too.
+// starts again too. Nothing that was told before is told otherwise after (C44).
 func TestRetryRuns(t *testing.T) {
 	t.Parallel()
 	env, _ := ledgertest.Cell(t)

@@ -118,7 +118,7 @@ func damages(place place) []damage {
 }
 
 // Everything but the ledger may go at any moment, under live workers and submitters with jobs in flight:
-// nothing is lost or there twice, all finish (D2). Only a start of the cell may cost attempts, and says so.
+// nothing is lost or there twice, all finish (D2, C5). Only a start of the cell may cost attempts, and says so.
 // A worker that is killed then takes exactly its own attempts with it.
 //
 // The small run does one damage after the other to one system; the full run, with -full, each to its own.

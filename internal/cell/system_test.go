@@ -170,7 +170,7 @@ func systemWorkerKilled(t *testing.T, place place) {
 	}
 }
 
-// The leader dies without a word: the other server leads within 5 s, nothing starts twice (D6).
+// The leader dies without a word: the other server leads within 5 s, nothing starts twice (D6, C14).
 func TestSystemLeaderKilled(t *testing.T) {
 	t.Parallel()
 	everywhere(t, systemLeaderKilled)

@@ -15,7 +15,7 @@ import (
 
 // TestLeaderStopped has two servers and eight workers on one NATS server. The leading server is stopped under
 // load and goes on half a minute later, as after a long pause of its machine; then it is killed. Another one leads
-// within seconds, and no attempt starts twice, none is lost, no view goes back (DESIGN D6, D9, R-112, R-117).
+// within seconds, and no attempt starts twice, none is lost, no view goes back (DESIGN D6, D9, R-112, R-117, C14).
 func TestLeaderStopped(t *testing.T) {
 	begin(t)
 	c := newCell(t, 1, false)

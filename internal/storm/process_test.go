@@ -259,8 +259,14 @@ func (h *home) server(name string, args ...string) (*process, readiness) {
 // worker starts a worker of jobs of type typ, each of which does work.
 func (h *home) worker(name, url, typ string, slots int, work string) *process {
 	h.t.Helper()
-	p, out := h.run(name, binary, []string{"STORM_WORKER=" + name}, "worker", "run", typ, "--server", url, "--name", name,
-		"--slots", strconv.Itoa(slots), "--exec", witnessed(work), "--json", "--log-format", "json", "--log-level", "info")
+	return h.workerWith(name, url, typ, slots, work)
+}
+
+// workerWith starts a worker with more flags.
+func (h *home) workerWith(name, url, typ string, slots int, work string, flags ...string) *process {
+	h.t.Helper()
+	p, out := h.run(name, binary, []string{"STORM_WORKER=" + name}, append([]string{"worker", "run", typ, "--server", url, "--name", name,
+		"--slots", strconv.Itoa(slots), "--exec", witnessed(work), "--json", "--log-format", "json", "--log-level", "info"}, flags...)...)
 	go func() { _, _ = io.Copy(io.Discard, out) }()
 	return p
 }

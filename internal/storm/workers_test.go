@@ -24,7 +24,7 @@ const (
 // TestWorkersKilledAndStopped kills workers at random with kill -9, and stops others for longer than their
 // lease, while the rest works: a killed worker loses exactly the attempts that it held, each found within lease
 // + 5 s; a stopped one's outcomes are refused when it goes on, and kept as late results; every other job ran
-// exactly once.
+// exactly once (R-22, R-23, R-908, R-910, C1, C9).
 func TestWorkersKilledAndStopped(t *testing.T) {
 	begin(t)
 	s := newStorm(t, false)
