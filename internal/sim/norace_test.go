@@ -3,4 +3,4 @@
 package sim_test
 
 // seedsDefault is how many seeds an ordinary run takes.
-const seedsDefault = 125
+const seedsDefault = 100

@@ -18,7 +18,7 @@ import (
 
 var (
 	planted      = flag.Bool("sim.planted", false, "build the planted bugs and find each")
-	plantedSeeds = flag.Int("sim.planted-seeds", 200, "how many seeds a planted bug may take to be found")
+	plantedSeeds = flag.Int("sim.planted-seeds", 600, "how many seeds a planted bug may take to be found")
 	plantedOnly  = flag.String("sim.planted-only", "", "a regular expression of planted bugs")
 )
 
@@ -180,7 +180,7 @@ var foundBy = regexp.MustCompile(`seed (\d+): (.*)`)
 
 // seek runs seeds until one fails. It returns the seed and what it found, tab between them.
 func seek(binary, name string, seeds int) (string, error) {
-	cmd := exec.Command(binary, "-test.run", "^TestSeeds$", fmt.Sprintf("-sim.seeds=%d", seeds), "-test.timeout=5m")
+	cmd := exec.Command(binary, "-test.run", "^TestSeeds$", fmt.Sprintf("-sim.seeds=%d", seeds), "-test.v", "-test.timeout=30m")
 	cmd.Env = append(os.Environ(), bugEnv+"="+name)
 	out, err := cmd.CombinedOutput()
 	if err == nil {
@@ -191,7 +191,7 @@ func seek(binary, name string, seeds int) (string, error) {
 			return m[1] + "\t" + m[2], err
 		}
 		if strings.HasPrefix(line, "panic:") {
-			return "?\t" + line, err
+			return fmt.Sprintf("%d\t%s", strings.Count(string(out), "=== RUN   TestSeeds/seed"), line), err
 		}
 	}
 	return cmp.Or(string(out), err.Error()), err

@@ -3,4 +3,4 @@
 package sim_test
 
 // seedsDefault is how many seeds an ordinary run takes: the race detector makes each eight times as dear.
-const seedsDefault = 25
+const seedsDefault = 20
