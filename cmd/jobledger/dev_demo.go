@@ -222,6 +222,10 @@ func (d *dev) prepareDemo(ctx context.Context, l *ledger.Ledger, output string) 
 	return serves, local, nil
 }
 
+// demoPatience is how long the batch waits for one answer of its own process: on
+// a machine that is very busy an answer that comes late must not end dev.
+const demoPatience = 30 * time.Second
+
 // runBatch submits the batch and waits for its end. After an error, jobs holds
 // what was submitted.
 func (d *dev) runBatch(ctx context.Context, nc *nats.Conn) (jobs []demoJob, err error) {
@@ -233,7 +237,7 @@ func (d *dev) runBatch(ctx context.Context, nc *nats.Conn) (jobs []demoJob, err 
 	}
 	defer stop()
 	for _, item := range demo.Batch() {
-		c := &gateway.Client{Conn: nc, Org: item.Org, Timeout: d.flags.Timeout}
+		c := &gateway.Client{Conn: nc, Org: item.Org, Timeout: max(d.flags.Timeout, demoPatience)}
 		receipt, err := c.Submit(ctx, item.Request(d.actor))
 		if err != nil {
 			return jobs, err
@@ -244,7 +248,7 @@ func (d *dev) runBatch(ctx context.Context, nc *nats.Conn) (jobs []demoJob, err 
 	waits, ctx := errgroup.WithContext(ctx)
 	for i := range jobs {
 		j := &jobs[i]
-		c := &gateway.Client{Conn: nc, Org: j.Org, Timeout: d.flags.Timeout}
+		c := &gateway.Client{Conn: nc, Org: j.Org, Timeout: max(d.flags.Timeout, demoPatience)}
 		waits.Go(func() error {
 			if err := callOff(ctx, c, j); err != nil {
 				return fmt.Errorf("cancel job %s of %s: %w", j.id, j.Org, err)
