@@ -43,7 +43,7 @@ func TestCutOff(t *testing.T) {
 		switch {
 		case i%15 == 5:
 			leaders = append(leaders, s.cutLeader())
-		case i%6 == 1 && len(s.stopped) < stoppedMax:
+		case *full && i%6 == 1 && len(s.stopped) < stoppedMax: // takes a lease's time
 			p := s.pick()
 			proxy := s.proxies[p.name]
 			proxy.hold()

@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 	}()
 	dir, err := os.MkdirTemp("", "jobledger-storm-")
 	if err == nil && !*full {
-		err = flag.Set("test.parallel", "4") // small tests wait more than they work
+		err = flag.Set("test.parallel", "6") // small tests wait more than they work
 	}
 	if err == nil {
 		binary = filepath.Join(dir, "jobledger")
