@@ -157,7 +157,7 @@ func AsError(err error) *Error {
 	case errors.Is(err, ErrUnknown):
 		e.Code = CodeUnavailable
 		e.with(DetailReason, ReasonOutcomeUnknown)
-	case unreachable(err):
+	case passing(err):
 		e.Code = CodeUnavailable
 	}
 	return e

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -50,6 +51,8 @@ func TestAsError(t *testing.T) {
 		{ledger.ErrUnknown, ledger.CodeUnavailable},
 		{context.DeadlineExceeded, ledger.CodeUnavailable},
 		{nats.ErrNoResponders, ledger.CodeUnavailable},
+		{&jetstream.APIError{Code: 503, ErrorCode: 10008}, ledger.CodeUnavailable}, // during an election
+		{&jetstream.APIError{Code: 400, ErrorCode: 10025}, ledger.CodeInternal},
 		{ledger.Errorf(ledger.CodeQueueFull, "full"), ledger.CodeQueueFull},
 		{io.ErrUnexpectedEOF, ledger.CodeInternal},
 	} {
