@@ -32,6 +32,7 @@ check: ## what CI runs: format, vet, staticcheck, imports, tests with -race
 
 storm: ## kill and stop real processes under thousands of jobs, minutes; JOBS=n SEED=n
 	go test -count=1 -timeout $(STORM_TIMEOUT) -v ./internal/storm -full $(if $(JOBS),-jobs=$(JOBS)) $(if $(SEED),-seed=$(SEED))
+	go test -count=1 -timeout $(STORM_TIMEOUT) -v -run 'TestSystem' ./internal/cell -full
 
 bench: ## measure this machine: jobs a second, latencies, bytes a job
 	go run ./cmd/jobledger bench flow --embedded --jobs 100000 --json

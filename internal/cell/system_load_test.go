@@ -3,6 +3,7 @@ package cell_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -45,19 +46,21 @@ func (s *system) submitOne(r ledger.SubmitRequest) {
 	s.insist(s.env.Ledger, r, ledger.SettleTimeout, func() {})
 }
 
-// insist submits until it is acknowledged, each time for at most so long, and calls vain when it was not.
-func (s *system) insist(l *ledger.Ledger, r ledger.SubmitRequest, each time.Duration, vain func()) ledger.Receipt {
+// insist submits until it is acknowledged, the first time for at most so long and each time for twice as long as
+// before, and calls vain when it was not. The error is the last one, when patience has run out.
+func (s *system) insist(l *ledger.Ledger, r ledger.SubmitRequest, each time.Duration, vain func()) (ledger.Receipt, error) {
 	for limit := time.Now().Add(patience); ; vain() {
 		ctx, cancel := context.WithTimeout(context.Background(), each)
 		receipt, err := l.Submit(ctx, r)
 		cancel()
 		if err == nil {
-			return receipt
+			return receipt, nil
 		}
 		if e := ledger.AsError(err); e.Code != ledger.CodeUnavailable || time.Now().After(limit) {
 			s.t.Errorf("submit %s: %v", r.Args, err)
-			return receipt
+			return receipt, err
 		}
+		each = min(2*each, ledger.SettleTimeout)
 	}
 }
 
@@ -72,15 +75,30 @@ type load struct {
 	lease    time.Duration
 }
 
-// told is a handler for which the job's args say how long it takes.
-func told(ctx context.Context, a *handlers.Attempt) (json.RawMessage, error) {
-	var args struct {
-		MS schemas.Millis `json:"ms"`
+// told is a handler for which the job's args say how long it takes; short ones end at once when hurry is closed.
+func told(hurry <-chan struct{}) handlers.HandlerFunc {
+	return func(ctx context.Context, a *handlers.Attempt) (json.RawMessage, error) {
+		var args struct {
+			MS   schemas.Millis `json:"ms"`
+			Long bool           `json:"long"`
+		}
+		if err := json.Unmarshal(a.Args, &args); err != nil {
+			return nil, err
+		}
+		if args.Long {
+			return a.Args, rest(ctx, args.MS.Duration())
+		}
+		ctx, stop := context.WithTimeout(ctx, args.MS.Duration())
+		defer stop()
+		select {
+		case <-hurry:
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return nil, ctx.Err()
+			}
+		}
+		return a.Args, nil
 	}
-	if err := json.Unmarshal(a.Args, &args); err != nil {
-		return nil, err
-	}
-	return a.Args, rest(ctx, args.MS.Duration())
 }
 
 // flood keeps a load of jobs in flight.
@@ -97,7 +115,7 @@ type flood struct {
 	vain  int                      // submits that were not acknowledged, and sent again
 }
 
-// resubmit is how long one submit of a flood is waited for.
+// resubmit is how long the first try to submit a job of a flood is waited for.
 const resubmit = 300 * time.Millisecond
 
 // newFlood begins to submit; at ends it. Each submitter has a connection of its own.
@@ -111,7 +129,10 @@ func (s *system) newFlood(l load) *flood {
 		f.wg.Go(func() {
 			for i := p; f.room(); i += submitters {
 				r := f.request(i)
-				receipt := s.insist(own, r, resubmit, f.inVain)
+				receipt, err := s.insist(own, r, resubmit, f.inVain)
+				if err != nil {
+					return
+				}
 				f.mu.Lock()
 				f.acked[string(r.Args)] = receipt.ID
 				f.mu.Unlock()
@@ -132,7 +153,7 @@ func (f *flood) request(i int) ledger.SubmitRequest {
 	case i/submitters%2 == 0:
 		typ = "blue"
 	}
-	r := ledger.SubmitRequest{Org: acme, Type: typ, RegisterUnknown: true, Args: fmt.Appendf(nil, `{"n":%d,"ms":%d}`, i, takes.Milliseconds())}
+	r := ledger.SubmitRequest{Org: acme, Type: typ, RegisterUnknown: true, Args: fmt.Appendf(nil, `{"n":%d,"ms":%d,"long":%t}`, i, takes.Milliseconds(), i < f.load.long)}
 	switch i % 3 {
 	case 0:
 		r.ID = schemas.JobID(fmt.Sprintf("%s-%06d", typ, i))
@@ -224,5 +245,5 @@ func (f *flood) once(told *story) {
 			f.s.t.Errorf("jobs %v with %s were not acknowledged", jobs, args)
 		}
 	}
-	f.s.t.Logf("%d jobs, each once; %d submits were sent again", len(f.acked), f.vain)
+	f.s.t.Logf("figures: %d jobs, each once; %d submits were sent again", len(f.acked), f.vain)
 }
