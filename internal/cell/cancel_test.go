@@ -165,7 +165,7 @@ func TestCancelRunningInTime(t *testing.T) {
 	ids := s.submit("heed", n)
 	s.awaitStarts(n)
 	s.await("all of them running", func() bool {
-		return !slices.ContainsFunc(ids, func(id schemas.JobID) bool { return s.jobs[id].State != schemas.StateRunning })
+		return !slices.ContainsFunc(ids, func(id schemas.JobID) bool { return s.state(id) != schemas.StateRunning })
 	})
 	c := env.Client(acme)
 	var acks, effects []time.Duration

@@ -110,7 +110,7 @@ func TestCrashLoopEnds(t *testing.T) {
 			started = append(started, s.child()...)
 		}
 		s.await(fmt.Sprintf("loss %d of %s", losses, id), func() bool {
-			return s.jobs[id].Losses == losses && s.jobs[id].State != schemas.StateRunning
+			return s.jobs[id] != nil && s.jobs[id].Losses == losses && s.jobs[id].State != schemas.StateRunning
 		})
 	}
 	give("canceled")

@@ -93,7 +93,7 @@ func TestCancelWithoutTheSignal(t *testing.T) {
 	})
 	s.submitOne(ledger.SubmitRequest{Org: acme, Type: "heed", ID: "unwanted", RegisterUnknown: true})
 	s.awaitStarts(1)
-	s.await("it running", func() bool { return s.jobs["unwanted"].State == schemas.StateRunning })
+	s.await("it running", func() bool { return s.state("unwanted") == schemas.StateRunning })
 	c := env.Client(acme)
 	began := time.Now()
 	if reply, err := c.Cancel(t.Context(), "unwanted", "changed my mind"); err != nil || !reply.Requested {

@@ -128,7 +128,7 @@ func TestQuietOrgTakesItsTurns(t *testing.T) {
 	t.Parallel()
 	env, _ := ledgertest.Cell(t)
 	s := newSystem(t, env)
-	const backlog, few, among = 400, 10, 40
+	const backlog, few, among = 400, 10, 60
 	s.worker("w", "turn", 8, lasting(50*time.Millisecond))
 	ids := s.submit("turn", backlog)
 	s.awaitStarts(20)

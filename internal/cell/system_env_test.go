@@ -128,6 +128,14 @@ func (s *system) await(what string, is func() bool) {
 	}
 }
 
+// state is where a job stands, StateNone before its first event was read. For conditions of await.
+func (s *system) state(id schemas.JobID) schemas.State {
+	if j := s.jobs[id]; j != nil {
+		return j.State
+	}
+	return schemas.StateNone
+}
+
 func (s *system) states() map[schemas.State]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

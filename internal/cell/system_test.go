@@ -255,7 +255,7 @@ func systemOutcomes(t *testing.T, place place) {
 	give("heed", schemas.Override{})
 	s.submitOne(ledger.SubmitRequest{Org: acme, Type: "nobody", ID: "waiting", RegisterUnknown: true})
 	s.await("a running job to cancel", func() bool {
-		return len(s.starts[attemptKey{"heed", 1, 1}]) == 1 && s.jobs["heed"].State == schemas.StateRunning
+		return len(s.starts[attemptKey{"heed", 1, 1}]) == 1 && s.state("heed") == schemas.StateRunning
 	})
 	for _, id := range []schemas.JobID{"heed", "waiting"} {
 		if _, _, err := env.Ledger.Do(env.Context(), acme, id, &ledger.Cancel{Reason: "no longer wanted"}, ledger.Meta{}); err != nil {
