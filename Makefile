@@ -11,7 +11,7 @@ GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' . | xa
 RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '^[[:space:]]"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check storm bench golden fuzz build
+.PHONY: help run test check storm damage bench golden fuzz build
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,8 @@ check: ## what CI runs: format, vet, staticcheck, imports, tests with -race
 
 storm: ## kill and stop real processes under thousands of jobs, minutes; JOBS=n SEED=n
 	go test -count=1 -timeout $(STORM_TIMEOUT) -v ./internal/storm -full $(if $(JOBS),-jobs=$(JOBS)) $(if $(SEED),-seed=$(SEED))
+
+damage: ## delete, stop and restart everything under 10,000 jobs in flight, on one server and on three; minutes
 	go test -count=1 -timeout $(STORM_TIMEOUT) -v -run 'TestSystem' ./internal/cell -full
 
 bench: ## measure this machine: jobs a second, latencies, bytes a job
