@@ -3,7 +3,7 @@
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TEST_TIMEOUT := 5m
 RACE_TIMEOUT := 15m
-STORM_TIMEOUT := 20m
+STORM_TIMEOUT := 40m
 LDFLAGS := -s -w -buildid=
 
 # Packages whose tests rewrite files with -update, and those with random tests.
