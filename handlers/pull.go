@@ -209,7 +209,7 @@ func (p *pool) later(u *puller, now time.Time) {
 	time.AfterFunc(u.wait, p.kick)
 }
 
-// kick asks for what may be asked for now.
+// kick asks for what may be asked for at this moment.
 func (p *pool) kick() {
 	p.mu.Lock()
 	sends := p.plan(time.Now())

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/dartwing/jobledger/internal/plainjson"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -127,16 +128,8 @@ func (w *documentWriter) number(key string, n uint64) {
 }
 
 func (w *documentWriter) text(key, s string) {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			w.any(key, s, true)
-			return
-		}
-	}
 	w.key(key)
-	w.b = append(w.b, '"')
-	w.b = append(w.b, s...)
-	w.b = append(w.b, '"')
+	w.b = plainjson.AppendText(w.b, s)
 }
 
 func (w *documentWriter) optional(key, s string) {

@@ -52,8 +52,8 @@ func (l *Ledger) subject(ctx context.Context, at schemas.Subject) (entries []*En
 	return entries, err
 }
 
-// subjectOnce reads a short subject from its end back, and another one forward: one direct get as a rule, and on
-// a replicated stream one question to the leader, how far the subject goes.
+// subjectOnce reads a short subject from its end back, a get for each message, of which on a replicated stream
+// the leader answers the first; another one forward, in batches.
 func (l *Ledger) subjectOnce(ctx context.Context, subject string) ([]*Entry, error) {
 	replicated := l.replicated(ctx)
 	get := l.directGet
