@@ -168,13 +168,23 @@ type CountsDocument struct {
 	Illegal          int64            `json:"illegal"`     // events that were not legal where they stand
 }
 
-// TypeDocument is what BucketConfig holds under TypeKey: the latest settings of a type, with who set them (DESIGN D11).
-type TypeDocument struct {
-	Settings schemas.TypeSettings `json:"settings"`
+// SettingDocument is what BucketConfig holds under a schemas.Setting's Key: the latest settings of a type, an org,
+// a queue, with who set them (DESIGN D11). S is what the setting's Stored returns.
+type SettingDocument[S any] struct {
+	Settings S `json:"settings"`
 	schemas.Position
 	Actor     string    `json:"actor"`
 	Reason    string    `json:"reason"`
 	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// TypeDocument is the document of a type.
+type TypeDocument = SettingDocument[schemas.TypeSettings]
+
+// SettingOf is the document that a setting's event makes.
+func SettingOf(e *schemas.Event, set schemas.Setting) *SettingDocument[any] {
+	return &SettingDocument[any]{Settings: set.Stored(), Position: schemas.Position{Seq: e.Seq, ID: e.ID},
+		Actor: e.Actor.String(), Reason: set.Why(), UpdatedAt: e.Time}
 }
 
 // TypeKey is a type's key in BucketConfig.

@@ -189,8 +189,8 @@ func reasonOf(data schemas.Data) *string {
 		return opt(d.Note)
 	case *schemas.Ignored:
 		return opt(d.Note)
-	case *schemas.TypeSet:
-		return opt(d.Reason)
+	case schemas.Setting:
+		return opt(d.Why())
 	}
 	return nil
 }
@@ -222,7 +222,7 @@ func actorOf(e *schemas.Event) string {
 		if d.Outcome != "" {
 			return actorWorker
 		}
-	case *schemas.CellStarted, *schemas.LeaderElected, *schemas.TypeSet:
+	case *schemas.CellStarted, *schemas.LeaderElected, schemas.Setting:
 		return actorServer
 	}
 	return actorDispatcher

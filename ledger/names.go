@@ -42,6 +42,15 @@ var (
 	ControlLeader = schemas.ControlSubject("cell", "leader")
 )
 
+// Kinds of settings that the whole cell has: the second token of their control subjects.
+const (
+	KindType     = "type"
+	KindOrg      = "org"
+	KindQueue    = "queue"
+	KindResource = "resource"
+	KindHold     = "hold"
+)
+
 // ControlType is the subject of a type's settings.
 func ControlType(t schemas.TypeName) schemas.Subject {
 	return schemas.ControlSubject("cell", "type", string(t))

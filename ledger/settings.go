@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -98,10 +98,18 @@ func unknownType(name schemas.TypeName) *Error {
 	return e.with(DetailField, "type")
 }
 
-// readType folds the control subject of a type: its last type_set holds all of it. seq is the subject's last
-// sequence, whatever stands there; settings are nil if the type was never set.
-func (l *Ledger) readType(ctx context.Context, name schemas.TypeName) (settings *schemas.TypeSettings, seq schemas.Seq, err error) {
-	at := ControlType(name)
+// readType returns a type's settings as readSetting does.
+func (l *Ledger) readType(ctx context.Context, name schemas.TypeName) (*schemas.TypeSettings, schemas.Seq, error) {
+	e, seq, err := l.readSetting(ctx, ControlType(name))
+	if err != nil || e == nil {
+		return nil, seq, err
+	}
+	return &e.Data.(*schemas.TypeSet).Settings, seq, nil
+}
+
+// readSetting folds a subject of settings: the last event there holds all of them. seq is the subject's last
+// sequence, whatever stands there; the entry is nil if nothing was ever set.
+func (l *Ledger) readSetting(ctx context.Context, at schemas.Subject) (e *Entry, seq schemas.Seq, err error) {
 	var last *Entry
 	err = l.reading(ctx, func(ctx context.Context) error {
 		last, err = l.leaderGet(ctx, getRequest{LastFor: at.String()})
@@ -113,8 +121,8 @@ func (l *Ledger) readType(ctx context.Context, name schemas.TypeName) (settings 
 	if err != nil {
 		return nil, 0, fmt.Errorf("settings on %s: %w", at, err)
 	}
-	if set, ok := last.Data.(*schemas.TypeSet); ok {
-		return &set.Settings, last.Seq, nil
+	if settingOn(last, at) {
+		return last, last.Seq, nil
 	}
 	if errors.Is(last.Err, schemas.ErrUndecodable) {
 		return nil, last.Seq, fmt.Errorf("settings on %s: %w", at, ErrUnreadable)
@@ -125,41 +133,70 @@ func (l *Ledger) readType(ctx context.Context, name schemas.TypeName) (settings 
 		return nil, 0, fmt.Errorf("settings on %s: %w", at, err)
 	}
 	for _, e := range slices.Backward(entries) {
-		if set, ok := e.Data.(*schemas.TypeSet); ok {
-			return &set.Settings, last.Seq, nil
+		if settingOn(e, at) {
+			return e, last.Seq, nil
 		}
 	}
 	return nil, last.Seq, nil
 }
 
+// settingOn reports whether e is the setting of the thing whose subject this is.
+func settingOn(e *Entry, at schemas.Subject) bool {
+	set, ok := e.Data.(schemas.Setting)
+	return ok && set.Place() == at
+}
+
 // Types returns the settings of all registered types, by name.
 func (l *Ledger) Types(ctx context.Context) ([]*schemas.TypeSettings, error) {
+	entries, err := l.Settings(ctx, KindType)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*schemas.TypeSettings, 0, len(entries))
+	for _, e := range entries {
+		all = append(all, &e.Data.(*schemas.TypeSet).Settings)
+	}
+	return all, nil
+}
+
+// Setting returns the event that holds the settings of one thing of the cell, as they are now; nil if it was never
+// set. kind is one of the Kinds.
+func (l *Ledger) Setting(ctx context.Context, kind, name string) (*Entry, error) {
+	if err := schemas.CheckToken(kind, name); err != nil {
+		return nil, badField(kind, err)
+	}
+	e, _, err := l.readSetting(ctx, schemas.ControlSubject("cell", kind, name))
+	return e, coded(err)
+}
+
+// Settings returns the events that hold the settings of all things of a kind, as they are now, by name.
+func (l *Ledger) Settings(ctx context.Context, kind string) ([]*Entry, error) {
 	s, err := l.stream(ctx, StreamLedger)
 	if err != nil {
 		return nil, coded(err)
 	}
 	var info *jetstream.StreamInfo
 	err = l.asking(ctx, func(ctx context.Context) error {
-		info, err = s.Info(ctx, jetstream.WithSubjectFilter(ControlType("*").String()))
+		info, err = s.Info(ctx, jetstream.WithSubjectFilter(schemas.ControlSubject("cell", kind, "*").String()))
 		return err
 	})
 	if err != nil {
-		return nil, coded(fmt.Errorf("subjects of types: %w", err))
+		return nil, coded(fmt.Errorf("subjects of kind %s: %w", kind, err))
 	}
-	names := make([]schemas.TypeName, 0, len(info.State.Subjects))
-	for subject := range info.State.Subjects {
-		names = append(names, schemas.TypeName(strings.TrimPrefix(subject, ControlType("").String())))
-	}
-	slices.Sort(names)
+	subjects := slices.Sorted(maps.Keys(info.State.Subjects))
 	// One literal read each: those jump to their message, however long the ledger is (ENGINE 6).
-	all := make([]*schemas.TypeSettings, 0, len(names))
-	for _, name := range names {
-		settings, _, err := l.readType(ctx, name)
+	all := make([]*Entry, 0, len(subjects))
+	for _, subject := range subjects {
+		at, err := schemas.ParseSubject(subject)
 		if err != nil {
 			return nil, coded(err)
 		}
-		if settings != nil {
-			all = append(all, settings)
+		e, _, err := l.readSetting(ctx, at)
+		if err != nil {
+			return nil, coded(err)
+		}
+		if e != nil {
+			all = append(all, e)
 		}
 	}
 	return all, nil
@@ -172,50 +209,75 @@ func (l *Ledger) PutType(ctx context.Context, settings schemas.TypeSettings, m M
 	if err := l.checkSettings(ctx, &settings); err != nil {
 		return nil, err
 	}
+	set := &schemas.TypeSet{Settings: settings, Reason: reason}
+	return l.Put(ctx, m, set.Place(), func(schemas.Setting) (schemas.Setting, error) { return set, nil })
+}
+
+// Put changes the settings of the thing at a subject (DESIGN D11). change gets what is in force, nil if nothing was
+// ever set, and returns what is to be; it may be called again when somebody else was faster. Settings that are in
+// force already write nothing: the event is then nil. An error of change is returned as it is.
+func (l *Ledger) Put(ctx context.Context, m Meta, at schemas.Subject, change func(have schemas.Setting) (schemas.Setting, error)) (*schemas.Event, error) {
 	ctx, cancel := withSettleTimeout(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
-		e, err := l.putTypeOnce(ctx, &settings, m, reason, false)
+		e, err := l.putOnce(ctx, m, at, change)
 		if !errors.Is(err, ErrRefused) {
 			return e, coded(err)
 		}
 		if !pause(ctx, try) {
-			return nil, Errorf(CodeUnavailable, "other writers of type %s were always faster: %v", settings.Name, err)
+			return nil, Errorf(CodeUnavailable, "other writers of %s were always faster: %v", at, err)
 		}
 	}
 }
 
-// putTypeOnce writes settings behind what stands there now. onlyNew leaves a type that exists as it is.
-func (l *Ledger) putTypeOnce(ctx context.Context, settings *schemas.TypeSettings, m Meta, reason string, onlyNew bool) (*schemas.Event, error) {
+func (l *Ledger) putOnce(ctx context.Context, m Meta, at schemas.Subject, change func(have schemas.Setting) (schemas.Setting, error)) (*schemas.Event, error) {
 	read := time.Now()
-	have, seq, err := l.readType(ctx, settings.Name)
+	last, seq, err := l.readSetting(ctx, at)
 	if err != nil {
 		return nil, err
 	}
-	if have != nil && (onlyNew || sameSettings(have, settings)) {
-		l.settings.put(settings.Name, have, read)
+	var have schemas.Setting
+	if last != nil {
+		have = last.Data.(schemas.Setting)
+	}
+	want, err := change(have)
+	if err != nil {
+		return nil, err
+	}
+	if err := want.Validate(); err != nil {
+		return nil, Errorf(CodeInvalidArgument, "%s: %v", at, err)
+	}
+	if have != nil && sameSettings(have.Stored(), want.Stored()) {
+		l.heldType(have, read)
 		return nil, nil
 	}
-	e := m.event(ControlType(settings.Name), &schemas.TypeSet{Settings: *settings, Reason: reason})
+	e := m.event(at, want)
 	if err := l.Append(ctx, e, seq); err != nil {
 		return nil, err
 	}
-	l.settings.put(settings.Name, settings, time.Now())
+	l.heldType(want, time.Now())
 	return e, nil
+}
+
+// heldType keeps a type's settings as they were read, or written, at a time.
+func (l *Ledger) heldType(set schemas.Setting, at time.Time) {
+	if t, ok := set.(*schemas.TypeSet); ok {
+		l.settings.put(t.Settings.Name, &t.Settings, at)
+	}
 }
 
 // registerType sets a type that does not exist to the engine's defaults, as dev does for unknown ones.
 func (l *Ledger) registerType(ctx context.Context, name schemas.TypeName, m Meta) (*schemas.TypeSettings, error) {
-	settings := &schemas.TypeSettings{Name: name}
-	for try := 0; ; try++ {
-		_, err := l.putTypeOnce(ctx, settings, m, "registered by its first submit", true)
-		if err == nil {
-			return l.Type(ctx, name)
+	_, err := l.Put(ctx, m, ControlType(name), func(have schemas.Setting) (schemas.Setting, error) {
+		if have != nil {
+			return have, nil // somebody else's, as it is
 		}
-		if !errors.Is(err, ErrRefused) || !pause(ctx, try) {
-			return nil, coded(err)
-		}
+		return &schemas.TypeSet{Settings: schemas.TypeSettings{Name: name}, Reason: "registered by its first submit"}, nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	return l.Type(ctx, name)
 }
 
 // checkSettings refuses values that could not be kept, such as a window longer than LEDGER's own.
@@ -242,7 +304,7 @@ func (l *Ledger) checkSettings(ctx context.Context, t *schemas.TypeSettings) err
 	return nil
 }
 
-func sameSettings(a, b *schemas.TypeSettings) bool {
+func sameSettings(a, b any) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && bytes.Equal(x, y)

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"encoding/json"
+	"reflect"
 	"testing"
 	"time"
 
@@ -52,6 +53,48 @@ func TestPutType(t *testing.T) {
 	types, err := l.Types(ctx)
 	if err != nil || len(types) != 2 || types[0].Name != "another" || types[1].Name != "mail" {
 		t.Errorf("all types: %+v (%v)", types, err)
+	}
+}
+
+// DESIGN D11: the settings of orgs, queues, resources and holds are read back as they were put, each from its own
+// subject; a change sees what is in force, bad values and foreign messages change nothing.
+func TestPutSettings(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	l, ctx := env.Ledger, env.Context()
+	unlimited := 0
+	sets := map[string]schemas.Setting{
+		ledger.KindOrg:      &schemas.OrgSet{Settings: schemas.OrgSettings{Name: "x", State: schemas.OrgSuspended, MaxRunning: &unlimited}, Reason: "late"},
+		ledger.KindQueue:    &schemas.QueueSet{Settings: schemas.QueueSettings{Name: "x", Weights: map[schemas.OrgID]int{"a": 3}}},
+		ledger.KindResource: &schemas.ResourceSet{Settings: schemas.ResourceSettings{Name: "x", MaxRunning: 1}},
+		ledger.KindHold:     &schemas.HoldSet{Settings: schemas.HoldSettings{Scope: schemas.HoldScope{Queue: "x"}, On: true}},
+	}
+	for kind, set := range sets {
+		put := func() (*schemas.Event, error) {
+			return l.Put(ctx, ledger.Meta{}, set.Place(), func(have schemas.Setting) (schemas.Setting, error) { return set, nil })
+		}
+		if e, err := put(); err != nil || e == nil {
+			t.Fatalf("%s: put: %v %v", kind, e, err)
+		}
+		publishRaw(t, l, set.Place().String(), nil, "no setting")
+		if e, err := put(); err != nil || e != nil {
+			t.Errorf("%s: the same again: %v %v, want nothing written", kind, e, err)
+		}
+		all, err := l.Settings(ctx, kind)
+		if err != nil || len(all) != 1 || !reflect.DeepEqual(all[0].Data, schemas.Data(set)) {
+			t.Errorf("%s: all are %v (%v)", kind, all, err)
+		}
+	}
+	if e, err := l.Setting(ctx, ledger.KindOrg, "nobody"); e != nil || err != nil {
+		t.Errorf("an org that was never set: %v %v", e, err)
+	}
+	_, err := l.Put(ctx, ledger.Meta{}, sets[ledger.KindOrg].Place(), func(have schemas.Setting) (schemas.Setting, error) {
+		o := have.(*schemas.OrgSet).Settings
+		o.Weight = schemas.WeightMax + 1
+		return &schemas.OrgSet{Settings: o}, nil
+	})
+	if ledger.AsError(err).Code != ledger.CodeInvalidArgument {
+		t.Errorf("weight out of range: %v, want invalid_argument", err)
 	}
 }
 

@@ -22,12 +22,12 @@ const jobDocumentTTL = 24 * time.Hour
 // views are the KV documents as they were before the fold began, and the fold's own counters to compare
 // them with. A view that is not there is nil.
 type views struct {
-	seed   maphash.Seed
-	jobs   map[string]document // by JobKey; taken out when compared
-	types  map[string]document // of CONFIG, by key
-	counts []countMark         // by their sequence
-	next   int                 // counts before it are compared
-	all    *CountsDocument
+	seed     maphash.Seed
+	jobs     map[string]document // by JobKey; taken out when compared
+	settings map[string]document // of CONFIG, by key
+	counts   []countMark         // by their sequence
+	next     int                 // counts before it are compared
+	all      *CountsDocument
 	// covered is the position up to which JOBS holds every job's document, or a later one: zero if it
 	// claims nothing, or was created anew while it was read.
 	covered schemas.Seq
@@ -94,7 +94,7 @@ func (w *views) readOnce(ctx context.Context, l *Ledger, org schemas.OrgID, crea
 	if err != nil {
 		return err
 	}
-	prefix, jobs, types := string(org)+".", make(map[string]document), make(map[string]document)
+	prefix, jobs, settings := string(org)+".", make(map[string]document), make(map[string]document)
 	err = l.eachDocument(ctx, BucketJobs, func(key string, value []byte) error {
 		if org == "" || strings.HasPrefix(key, prefix) {
 			jobs[key] = w.documentOf(value, "event_id")
@@ -105,15 +105,15 @@ func (w *views) readOnce(ctx context.Context, l *Ledger, org schemas.OrgID, crea
 		return err
 	}
 	err = l.eachDocument(ctx, BucketConfig, func(key string, value []byte) error {
-		if org == "" && strings.HasPrefix(key, TypeKey("")) {
-			types[key] = w.documentOf(value, "id")
+		if org == "" {
+			settings[key] = w.documentOf(value, "id")
 		}
 		return nil
 	})
 	if err != nil || all == nil && len(jobs) == 0 {
 		return err // without either no views were ever written
 	}
-	w.all, w.jobs, w.types = all, jobs, types
+	w.all, w.jobs, w.settings = all, jobs, settings
 	if all == nil {
 		return nil
 	}
@@ -190,8 +190,8 @@ func (w *views) passed(v *verifier, e *Entry) error {
 	if e.Err != nil {
 		w.quarantined++
 	}
-	if set, ok := e.Data.(*schemas.TypeSet); ok {
-		if err := w.compareType(v, e, set); err != nil {
+	if set, ok := e.Data.(schemas.Setting); ok {
+		if err := w.compareSetting(v, e, set); err != nil {
 			return err
 		}
 	}
@@ -235,7 +235,7 @@ func (v *verifier) checkViews(ctx context.Context) error {
 			v.problem(ProblemView, doc.at.Seq, schemas.OrgID(org), schemas.JobID(id), "the document in %s is of a message that this job does not have", BucketJobs)
 		}
 	}
-	for key, doc := range w.types {
+	for key, doc := range w.settings {
 		if standing(doc.at.Seq) {
 			v.problem(ProblemView, doc.at.Seq, "", "", "the document %s in %s is of a message that is no such setting", key, BucketConfig)
 		}
@@ -290,14 +290,14 @@ func (w *views) behind(ctx context.Context, l *Ledger, bucket, key string, seq s
 	return err == nil && created == w.created, err
 }
 
-func (w *views) compareType(v *verifier, e *Entry, set *schemas.TypeSet) error {
-	key := TypeKey(set.Settings.Name)
-	doc, ok := w.types[key]
+func (w *views) compareSetting(v *verifier, e *Entry, set schemas.Setting) error {
+	key := set.Key()
+	doc, ok := w.settings[key]
 	if !ok || doc.at.Seq != e.Seq {
 		return nil
 	}
-	delete(w.types, key)
-	want, err := json.Marshal(&TypeDocument{Settings: set.Settings, Position: e.Position(), Actor: e.Actor.String(), Reason: set.Reason, UpdatedAt: e.Time})
+	delete(w.settings, key)
+	want, err := json.Marshal(SettingOf(e.Event, set))
 	if err != nil {
 		return fmt.Errorf("document of %s: %w", key, err)
 	}

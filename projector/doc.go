@@ -6,7 +6,7 @@
 //	JOBS    <org>.<job>            ledger.Document: the record without args, result, steps and attempts
 //	COUNTS  <org>.<queue>.<type>   ledger.CountDocument: jobs by state, exact at its seq
 //	COUNTS  all                    ledger.CountsDocument: how far each view is written, and the totals
-//	CONFIG  type.<type>            ledger.TypeDocument: the latest settings of a type
+//	CONFIG  <kind>.<name>          ledger.SettingDocument: the latest settings of a type, org, queue, resource or hold
 //
 // A view is a pure function of the ledger: it may be deleted at any moment, also while the system runs,
 // and is folded again from zero. Whoever wants that calls Rebuild, or simply deletes the bucket.

@@ -10,14 +10,14 @@ import (
 
 // put is one document on its way into a bucket. The flush fills in what became of it.
 type put struct {
-	bucket string
-	key    string
-	body   []byte
-	seq    schemas.Seq // the document is true at it
-	slot   *slot       // owned by the fold; the flush reads rev and known, which the fold leaves alone meanwhile
-	job    *jobEntry   // of JOBS
-	count  ledger.CountKey
-	kind   schemas.TypeName
+	bucket  string
+	key     string
+	body    []byte
+	seq     schemas.Seq // the document is true at it
+	slot    *slot       // owned by the fold; the flush reads rev and known, which the fold leaves alone meanwhile
+	job     *jobEntry   // of JOBS
+	count   ledger.CountKey
+	setting string
 
 	assumed schemas.Seq // as in jobEntry, when the flush took it
 
@@ -63,7 +63,7 @@ func (b *batch) seal() (err error) {
 // take hands all changed documents to a flush. From here the fold may change them again; the next flush
 // takes those.
 func (v *views) take() (*batch, error) {
-	b := &batch{docs: make([]*put, 0, len(v.dirtyJobs)+len(v.dirtyTypes))}
+	b := &batch{docs: make([]*put, 0, len(v.dirtyJobs)+len(v.dirtySettings))}
 	for _, ent := range v.dirtyJobs {
 		if ent.job.LastSeq <= ent.seq { // what stands there is ahead of this fold: it stays
 			ent.dirty = false
@@ -92,20 +92,20 @@ func (v *views) take() (*batch, error) {
 		s.dirty, s.out = false, true
 		b.counts = append(b.counts, &put{bucket: ledger.BucketCounts, key: k.String(), body: body, seq: v.at.Seq, slot: s, count: k})
 	}
-	for _, name := range v.dirtyTypes {
-		t := v.types[name]
+	for _, key := range v.dirtySettings {
+		t := v.settings[key]
 		if t.doc.Seq <= t.seq {
 			t.dirty = false
 			continue
 		}
-		body, err := json.Marshal(&t.doc)
+		body, err := json.Marshal(t.doc)
 		if err != nil {
 			return nil, err
 		}
 		t.dirty, t.out = false, true
-		b.docs = append(b.docs, &put{bucket: ledger.BucketConfig, key: ledger.TypeKey(name), body: body, seq: t.doc.Seq, slot: &t.slot, kind: name})
+		b.docs = append(b.docs, &put{bucket: ledger.BucketConfig, key: key, body: body, seq: t.doc.Seq, slot: &t.slot, setting: key})
 	}
-	v.dirtyJobs, v.dirtyCounts, v.dirtyTypes = nil, nil, nil
+	v.dirtyJobs, v.dirtyCounts, v.dirtySettings = nil, nil, nil
 	if v.settled() {
 		v.moved = false
 		if doc := v.position(); doc.Seq >= v.all.seq { // else another leader is ahead
@@ -191,9 +191,9 @@ func (v *views) again(p *put) {
 	case p.bucket == ledger.BucketCounts:
 		v.touchCount(p.count)
 	case p.bucket == ledger.BucketConfig:
-		if t := v.types[p.kind]; !t.dirty {
+		if t := v.settings[p.setting]; !t.dirty {
 			t.dirty = true
-			v.dirtyTypes = append(v.dirtyTypes, p.kind)
+			v.dirtySettings = append(v.dirtySettings, p.setting)
 		}
 	}
 }

@@ -46,22 +46,22 @@ type views struct {
 	quarantined int64
 	illegal     int64
 
-	types      map[schemas.TypeName]*typeEntry
-	dirtyTypes []schemas.TypeName
-	all        slot
-	moved      bool // at is above what COUNTS/all says
+	settings      map[string]*settingEntry // by key; the latest of each
+	dirtySettings []string
+	all           slot
+	moved         bool // at is above what COUNTS/all says
 }
 
-type typeEntry struct {
+type settingEntry struct {
 	slot
-	doc ledger.TypeDocument
+	doc *ledger.SettingDocument[any]
 }
 
 func newViews(before foldBefore) *views {
 	return &views{
 		before: before, jobs: newJobCache(jobsCached), waiting: newPacker(), suspects: make(map[jobKey]bool),
 		counts: make(ledger.Counts), countSlots: make(map[ledger.CountKey]*slot),
-		covered: make(map[ledger.CountKey]schemas.Seq), types: make(map[schemas.TypeName]*typeEntry),
+		covered: make(map[ledger.CountKey]schemas.Seq), settings: make(map[string]*settingEntry),
 	}
 }
 
@@ -75,8 +75,8 @@ func (v *views) apply(ctx context.Context, e *schemas.Event, bad error) error {
 		if err := v.applyJob(ctx, e, bad); err != nil {
 			return fmt.Errorf("fold %s at %s: %w", e.Subject, e.Seq, err)
 		}
-	} else if set, ok := e.Data.(*schemas.TypeSet); ok && bad == nil {
-		v.applyType(e, set)
+	} else if set, ok := e.Data.(schemas.Setting); ok && bad == nil {
+		v.applySetting(e, set)
 	}
 	if bad != nil && e.Seq > v.countsAt.Seq {
 		v.quarantined++
@@ -189,25 +189,25 @@ func (v *views) touchCount(k ledger.CountKey) {
 	}
 }
 
-func (v *views) applyType(e *schemas.Event, set *schemas.TypeSet) {
+func (v *views) applySetting(e *schemas.Event, set schemas.Setting) {
 	if e.Seq <= v.configAt.Seq {
 		return
 	}
-	t := v.types[set.Settings.Name]
+	key := set.Key()
+	t := v.settings[key]
 	if t == nil {
-		t = new(typeEntry)
-		v.types[set.Settings.Name] = t
+		t = new(settingEntry)
+		v.settings[key] = t
 	}
-	t.doc = ledger.TypeDocument{Settings: set.Settings, Position: schemas.Position{Seq: e.Seq, ID: e.ID},
-		Actor: e.Actor.String(), Reason: set.Reason, UpdatedAt: e.Time}
+	t.doc = ledger.SettingOf(e, set)
 	if !t.dirty {
 		t.dirty = true
-		v.dirtyTypes = append(v.dirtyTypes, set.Settings.Name)
+		v.dirtySettings = append(v.dirtySettings, key)
 	}
 }
 
 // changed is how many documents wait for a flush.
-func (v *views) changed() int { return len(v.dirtyJobs) + len(v.dirtyCounts) + len(v.dirtyTypes) }
+func (v *views) changed() int { return len(v.dirtyJobs) + len(v.dirtyCounts) + len(v.dirtySettings) }
 
 // settled reports whether the counters are exact at v.at: none was written ahead of it.
 func (v *views) settled() bool { return v.at.Seq >= v.coveredMax }

@@ -48,6 +48,17 @@ func stories(t *testing.T, env *ledgertest.Env) {
 	if _, err := l.PutType(t.Context(), schemas.TypeSettings{Name: "echo", Description: "says it again"}, ledger.Meta{}, "better words"); err != nil {
 		t.Fatal(err)
 	}
+	for _, set := range []schemas.Setting{
+		&schemas.OrgSet{Settings: schemas.OrgSettings{Name: "acme", Weight: 2}, Reason: "grew"},
+		&schemas.QueueSet{Settings: schemas.QueueSettings{Name: "bulk", MaxRunning: 3}},
+		&schemas.ResourceSet{Settings: schemas.ResourceSettings{Name: "line", MaxRunning: 1}},
+		&schemas.HoldSet{Settings: schemas.HoldSettings{Scope: schemas.HoldScope{Type: "echo"}, On: true}},
+	} {
+		_, err := l.Put(t.Context(), ledger.Meta{}, set.Place(), func(schemas.Setting) (schemas.Setting, error) { return set, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func submitted(t *testing.T, l *ledger.Ledger, id schemas.JobID) *ledger.Ledger {
@@ -76,6 +87,10 @@ func TestRebuiltEqualsLive(t *testing.T) {
 	var doc ledger.TypeDocument
 	if err := json.Unmarshal([]byte(config["type.echo"]), &doc); err != nil || doc.Settings.Description != "says it again" || doc.Reason != "better words" {
 		t.Errorf("CONFIG/type.echo is %s", config["type.echo"])
+	}
+	var org ledger.SettingDocument[schemas.OrgSettings]
+	if err := json.Unmarshal([]byte(config["org.acme"]), &org); err != nil || org.Settings.Weight != 2 || org.Reason != "grew" || len(config) != 5 {
+		t.Errorf("CONFIG holds %v", config)
 	}
 	for _, view := range []projector.View{projector.ViewJobs, projector.ViewCounts, projector.ViewConfig, projector.ViewAll} {
 		if _, err := projector.Rebuild(env.Context(), env.NewLedger(), view); err != nil {

@@ -308,6 +308,10 @@ func (*Checkpointed) Name() EventName    { return EventCheckpointed }
 func (*CellStarted) Name() EventName     { return EventCellStarted }
 func (*LeaderElected) Name() EventName   { return EventLeaderElected }
 func (*TypeSet) Name() EventName         { return EventTypeSet }
+func (*OrgSet) Name() EventName          { return EventOrgSet }
+func (*QueueSet) Name() EventName        { return EventQueueSet }
+func (*ResourceSet) Name() EventName     { return EventResourceSet }
+func (*HoldSet) Name() EventName         { return EventHoldSet }
 
 // newData returns an empty record for name, or nil if this version does not know the event.
 func newData(name EventName) Data {
@@ -352,6 +356,14 @@ func newData(name EventName) Data {
 		return new(LeaderElected)
 	case EventTypeSet:
 		return new(TypeSet)
+	case EventOrgSet:
+		return new(OrgSet)
+	case EventQueueSet:
+		return new(QueueSet)
+	case EventResourceSet:
+		return new(ResourceSet)
+	case EventHoldSet:
+		return new(HoldSet)
 	}
 	return nil
 }

@@ -70,6 +70,9 @@ func jobExample() schemas.Job {
 // the whole of each event's form. Such a combination of values need not occur; its encoding does not care.
 func examples() []*schemas.Event {
 	job := schemas.JobSubject("acme", "job-1")
+	holdEnd := time.Date(2026, 12, 1, 6, 0, 0, 0, time.UTC)
+	holdExample := &schemas.HoldSet{Reason: "carrier <down>", Settings: schemas.HoldSettings{
+		Scope: schemas.HoldScope{Queue: "bulk", Type: "email-send", Org: "acme", Batch: "b-1", Resource: "carrier-7"}, On: true, Until: &holdEnd}}
 	control := func(tokens ...string) schemas.Subject { return schemas.ControlSubject(tokens...) }
 	submitted := submittedExample()
 	events := []*schemas.Event{
@@ -103,7 +106,18 @@ func examples() []*schemas.Event {
 			Name: "email-send", DisplayName: "Send an e-mail", Description: "One <mail> & its receipt", Disabled: true, Queue: "mail",
 			Priority: schemas.PriorityLow, TimeoutMS: 60000, GraceMS: ptr(schemas.Millis(0)), MaxAttempts: 3, PoisonLimit: 2, Backoff: policy.Backoff,
 			Dedup: schemas.DedupStrict, WindowMS: ptr(schemas.Millis(0)), Reuse: schemas.ReuseFailed, Exclusive: true, Permission: "mail.send",
+			MaxRunning: 20, MaxRunningPerOrg: 5, StartRate: &schemas.Rate{Count: 50, PerMS: 60000}, SubmitRate: &schemas.Rate{Count: 100, PerMS: 1000},
+			Breaker: &schemas.Breaker{Percent: 40, MinAttempts: 20, WindowMS: 600000, CooldownMS: 60000, ReopenMS: 30000}, DisabledOrgs: []schemas.OrgID{"old"},
 			Schema: json.RawMessage(`{"type":"object","properties":{"to":{"type":"string","pattern":"<.+@.+>"}}}`)}}},
+		{Subject: control("cell", "org", "acme"), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: &schemas.OrgSet{Reason: "paid <late>", Settings: schemas.OrgSettings{
+			Name: "acme", DisplayName: "Acme & Co", State: schemas.OrgSuspended, Weight: 4, MaxRunning: ptr(0), MaxWaiting: 1000,
+			SubmitRate: &schemas.Rate{Count: 100, PerMS: 1000}, StartRate: &schemas.Rate{Count: 10, PerMS: 1000}}}},
+		{Subject: control("cell", "queue", "bulk"), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: &schemas.QueueSet{Reason: "more room", Settings: schemas.QueueSettings{
+			Name: "bulk", Description: "imports <and> exports", Owner: "acme", MaxRunning: 50, MaxRunningPerOrg: 10, MaxWaitingPerOrg: 100,
+			StartRatePerOrg: &schemas.Rate{Count: 50, PerMS: 60000}, Weights: map[schemas.OrgID]int{"acme": 2, "beta": 1}}}},
+		{Subject: control("cell", "resource", "carrier-7"), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: &schemas.ResourceSet{Reason: "one at a time", Settings: schemas.ResourceSettings{
+			Name: "carrier-7", Description: "the old one", PerOrg: true, MaxRunning: 1, StartRate: &schemas.Rate{Count: 3, PerMS: 1000}}}},
+		{Subject: holdExample.Place(), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: holdExample},
 	}
 	for _, e := range events {
 		e.ID = "01938d4a-7c00-7abc-8def-0123456789ab"

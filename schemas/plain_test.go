@@ -70,7 +70,11 @@ func (f filler) fill(v reflect.Value, odds int) {
 			f.fill(v.Index(i), odds)
 		}
 	case reflect.Map:
-		v.Set(reflect.ValueOf(map[string]string{"k": fillTexts[f.IntN(len(fillTexts))]}))
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		key.SetString("k")
+		f.fill(value, odds)
+		v.Set(reflect.MakeMapWithSize(v.Type(), 1))
+		v.SetMapIndex(key, value)
 	default:
 		panic("fill: " + v.Type().String())
 	}

@@ -78,23 +78,30 @@ type Override struct {
 // TypeSettings is the registered policy of a kind of job (R-04). Each type_set event carries all of it.
 // Zero fields mean the engine default.
 type TypeSettings struct {
-	Name        TypeName        `json:"name"`
-	DisplayName string          `json:"display_name,omitempty"`
-	Description string          `json:"description,omitempty"`
-	Disabled    bool            `json:"disabled,omitempty"`
-	Queue       QueueName       `json:"queue,omitempty"`
-	Priority    Priority        `json:"priority,omitempty"`
-	TimeoutMS   Millis          `json:"timeout_ms,omitempty"`
-	GraceMS     *Millis         `json:"grace_ms,omitempty"`
-	MaxAttempts int             `json:"max_attempts,omitempty"`
-	PoisonLimit int             `json:"poison_limit,omitempty"`
-	Backoff     Backoff         `json:"backoff,omitzero"`
-	Dedup       DedupPolicy     `json:"dedup,omitempty"`           // empty: strict, unless the window is 0
-	WindowMS    *Millis         `json:"dedup_window_ms,omitempty"` // nil: DedupWindow; 0 disables
-	Reuse       ReusePolicy     `json:"reuse,omitempty"`
-	Exclusive   bool            `json:"exclusive,omitempty"` // a cut-off worker stops its handlers (DESIGN D7)
-	Permission  string          `json:"permission,omitempty"`
-	Schema      json.RawMessage `json:"schema,omitempty"`
+	Name        TypeName    `json:"name"`
+	DisplayName string      `json:"display_name,omitempty"`
+	Description string      `json:"description,omitempty"`
+	Disabled    bool        `json:"disabled,omitempty"`
+	Queue       QueueName   `json:"queue,omitempty"`
+	Priority    Priority    `json:"priority,omitempty"`
+	TimeoutMS   Millis      `json:"timeout_ms,omitempty"`
+	GraceMS     *Millis     `json:"grace_ms,omitempty"`
+	MaxAttempts int         `json:"max_attempts,omitempty"`
+	PoisonLimit int         `json:"poison_limit,omitempty"`
+	Backoff     Backoff     `json:"backoff,omitzero"`
+	Dedup       DedupPolicy `json:"dedup,omitempty"`           // empty: strict, unless the window is 0
+	WindowMS    *Millis     `json:"dedup_window_ms,omitempty"` // nil: DedupWindow; 0 disables
+	Reuse       ReusePolicy `json:"reuse,omitempty"`
+	Exclusive   bool        `json:"exclusive,omitempty"` // a cut-off worker stops its handlers (DESIGN D7)
+	Permission  string      `json:"permission,omitempty"`
+	// Limits on jobs that are Queued or Running (R-17, R-309); 0 is no limit, as is a nil rate.
+	MaxRunning       int             `json:"max_running,omitempty"`
+	MaxRunningPerOrg int             `json:"max_running_per_org,omitempty"`
+	StartRate        *Rate           `json:"start_rate,omitempty"`    // of each org
+	SubmitRate       *Rate           `json:"submit_rate,omitempty"`   // of each org, judged at the door (R-08)
+	Breaker          *Breaker        `json:"breaker,omitempty"`       // nil: none (R-19)
+	DisabledOrgs     []OrgID         `json:"disabled_orgs,omitempty"` // orgs that may not submit it (R-04)
+	Schema           json.RawMessage `json:"schema,omitempty"`
 }
 
 // Effective resolves t and o over the engine default (REQUIREMENTS 5, precedence). A list of delays without
@@ -232,6 +239,18 @@ func (t *TypeSettings) Validate() error {
 	p := t.Effective(nil)
 	if t.GraceMS != nil && *t.GraceMS > p.TimeoutMS {
 		return fmt.Errorf("cancel grace %s is longer than the timeout %s", t.GraceMS.Duration(), p.TimeoutMS.Duration())
+	}
+	if len(t.DisabledOrgs) > DisabledOrgsMax {
+		return fmt.Errorf("type is disabled for %d orgs: at most %d can be listed", len(t.DisabledOrgs), DisabledOrgsMax)
+	}
+	for _, org := range t.DisabledOrgs {
+		if err := CheckToken("disabled org", string(org)); err != nil {
+			return err
+		}
+	}
+	if err := firstError(checkLimit("max running", t.MaxRunning), checkLimit("max running per org", t.MaxRunningPerOrg),
+		t.StartRate.Validate(), t.SubmitRate.Validate(), t.Breaker.Validate()); err != nil {
+		return err
 	}
 	if t.PoisonLimit > p.MaxAttempts {
 		return fmt.Errorf("poison limit %d is above the %d attempts", t.PoisonLimit, p.MaxAttempts)

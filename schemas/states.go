@@ -53,6 +53,10 @@ const (
 	EventCellStarted   EventName = "cell_started"
 	EventLeaderElected EventName = "leader_elected"
 	EventTypeSet       EventName = "type_set"
+	EventOrgSet        EventName = "org_set"
+	EventQueueSet      EventName = "queue_set"
+	EventResourceSet   EventName = "resource_set"
+	EventHoldSet       EventName = "hold_set"
 )
 
 // JobEvents lists the seventeen events of a job.
@@ -64,7 +68,7 @@ func JobEvents() []EventName {
 
 // ControlEvents lists the control events this version knows.
 func ControlEvents() []EventName {
-	return []EventName{EventCellStarted, EventLeaderElected, EventTypeSet}
+	return []EventName{EventCellStarted, EventLeaderElected, EventTypeSet, EventOrgSet, EventQueueSet, EventResourceSet, EventHoldSet}
 }
 
 // Priority orders the work of one org inside a queue.
