@@ -11,7 +11,7 @@ GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' . | xa
 RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '^[[:space:]]"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check storm damage bench golden fuzz build
+.PHONY: help run test check storm damage bench pairs golden fuzz build
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ damage: ## delete, stop and restart everything under 10,000 jobs in flight, on o
 
 bench: ## measure this machine: jobs a second, latencies, bytes a job
 	go run ./cmd/jobledger bench flow --embedded --jobs 100000 --json
+
+pairs: ## is it slower than a commit before? pairs of both in turn, with the interval; OLD=commit N=pairs JOBS=n
+	go run ./internal/pairs $(if $(OLD),-old '$(OLD)') $(if $(N),-n $(N)) $(if $(JOBS),-jobs $(JOBS))
 
 golden: ## rewrite golden files and transcripts; review the diff
 	@[ -n "$(GOLDEN_PKGS)" ] || { echo "no package has golden files"; exit 1; }

@@ -59,7 +59,9 @@ var layout = []Layer{
 	{Folder: "internal/cell", Imports: append([]string{"gateway"}, edge...), Modules: []string{"golang.org/x/sync"}},
 	{Folder: "internal/sim", Imports: edge}, // tests only
 	{Folder: "internal/demo", Imports: append([]string{"handlers"}, core...)},
-	{Folder: "internal/storm", Imports: core}, // tests only: it runs the program and reads its ledger
+	{Folder: "internal/release"},
+	{Folder: "internal/storm", Imports: append([]string{"internal/release"}, core...)}, // tests only: it runs the program and reads its ledger
+	{Folder: "internal/pairs", Program: true, Imports: []string{"internal/release"}},
 	{Folder: "ledger/ledgertest", Imports: append([]string{"gateway", "internal/cell", "internal/natsd"}, edge...)},
 	{
 		Folder:  "cmd",
