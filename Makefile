@@ -21,7 +21,7 @@ run: ## everything in one process, with a batch of real jobs
 	bin/jobledger dev --demo
 
 test: ## all tests
-	go test -timeout $(TEST_TIMEOUT) ./...
+	go test -p 3 -parallel 4 -timeout $(TEST_TIMEOUT) ./... # most tests wait for signals: two processors serve more than two
 
 check: ## what CI runs: format, vet, staticcheck, imports, tests with -race
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt needed: $$unformatted"; exit 1; fi
