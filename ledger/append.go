@@ -136,11 +136,12 @@ const (
 
 // send publishes once and judges the reply. A settled nil error means stored.
 func (a *appending) send(ctx context.Context, try int) (verdict, error) {
+	closed := a.l.nc.IsClosed()
 	wait, cancel := context.WithTimeout(ctx, replyTimeout(try))
 	reply, err := a.l.publish(wait, a.m)
 	cancel()
 	if err != nil {
-		return a.failed(err)
+		return a.failed(err, closed)
 	}
 	ack, err := decodeAck(reply.Data)
 	if err != nil {
@@ -156,15 +157,15 @@ func (a *appending) send(ctx context.Context, try int) (verdict, error) {
 	return a.duplicate(ctx, ack.Seq)
 }
 
-// failed judges a publish without a reply.
-func (a *appending) failed(err error) (verdict, error) {
+// failed judges a publish without a reply; closed says that the connection was closed before it.
+func (a *appending) failed(err error, closed bool) (verdict, error) {
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):
 		return settled, Errorf(CodePayloadTooLarge, "the event is larger than the server's max_payload of %d bytes", a.l.nc.MaxPayload())
 	case errors.Is(err, nats.ErrNoResponders):
 		return again, err // nobody received it, so nothing is stored
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
-		if a.maybe {
+		if a.maybe || !closed { // closed while the reply was on its way, it may be stored
 			return settled, a.unknown(err)
 		}
 		return settled, Errorf(CodeUnavailable, "the connection to the ledger is closed: %v", err).with(DetailReason, ReasonNoResponse)
