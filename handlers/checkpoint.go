@@ -115,13 +115,14 @@ func (r *running) save(ctx context.Context, value json.RawMessage) error {
 	if err := r.checkpoints.begin(ctx, len(value)); err != nil {
 		return err
 	}
-	job, e, err := r.s.w.cfg.Ledger.DoFrom(ctx, r.latest(), &ledger.Checkpoint{Fence: r.a.Fence, Value: value}, ledger.Meta{})
+	life := r.s.w.cfg.Ledger.Life()
+	job, e, err := r.do(ctx, &ledger.Checkpoint{Fence: r.a.Fence, Value: value}, ledger.Meta{})
 	r.checkpoints.end(len(value), e != nil || errors.Is(err, ledger.ErrUnknown))
 	if errors.Is(err, ledger.ErrStaleAttempt) {
 		return fmt.Errorf("%w: %w", ErrLeaseLost, err)
 	}
 	if err == nil {
-		r.moved(job) // or the next append would be refused, and have to read
+		r.moved(job, life) // or the next append would be refused, and have to read
 	}
 	return err
 }

@@ -97,7 +97,7 @@ func (r *running) send(o *ledger.Outcome, p *parcel) (*schemas.Event, error) {
 		}
 		meta.EventID = p.event
 	}
-	_, e, err := r.s.w.cfg.Ledger.DoFrom(r.s.settle, r.latest(), o, meta)
+	_, e, err := r.do(r.s.settle, o, meta)
 	if p != nil && err == nil && e != nil && !r.s.w.cfg.Ledger.IsFresh(p.at) {
 		// This process was suspended between the two, perhaps for longer than the collector waits.
 		if err := p.deliver(r, o); err != nil {

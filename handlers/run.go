@@ -34,8 +34,9 @@ type running struct {
 	a     *Attempt
 	began time.Time
 
-	mu  sync.Mutex
-	job *ledger.Job // as it was when the claim, or the last checkpoint, was stored
+	mu   sync.Mutex
+	job  *ledger.Job // as it was when the claim, or the last checkpoint, was stored
+	life uint64      // the ledger's from before that
 
 	checkpoints checkpoints
 	reported    atomic.Bool // marked for the reporter
@@ -62,13 +63,14 @@ func (r *running) fields() []zap.Field {
 func (s *session) work(u *puller, m *nats.Msg) {
 	started := false
 	defer func() { s.pool.release(started) }()
+	life := s.w.cfg.Ledger.Life()
 	job := s.claim(m)
 	if job == nil {
 		return
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	r := s.newRunning(u.reg, job, cancel)
+	r := s.newRunning(u.reg, job, life, cancel)
 	if !s.register(r) {
 		s.release(job, releaseDrain)
 		return
@@ -151,10 +153,10 @@ func (s *session) release(job *ledger.Job, reason string) {
 	log.Info("claim was released")
 }
 
-func (s *session) newRunning(reg *Registration, job *ledger.Job, cancel context.CancelCauseFunc) *running {
+func (s *session) newRunning(reg *Registration, job *ledger.Job, life uint64, cancel context.CancelCauseFunc) *running {
 	began := time.Now()
 	timeout := job.Policy.TimeoutMS.Duration()
-	r := &running{s: s, reg: reg, job: job, began: began, cancel: cancel, returned: make(chan struct{}), settled: make(chan struct{}),
+	r := &running{s: s, reg: reg, job: job, life: life, began: began, cancel: cancel, returned: make(chan struct{}), settled: make(chan struct{}),
 		checkpoints: newCheckpoints()}
 	r.a = &Attempt{
 		Org: job.Org, ID: job.ID, Type: job.Spec.Type, Queue: job.Spec.Queue,
@@ -176,11 +178,20 @@ func (r *running) latest() *ledger.Job {
 	return r.job
 }
 
-// moved takes the job as it is behind an append of this attempt.
-func (r *running) moved(job *ledger.Job) {
+// do carries out a command of this attempt. The attempt may have lasted over a restart of the server with older
+// data, which gives its sequence to others: what it knows is compared first then (DESIGN D2).
+func (r *running) do(ctx context.Context, cmd ledger.Command, m ledger.Meta) (*ledger.Job, *schemas.Event, error) {
+	r.mu.Lock()
+	job, life := r.job, r.life
+	r.mu.Unlock()
+	return r.s.w.cfg.Ledger.DoHeld(ctx, job, life, cmd, m)
+}
+
+// moved takes the job as it is behind an append of this attempt, which began in a life of the ledger.
+func (r *running) moved(job *ledger.Job, life uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.job = job
+	r.job, r.life = job, life
 }
 
 // run calls the handler and settles the attempt. It ends when the handler has returned. The handler's context

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,8 +42,8 @@ type session struct {
 	settleCtxEnd context.CancelFunc
 
 	mu       sync.Mutex
-	running  map[schemas.Seq]*running // by fence; named in every beat
-	early    map[schemas.Seq]struct{} // fences of cancels that no attempt is known for
+	running  map[schemas.Fence]*running // named in every beat; of two with one sequence the older is hung
+	early    map[schemas.Fence]struct{} // of cancels that no attempt is known for
 	cell     string                   // of the latest answer
 	epoch    schemas.Seq              // newest known in cell
 	answered time.Time                // when the latest beat that was answered was sent; zero before
@@ -58,7 +59,7 @@ func newSession(w *Worker) (*session, error) {
 	host, _ := os.Hostname() // shown to people only
 	s := &session{w: w, id: schemas.NewSessionID(), nc: w.cfg.Work, host: host, started: time.Now(),
 		beatNow: make(chan struct{}, 1), done: make(chan struct{}), asked: make(chan struct{}), closed: make(chan struct{}),
-		running: make(map[schemas.Seq]*running), early: make(map[schemas.Seq]struct{})}
+		running: make(map[schemas.Fence]*running), early: make(map[schemas.Fence]struct{})}
 	s.log = w.cfg.Logger.With(zap.String("component", "worker"), zap.String("worker", w.cfg.Name))
 	s.settle, s.settleCtxEnd = context.WithDeadline(context.Background(), s.started.Add(settleDeadline))
 	s.pool = newPool(s.nc, s.log, w.cfg.Slots, w.cfg.MaxJobs, func(u *puller, m *nats.Msg) { go s.work(u, m) })
@@ -116,7 +117,8 @@ func (s *session) beatLoop(ctx context.Context) {
 
 // beat sends one sign of life and obeys the answer.
 func (s *session) beat(ctx context.Context, leaving bool) error {
-	body, err := json.Marshal(s.signOfLife(leaving))
+	said := s.signOfLife(leaving)
+	body, err := json.Marshal(said)
 	if err != nil {
 		return err
 	}
@@ -134,7 +136,7 @@ func (s *session) beat(ctx context.Context, leaving bool) error {
 	if err := json.Unmarshal(m.Data, &answer); err != nil {
 		return fmt.Errorf("answer to a beat: %w", err)
 	}
-	s.obey(&answer, sent)
+	s.obey(&answer, said.Attempts, sent)
 	return nil
 }
 
@@ -156,8 +158,9 @@ func (s *session) signOfLife(leaving bool) *ledger.Beat {
 	return b
 }
 
-// obey does what the leader's answer to a beat sent at that time says.
-func (s *session) obey(answer *ledger.BeatAnswer, sent time.Time) {
+// obey does what the leader's answer to a beat that named these attempts, sent at that time, says. The answer names
+// sequences: of what was claimed since the beat it says nothing, even if the sequence is the same (DESIGN D2).
+func (s *session) obey(answer *ledger.BeatAnswer, named []ledger.AttemptRef, sent time.Time) {
 	s.mu.Lock()
 	if answer.Cell != s.cell {
 		s.cell, s.epoch = answer.Cell, 0 // sequences may have been given out again (DESIGN D6)
@@ -170,13 +173,15 @@ func (s *session) obey(answer *ledger.BeatAnswer, sent time.Time) {
 	open, back := !s.draining, s.cut
 	s.cut = false
 	var canceled, invalid []*running
-	for _, seq := range answer.Canceled {
-		if r := s.running[seq]; r != nil {
+	for _, ref := range named {
+		r := s.running[ref.Fence]
+		if r == nil || ref.Hung {
+			continue
+		}
+		if slices.Contains(answer.Canceled, ref.Fence.Seq) {
 			canceled = append(canceled, r)
 		}
-	}
-	for _, seq := range answer.Invalid {
-		if r := s.running[seq]; r != nil && seq <= answer.Position {
+		if slices.Contains(answer.Invalid, ref.Fence.Seq) && ref.Fence.Seq <= answer.Position {
 			invalid = append(invalid, r)
 		}
 	}
@@ -211,16 +216,16 @@ func (s *session) onCancel(m *nats.Msg) {
 		return
 	}
 	s.mu.Lock()
-	r := s.running[c.Fence.Seq]
+	r := s.running[c.Fence]
 	if r == nil {
 		// It was faster than the reply to our claim, or the attempt has ended.
 		if len(s.early) >= earlyMax {
 			clear(s.early)
 		}
-		s.early[c.Fence.Seq] = struct{}{}
+		s.early[c.Fence] = struct{}{}
 	}
 	s.mu.Unlock()
-	if r != nil && r.a.Fence == c.Fence {
+	if r != nil {
 		r.requestCancel()
 	}
 }
@@ -251,19 +256,33 @@ func (s *session) register(r *running) bool {
 	if s.draining {
 		return false
 	}
-	s.running[r.a.Fence.Seq] = r
-	if _, ok := s.early[r.a.Fence.Seq]; ok {
-		delete(s.early, r.a.Fence.Seq)
+	if s.w.cfg.Ledger.Life() > 0 {
+		s.supersede(r.a.Fence)
+	}
+	s.running[r.a.Fence] = r
+	if _, ok := s.early[r.a.Fence]; ok {
+		delete(s.early, r.a.Fence)
 		r.requestCancel()
 	}
 	return true
+}
+
+// supersede ends the attempt whose sequence was given to another one: the ledger went back to older data, and does
+// not know it any more. The caller holds mu.
+func (s *session) supersede(by schemas.Fence) {
+	for fence, old := range s.running {
+		if fence.Seq == by.Seq {
+			old.hung = true // so that no beat names two attempts of one sequence as running
+			old.end(ErrLeaseLost)
+		}
+	}
 }
 
 // forget takes an attempt out of the beats: its outcome is settled and its handler has returned.
 func (s *session) forget(r *running) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.running, r.a.Fence.Seq)
+	delete(s.running, r.a.Fence)
 }
 
 // mayClaim reports whether this session may take a job now: it knows a leader that hears it, and goes on.

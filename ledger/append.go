@@ -79,6 +79,11 @@ func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
 // If this process dies here, the event is stored or not, as one message; whoever folds the subject next
 // sees which.
 func (l *Ledger) Append(ctx context.Context, e *schemas.Event, expect schemas.Seq) error {
+	return l.append(ctx, e, expectation{Position: schemas.Position{Seq: expect}})
+}
+
+// append is Append behind a message that is compared by its id after the connection was lost.
+func (l *Ledger) append(ctx context.Context, e *schemas.Event, expect expectation) error {
 	m, err := e.Encode()
 	if err != nil {
 		return Errorf(CodeInvalidArgument, "%v", err)
@@ -89,7 +94,7 @@ func (l *Ledger) Append(ctx context.Context, e *schemas.Event, expect schemas.Se
 	if err := ctx.Err(); err != nil {
 		return Errorf(CodeUnavailable, "not sent: %v", err).with(DetailReason, ReasonNoResponse)
 	}
-	m.Header[schemas.HeaderExpect] = []string{expect.String()}
+	m.Header[schemas.HeaderExpect] = []string{expect.Seq.String()}
 	a := &appending{l: l, e: e, m: m, expect: expect}
 	v, err := a.send(ctx, 0) // as a rule this is all
 	if v == settled {
@@ -118,7 +123,7 @@ type appending struct {
 	l      *Ledger
 	e      *schemas.Event
 	m      *nats.Msg
-	expect schemas.Seq
+	expect expectation
 	// maybe: some copy may have been stored, or may still be.
 	maybe bool
 	// inFlight: the latest refusal says that a write on the subject is under way (10164).
@@ -136,6 +141,11 @@ const (
 
 // send publishes once and judges the reply. A settled nil error means stored.
 func (a *appending) send(ctx context.Context, try int) (verdict, error) {
+	for a.unsure() {
+		if ok, v, err := a.compare(ctx); !ok {
+			return v, err
+		}
+	}
 	closed := a.l.nc.IsClosed()
 	wait, cancel := context.WithTimeout(ctx, replyTimeout(try))
 	reply, err := a.l.publish(wait, a.m)
@@ -196,12 +206,12 @@ func (a *appending) judge(ack *pubAck) (verdict, error) {
 // look reads the first message after the expected one from the stream's leader: its event id decides
 // whether the event is ours, also when others have built upon it since (DESIGN D3).
 func (a *appending) look(ctx context.Context) (done bool, err error) {
-	first, err := a.l.leaderGet(ctx, getRequest{Seq: a.expect + 1, NextFor: a.m.Subject})
+	first, err := a.l.leaderGet(ctx, getRequest{Seq: a.expect.Seq + 1, NextFor: a.m.Subject})
 	if err == nil {
 		if first.ID == a.e.ID {
 			return true, a.stored(first.Seq, first.Time)
 		}
-		return true, &RefusedError{Subject: a.m.Subject, Expected: a.expect, At: first.Seq, ID: first.ID}
+		return true, &RefusedError{Subject: a.m.Subject, Expected: a.expect.Seq, At: first.Seq, ID: first.ID}
 	}
 	if !errors.Is(err, errNoMessage) {
 		return false, err
@@ -215,10 +225,10 @@ func (a *appending) look(ctx context.Context) (done bool, err error) {
 	// any more.
 	last, err := a.l.leaderGet(ctx, getRequest{LastFor: a.m.Subject})
 	switch {
-	case errors.Is(err, errNoMessage) && a.expect > 0:
-		return true, &RefusedError{Subject: a.m.Subject, Expected: a.expect, Gone: true}
-	case err == nil && last.Seq < a.expect:
-		return true, &RefusedError{Subject: a.m.Subject, Expected: a.expect, At: last.Seq, ID: last.ID, Gone: true}
+	case errors.Is(err, errNoMessage) && a.expect.Seq > 0:
+		return true, &RefusedError{Subject: a.m.Subject, Expected: a.expect.Seq, Gone: true}
+	case err == nil && last.Seq < a.expect.Seq:
+		return true, &RefusedError{Subject: a.m.Subject, Expected: a.expect.Seq, At: last.Seq, ID: last.ID, Gone: true}
 	}
 	return false, err
 }
@@ -231,9 +241,9 @@ func (a *appending) duplicate(ctx context.Context, seq schemas.Seq) (verdict, er
 	case err == nil && first.ID == a.e.ID:
 		return settled, a.stored(first.Seq, first.Time)
 	case err == nil:
-		return settled, &RefusedError{Subject: a.m.Subject, Expected: a.expect, At: seq, ID: first.ID, Duplicate: true, found: first}
+		return settled, &RefusedError{Subject: a.m.Subject, Expected: a.expect.Seq, At: seq, ID: first.ID, Duplicate: true, found: first}
 	case errors.Is(err, errNoMessage):
-		return settled, &RefusedError{Subject: a.m.Subject, Expected: a.expect, At: seq, Duplicate: true}
+		return settled, &RefusedError{Subject: a.m.Subject, Expected: a.expect.Seq, At: seq, Duplicate: true}
 	}
 	a.maybe = true // it may be our own
 	return again, err

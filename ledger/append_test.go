@@ -201,6 +201,59 @@ func TestExpectedMessageGone(t *testing.T) {
 	})
 }
 
+// Older data is put back, and the next attempt of the same job gets the very sequence that a worker still holds from
+// before: the server would store that worker's outcome, for the sequence is the one expected. The ids are compared
+// first, whether the connection was lost before the outcome or in the midst of it; the outcome is kept as late, no
+// event is illegal, and the newer attempt goes on (DESIGN D2, R-22).
+func TestExpectedSequenceGivenOutAgain(t *testing.T) {
+	t.Parallel()
+	dir, copied := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "copy")
+	env := ledgertest.Start(t, ledgertest.WithStoreDir(dir))
+	ids := []string{"lost before", "lost in the midst"}
+	actors := make([]*actor, len(ids))
+	for i := range actors {
+		actors[i] = (&scene{before: []func(*actor){toSubmitted, toQueued}}).play(t, env.Ledger)
+	}
+	env.Stop()
+	copyTree(t, dir, copied)
+	env.StartServer()
+	held := make([]*ledger.Job, len(actors))
+	for i, a := range actors {
+		toRunning(a)
+		held[i] = a.fold()
+	}
+	life := env.Ledger.Life()
+	back := func() {
+		env.Stop()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		copyTree(t, copied, dir)
+		env.StartServer()
+		other := env.NewLedger()
+		for i, a := range actors {
+			again := *a
+			again.l = other
+			toRunning(&again)
+			if now := again.fold(); now.LastSeq != held[i].LastSeq || now.LastID == held[i].LastID {
+				t.Fatalf("the sequence %d was not given out again, but %d", held[i].LastSeq, now.LastSeq)
+			}
+		}
+	}
+	// The request of the second one is lost, and by its next try the data is older.
+	env.Faults.Inject(ledgertest.Fault{Event: schemas.EventCompleted, Kind: ledgertest.LoseRequest, After: func(*nats.Msg) { back() }})
+	for i := len(actors) - 1; i >= 0; i-- {
+		j, e, err := env.Ledger.DoHeld(env.Context(), held[i], life, ending(schemas.EventCompleted, "")(held[i]), ledger.Meta{})
+		if err != nil || e == nil || e.Name() != schemas.EventLateResult || j.State != schemas.StateRunning {
+			t.Fatalf("connection %s: %v %v (%v), want late_result on a running job", ids[i], j, e, err)
+		}
+		toCompleted(actors[i])
+		if now := actors[i].fold(); now.State != schemas.StateCompleted || now.Illegal != 0 || now.Attempt != 1 {
+			t.Errorf("connection %s: the job is %s with %d illegal events in attempt %d, want completed", ids[i], now.State, now.Illegal, now.Attempt)
+		}
+	}
+}
+
 func copyTree(t *testing.T, from, to string) {
 	t.Helper()
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {

@@ -60,6 +60,7 @@ func (l *Ledger) doSince(ctx context.Context, org schemas.OrgID, id schemas.JobI
 	ctx, cancel := withSettleTimeout(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
+		life := l.Life()
 		j, err := l.FoldSince(ctx, org, id, seen)
 		if err != nil && !errors.Is(err, ErrNotFound) { // Decide says what that means
 			return nil, nil, coded(err)
@@ -69,7 +70,7 @@ func (l *Ledger) doSince(ctx context.Context, org schemas.OrgID, id schemas.JobI
 				return j, nil, coded(err)
 			}
 		}
-		after, e, err := l.attempt(ctx, j, cmd, m)
+		after, e, err := l.attempt(ctx, j, life, cmd, m)
 		if !errors.Is(err, ErrRefused) {
 			return after, e, coded(err)
 		}
@@ -82,28 +83,19 @@ func (l *Ledger) doSince(ctx context.Context, org schemas.OrgID, id schemas.JobI
 // DoFrom is Do for a caller that holds a fold of the job: it tries j first, without a read. What j forbids,
 // or says is done already, is believed only after a fresh fold. j itself is not changed.
 func (l *Ledger) DoFrom(ctx context.Context, j *Job, cmd Command, m Meta) (*Job, *schemas.Event, error) {
-	ctx, cancel := withSettleTimeout(ctx)
-	defer cancel()
-	after, e, err := l.attempt(ctx, j, cmd, m)
-	switch {
-	case err == nil && e != nil:
-		return after, e, nil
-	case errors.Is(err, ErrUnknown), isTooLarge(err):
-		return after, e, coded(err)
-	}
-	return l.doSince(ctx, j.Org, j.ID, j.LastSeq, nil, cmd, m)
+	return l.DoHeld(ctx, j, l.Life(), cmd, m)
 }
 
 // attempt decides cmd on j and appends the event, if any, once. The job it returns is a copy of j, with the
-// event applied if that is stored.
-func (l *Ledger) attempt(ctx context.Context, j *Job, cmd Command, m Meta) (*Job, *schemas.Event, error) {
+// event applied if that is stored. life is the ledger's from before j was read.
+func (l *Ledger) attempt(ctx context.Context, j *Job, life uint64, cmd Command, m Meta) (*Job, *schemas.Event, error) {
 	data, err := Decide(j, cmd)
 	if err != nil || data == nil {
 		return clone(j), nil, err
 	}
 	m.CorrelationID = cmp.Or(m.CorrelationID, j.CorrelationID)
 	e := m.event(schemas.JobSubject(j.Org, j.ID), data)
-	if err := l.Append(ctx, e, j.LastSeq); err != nil {
+	if err := l.append(ctx, e, expectation{schemas.Position{Seq: j.LastSeq, ID: j.LastID}, life}); err != nil {
 		return clone(j), nil, err
 	}
 	after := clone(j)
