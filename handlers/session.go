@@ -44,10 +44,10 @@ type session struct {
 	mu       sync.Mutex
 	running  map[schemas.Fence]*running // named in every beat; of two with one sequence the older is hung
 	early    map[schemas.Fence]struct{} // of cancels that no attempt is known for
-	cell     string                   // of the latest answer
-	epoch    schemas.Seq              // newest known in cell
-	answered time.Time                // when the latest beat that was answered was sent; zero before
-	ahead    time.Duration            // the stream's clock before ours, by the latest answer that told
+	cell     string                     // of the latest answer
+	epoch    schemas.Seq                // newest known in cell
+	answered time.Time                  // when the latest beat that was answered was sent; zero before
+	ahead    time.Duration              // the stream's clock before ours, by the latest answer that told
 	draining bool
 	ended    bool               // done is closed
 	toDrain  bool               // asked is closed
