@@ -65,6 +65,31 @@ func (f *fifo) pop() entry {
 	return e
 }
 
+// before counts the entries in front of a job, looking at no more than max: found tells that the job was met, more
+// that the looking ended before.
+func (f *fifo) before(id schemas.Seq, max int) (n int, found, more bool) {
+	for i := len(f.front) - 1; i >= 0; i-- {
+		if f.front[i].id == id {
+			return n, true, false
+		}
+		n++
+	}
+	from := f.read
+	for _, chunk := range f.chunks {
+		for _, e := range chunk[from:] {
+			switch {
+			case e.id == id:
+				return n, true, false
+			case n >= max:
+				return n, false, true
+			}
+			n++
+		}
+		from = 0
+	}
+	return n, false, false
+}
+
 // filter keeps the entries for which keep is true.
 func (f *fifo) filter(keep func(entry) bool) {
 	old := *f

@@ -105,6 +105,7 @@ type Host struct {
 	entries chan feedBatch
 	beats   chan heardBeat
 	calls   chan func()
+	asks    chan ask
 	acts    chan act
 	settled chan settlement
 	ensures chan ensureRequest
@@ -160,6 +161,7 @@ func New(cfg Config) (*Host, error) {
 	h := &Host{cfg: cfg, l: cfg.Ledger, start: time.Now(),
 		log:     cfg.Logger.With(zap.String("component", "dispatcher"), zap.String("server", cfg.Server)),
 		entries: make(chan feedBatch), beats: make(chan heardBeat, beatsMax), calls: make(chan func()),
+		asks: make(chan ask, asksMax),
 		acts: make(chan act, 2*inFlightMax), settled: make(chan settlement, inFlightMax),
 		ensures: make(chan ensureRequest, beatsMax), repair: make(chan struct{}, 1),
 		core: NewCore(cfg.Times.Core), ensured: make(map[ledger.Serves]bool), own: make(map[schemas.Seq]time.Time),
@@ -183,6 +185,10 @@ func (h *Host) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("dispatcher: %w", err)
 	}
+	asked, err := h.l.Conn().Subscribe(ledger.SubjectExplain, h.onExplain)
+	if err != nil {
+		return errors.Join(fmt.Errorf("dispatcher: %w", err), sub.Unsubscribe())
+	}
 	// The loop and the hands outlive the candidate, which ends its epoch through them.
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
@@ -202,8 +208,10 @@ func (h *Host) Run(ctx context.Context) error {
 	err = h.stand(ctx)
 	end(err)
 	wg.Wait()
-	if uerr := sub.Unsubscribe(); uerr != nil && !errors.Is(uerr, nats.ErrConnectionClosed) && err == nil {
-		err = uerr
+	for _, s := range []*nats.Subscription{sub, asked} {
+		if uerr := s.Unsubscribe(); uerr != nil && !errors.Is(uerr, nats.ErrConnectionClosed) && err == nil {
+			err = uerr
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("dispatcher: %w", err)

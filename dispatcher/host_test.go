@@ -314,6 +314,13 @@ func TestUnservedTypesWait(t *testing.T) {
 	if s := stateOf(t, env, "other").State; s != schemas.StateSubmitted {
 		t.Errorf("a job that nobody serves is %s", s)
 	}
+	x, err := env.Ledger.Explain(env.Context(), stateOf(t, env, "other"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.Place != ledger.PlaceLane || x.Epoch != h.Status().Epoch || len(x.Blockers) != 1 || x.Blockers[0].Kind != ledger.BlockNoWorker {
+		t.Errorf("the leader explains %+v", x)
+	}
 }
 
 // An attempt whose worker falls silent is lost and offered again; the late outcome is refused.

@@ -27,6 +27,8 @@ func (h *Host) loop(ctx context.Context) {
 			h.hear(b)
 		case f := <-h.calls:
 			f()
+		case a := <-h.asks:
+			h.explain(a)
 		case <-tick.C:
 			h.ticked()
 		case <-ctx.Done():
