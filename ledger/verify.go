@@ -27,6 +27,9 @@ type VerifyConfig struct {
 	// Full encodes each event again and compares it with what is stored, byte for byte, and holds the object
 	// stores to the payloads that events name.
 	Full bool
+	// Limits counts anew, from the events alone, how many jobs ran at once under each limit in force (R-17). The
+	// counts are of all orgs, so it goes with no Org.
+	Limits bool
 	// Progress, if set, is called now and then with the sequence reached and the last one.
 	Progress func(done, last schemas.Seq)
 }
@@ -42,6 +45,7 @@ const (
 	ProblemCount       = "count"        // a document of COUNTS that is not what the ledger says
 	ProblemIndex       = "index"        // a row of the index that is not what the ledger says
 	ProblemPayload     = "payload"      // args or a result by reference that are not there, or not what their event says
+	ProblemLimit       = "limit"        // more jobs ran at once than a limit in force allowed
 	ProblemOffer       = "offer"        // a Queued job without an offer, or an offer without one
 )
 
@@ -58,6 +62,7 @@ type Problems struct {
 	Index       *int `json:"index"`
 	Offer       *int `json:"offer"`
 	Payload     *int `json:"payload"`
+	Limit       *int `json:"limit"`
 }
 
 // of returns the place of a kind.
@@ -81,6 +86,8 @@ func (p *Problems) of(kind string) **int {
 		return &p.Index
 	case ProblemPayload:
 		return &p.Payload
+	case ProblemLimit:
+		return &p.Limit
 	}
 	return &p.Offer
 }
@@ -126,6 +133,9 @@ func Verify(ctx context.Context, cfg VerifyConfig) (*Verdict, error) {
 		if err := schemas.CheckToken("org", string(cfg.Org)); err != nil {
 			return nil, badField("org", err)
 		}
+		if cfg.Limits {
+			return nil, badField("org", errors.New("limits are counted over all orgs: leave the org out"))
+		}
 	}
 	begin := time.Now()
 	v := &verifier{cfg: cfg, l: cfg.Ledger, verdict: &Verdict{Org: opt(cfg.Org), Examples: []Example{}}, jobs: make(map[string]*verifiedJob),
@@ -151,6 +161,7 @@ type verifier struct {
 	views views
 
 	payloads payloadRefs
+	limits   *limitBooks // nil if not asked for
 }
 
 // run reads the views first and the ledger's end next, so that every document is of an event that the fold
@@ -169,6 +180,10 @@ func (v *verifier) run(ctx context.Context) error {
 	}
 	if v.cfg.Full {
 		v.checks(ProblemPayload)
+	}
+	if v.cfg.Limits {
+		v.checks(ProblemLimit)
+		v.limits = newLimitBooks()
 	}
 	if v.views.jobs != nil {
 		v.checks(ProblemView)

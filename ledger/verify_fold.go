@@ -55,6 +55,8 @@ func (v *verifier) entry(e *Entry) error {
 		if err := v.apply(e); err != nil {
 			return err
 		}
+	} else if v.limits != nil && e.Err == nil {
+		v.limits.controlled(e)
 	}
 	return v.views.passed(v, e)
 }
@@ -75,6 +77,7 @@ func (v *verifier) apply(e *Entry) error {
 	} else if e.Err == nil && !vj.job.Unreadable {
 		v.audit(vj, e.Event)
 	}
+	v.checkLimits(e, vj.job, before.State)
 	slim(vj.job)
 	v.views.moved(e, before, StandingOf(vj.job), vj.job.Illegal-illegal)
 	return v.views.compareJob(v, key, vj, e)
