@@ -34,6 +34,7 @@ func TestReplicated(t *testing.T) {
 	t.Run("message id is checked first", func(t *testing.T) { replicatedLostReply(t, env) })
 	t.Run("fault table", func(t *testing.T) { replicatedFaults(t, env) })
 	t.Run("races", func(t *testing.T) { replicatedRaces(t, env) })
+	t.Run("buckets", func(t *testing.T) { replicatedBuckets(t, env) })
 	t.Run("payloads", func(t *testing.T) { replicatedPayloads(t, env) })
 	t.Run("stopped leader", func(t *testing.T) { replicatedLeader(t, env) })
 	t.Run("stopped server of WORK", func(t *testing.T) { replicatedWork(t, env) })

@@ -140,7 +140,7 @@ func (l *Ledger) EnsureBucket(ctx context.Context, bucket string) error {
 
 // RecreateLive deletes LIVE with what it holds and creates it anew: like WORK it lives in one server's memory.
 func (l *Ledger) RecreateLive(ctx context.Context) error {
-	return l.recreateStream(ctx, bucketStream(BucketLive, 1))
+	return l.recreateStream(ctx, bucketStream(BucketLive, 1, time.Now()))
 }
 
 func (l *Ledger) checkServer(ctx context.Context) error {
@@ -239,7 +239,7 @@ func refusal(name string, have *jetstream.StreamConfig, check func(*jetstream.St
 
 func (l *Ledger) ensureBucket(ctx context.Context, bucket string, replicas int) error {
 	ensure := func(ctx context.Context) error {
-		_, err := l.ensureStream(ctx, bucketStream(bucket, replicas), checkNothing)
+		_, err := l.ensureStream(ctx, bucketStream(bucket, replicas, time.Now()), checkNothing)
 		return err
 	}
 	if bucket == BucketLive {
@@ -268,7 +268,7 @@ func (l *Ledger) ensureStore(ctx context.Context, store string, replicas int) er
 // start that LEASE names. If this process dies between the two, LEASE names a start without an event, and
 // the next caller appends it; if LEASE is gone too, it was no start that anybody saw.
 func (l *Ledger) startCell(ctx context.Context, replicas int, version string) (Cell, error) {
-	want := bucketStream(BucketLease, replicas)
+	want := bucketStream(BucketLease, replicas, time.Now())
 	want.Metadata[metaCell] = uuid.NewString()
 	s, err := l.ensureStream(ctx, want, checkNothing)
 	if err != nil {

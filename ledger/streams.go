@@ -60,9 +60,17 @@ func checkLedger(c *jetstream.StreamConfig) []string {
 	return p.with("mend it (nats stream edit %s), or move it away and let jobledger create its own", StreamLedger)
 }
 
-// bucketStream is the stream behind one of our KV buckets. It is what nats.go would create, but for the
-// fields that differ from bucket to bucket and that it does not offer: message TTLs without delete markers.
-func bucketStream(bucket string, replicas int) jetstream.StreamConfig {
+// bucketStream is the stream behind one of our KV buckets as it is created now. It is what nats.go would create,
+// but for the fields that differ from bucket to bucket and that it does not offer: message TTLs without delete
+// markers, and where revisions begin.
+//
+// A put expects the revision that its writer saw last. FirstSeq is above every revision of an earlier bucket of the
+// name (a microsecond for each put is more than any server takes), so that what a leader saw there, who stood
+// still while the bucket was deleted and created anew, names nothing here, and its put is refused (DESIGN D9).
+//
+// A bucket that an older version created begins at 1 and is used as it is: where revisions begin cannot be changed
+// later. Its successor begins above it all the same, so the promise holds from the first deletion on.
+func bucketStream(bucket string, replicas int, now time.Time) jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name:              "KV_" + bucket,
 		Subjects:          []string{"$KV." + bucket + ".>"},
@@ -78,6 +86,7 @@ func bucketStream(bucket string, replicas int) jetstream.StreamConfig {
 		DenyDelete:        true,
 		AllowRollup:       true,
 		AllowDirect:       true,
+		FirstSeq:          firstSequence(now),
 		Metadata:          mark("bucket"),
 	}
 	switch bucket {
@@ -101,6 +110,9 @@ func bucketStream(bucket string, replicas int) jetstream.StreamConfig {
 	}
 	return c
 }
+
+// firstSequence is where a stream that is created now begins: above every sequence of an earlier one of its name.
+func firstSequence(now time.Time) uint64 { return uint64(now.UnixMicro()) }
 
 // storeStream is the stream behind an object store, as nats.go would create it. An operator may give it a bound in
 // bytes: what is over that is refused, and nothing is lost.

@@ -36,7 +36,7 @@ func workConfig(now time.Time) jetstream.StreamConfig {
 		MaxMsgs:              -1,
 		MaxBytes:             -1,
 		AllowDirect:          true,
-		FirstSeq:             uint64(now.UnixMicro()),
+		FirstSeq:             firstSequence(now),
 		Metadata:             mark("work"),
 	}
 }

@@ -25,7 +25,8 @@
 // # Invariants
 //
 //   - No document goes back in time: a put that is refused reads what is there, and the document with the
-//     higher sequence stays, also when two leaders write at once.
+//     higher sequence stays, also when two leaders write at once. Nor does a leader that stood still while the
+//     bucket was created anew: a bucket begins with revisions above all that its predecessors gave out.
 //   - COUNTS/all covers only what is stored: every document of an event at or below its position is at
 //     that event or later.
 //   - A position is kept with its event id and with the creation time of the bucket it speaks of. Where

@@ -2,9 +2,14 @@ package projector
 
 import (
 	"context"
+	"fmt"
+	"testing"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
 )
 
 // Each reads a bucket as a leader does that opens the views.
@@ -14,4 +19,51 @@ func Each(ctx context.Context, nc *nats.Conn, s jetstream.Stream, take func(key 
 		return err
 	}
 	return w.each(ctx, s, 1, take)
+}
+
+// Writer puts documents as a leader does, and knows of each the revision that it saw last.
+type Writer struct {
+	w     *writer
+	slots map[string]*slot
+}
+
+// NewWriter returns a writer that has seen nothing.
+func NewWriter(t testing.TB, nc *nats.Conn) *Writer {
+	t.Helper()
+	w, err := newWriter(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return (&Writer{w: w}).Forget()
+}
+
+// Forget makes the writer one that has seen nothing.
+func (w *Writer) Forget() *Writer {
+	w.slots = make(map[string]*slot)
+	return w
+}
+
+// Put writes a document that is true at seq, with one flush. What stands there and is newer stays.
+func (w *Writer) Put(t testing.TB, bucket, key string, seq schemas.Seq) {
+	t.Helper()
+	if w.slots[bucket+key] == nil {
+		w.slots[bucket+key] = &slot{known: true}
+	}
+	p := &put{bucket: bucket, key: key, body: fmt.Appendf(nil, `{"seq":%d}`, seq), seq: seq, slot: w.slots[bucket+key]}
+	if err := w.w.flush(t.Context(), &batch{docs: []*put{p}}); err != nil {
+		t.Fatal(err)
+	}
+	p.slot.settle(p)
+}
+
+// Unused creates a bucket that is missing and reports whether it is taken for one that never held a document.
+func Unused(ctx context.Context, l *ledger.Ledger, bucket string) (bool, error) {
+	if err := l.EnsureBucket(ctx, bucket); err != nil {
+		return false, err
+	}
+	s, err := l.JetStream().Stream(ctx, streamPrefix+bucket)
+	if err != nil {
+		return false, err
+	}
+	return unused(s.CachedInfo()), nil
 }

@@ -107,10 +107,18 @@ func (p *Projector) ensure(ctx context.Context, bucket string) (jetstream.Stream
 	if s, err = p.w.stream(ctx, bucket); err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", bucket, err)
 	}
-	if s.CachedInfo().State.LastSeq > 0 {
+	if !unused(s.CachedInfo()) {
 		return nil, errors.Join(fmt.Errorf("bucket %s was created upon its predecessor's files", bucket), deleteBucket(ctx, p.w.js, bucket))
 	}
 	return s, nil
+}
+
+// unused reports that a bucket never took a document: nothing stands above the revision at which it begins, which is
+// the time of its creation, or 1 in a bucket that an older version created. One that was created upon the files of
+// its predecessor is not unused: the engine removes what they hold, for it lies below where the new bucket begins,
+// and still says when the last of it was written.
+func unused(info *jetstream.StreamInfo) bool {
+	return info.State.Msgs == 0 && info.State.LastSeq < max(info.Config.FirstSeq, 1) && info.State.LastTime.Unix() <= 0
 }
 
 // stored reads COUNTS/all; nil if there is none.
@@ -130,7 +138,7 @@ func (w *writer) stored(ctx context.Context) (*ledger.CountsDocument, uint64, er
 // emptied makes sure that a fold from zero meets empty buckets.
 func (p *Projector) emptied(ctx context.Context, v *views, infos ...*jetstream.StreamInfo) error {
 	for _, info := range infos {
-		if info.State.Msgs > 0 || info.State.LastSeq > 0 {
+		if !unused(info) {
 			return p.mismatch(ctx, "COUNTS says nothing about what is there")
 		}
 	}

@@ -51,12 +51,6 @@
 // are built into one test binary through the go command's -overlay (make planted): no switch stands in production
 // code. Several were real once: what the simulation finds is planted again when it is mended.
 //
-// # Open
-//
-// A leader that stands still while another one throws the views away and folds them anew may, when it goes on,
-// put a document at a revision that the new bucket happens to have given to the same key: JOBS then shows an
-// older state of that job until its next event, or until log rebuild. About one seed in 1,700 tells it.
-//
 // # Commands
 //
 //	go test ./internal/sim                              the seeds of an ordinary run, the transcripts
