@@ -118,6 +118,8 @@ type Submitted struct {
 	DeadlineMS Millis            `json:"deadline_ms,omitempty"`
 	Parents    []ParentRef       `json:"parents,omitempty"`
 	Batch      string            `json:"batch,omitempty"`
+	Schedule   string            `json:"schedule,omitempty"` // that made it (R-12)
+	Tick       *time.Time        `json:"tick,omitempty"`     // the time of the schedule that it is for; nil: run by hand
 	Tags       map[string]string `json:"tags,omitempty"`
 	Override   *Override         `json:"override,omitempty"`
 	Reason     string            `json:"reason,omitempty"`
@@ -312,6 +314,7 @@ func (*OrgSet) Name() EventName          { return EventOrgSet }
 func (*QueueSet) Name() EventName        { return EventQueueSet }
 func (*ResourceSet) Name() EventName     { return EventResourceSet }
 func (*HoldSet) Name() EventName         { return EventHoldSet }
+func (*ScheduleSet) Name() EventName     { return EventScheduleSet }
 
 // newData returns an empty record for name, or nil if this version does not know the event.
 func newData(name EventName) Data {
@@ -364,6 +367,8 @@ func newData(name EventName) Data {
 		return new(ResourceSet)
 	case EventHoldSet:
 		return new(HoldSet)
+	case EventScheduleSet:
+		return new(ScheduleSet)
 	}
 	return nil
 }

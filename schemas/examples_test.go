@@ -39,7 +39,7 @@ func submittedExample() schemas.Submitted {
 		Principal: "user:ada", Hash: "47DEQpj8HBSa-_TImW-5JC", Key: "order 4711 <&> ü", Dedup: schemas.DedupInFlight, WindowMS: 300000,
 		NotBefore: ptr(aTime), DelayMS: 1, Deadline: ptr(aTime.Add(time.Hour)), DeadlineMS: 7200000,
 		Parents: []schemas.ParentRef{{ID: "parent-1", Generation: 1, OnFailure: schemas.ParentRun}, {ID: "_tick_2", Generation: 3}},
-		Batch:   "_batch-1", Tags: map[string]string{"z": "last", "customer": "Ünï <&>", "a": ""},
+		Batch:   "_batch-1", Schedule: "nightly", Tick: ptr(aTime.Truncate(time.Second)), Tags: map[string]string{"z": "last", "customer": "Ünï <&>", "a": ""},
 		Override: &schemas.Override{TimeoutMS: ptr(schemas.Millis(1000)), MaxAttempts: ptr(1), Backoff: &policy.Backoff},
 		Reason:   "asked for by <ada> & co", ArgsRef: &stored, Args: json.RawMessage(hardArgs),
 	}
@@ -64,6 +64,18 @@ func jobExample() schemas.Job {
 		Error: &broken, Progress: &ended, ResultRef: &stored,
 		LastSeq: big, LastID: "01938d4a-0000-7000-8000-00000000000e", LastAt: aTime, Illegal: 1,
 	}
+}
+
+// scheduleExample has every field but those that do not go with a cron expression; TestScheduleForms has them.
+func scheduleExample() *schemas.ScheduleSet {
+	return &schemas.ScheduleSet{Reason: "month's <end>", Settings: schemas.ScheduleSettings{
+		Org: "acme", Name: "nightly", Generation: 2, Description: "books & <reports>", Cron: "0 30 2 * * MON-FRI", Zone: "Europe/Berlin",
+		Missed: schemas.MissedAll, MissedMax: 10, Overlap: schemas.OverlapAllow,
+		JitterMS: 60000, Paused: true, Removed: true, Job: schemas.JobTemplate{
+			Type: "email-send", Queue: "mail", Priority: schemas.PriorityHigh, Resource: "carrier_7", Principal: "user:ada", DeadlineMS: 7200000,
+			Tags:     map[string]string{"z": "last", "customer": "Ünï <&>"},
+			Override: &schemas.Override{TimeoutMS: ptr(schemas.Millis(1000)), MaxAttempts: ptr(1), Backoff: &policy.Backoff},
+			Args:     json.RawMessage(`{"to":"<ada>","n":9007199254740993}`)}}}
 }
 
 // examples holds one event of every name, with every field given, so that the files in testdata/events show
@@ -117,6 +129,7 @@ func examples() []*schemas.Event {
 			StartRatePerOrg: &schemas.Rate{Count: 50, PerMS: 60000}, Weights: map[schemas.OrgID]int{"acme": 2, "beta": 1}}}},
 		{Subject: control("cell", "resource", "carrier-7"), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: &schemas.ResourceSet{Reason: "one at a time", Settings: schemas.ResourceSettings{
 			Name: "carrier-7", Description: "the old one", PerOrg: true, MaxRunning: 1, StartRate: &schemas.Rate{Count: 3, PerMS: 1000}}}},
+		{Subject: control("acme", "schedule", "nightly"), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: scheduleExample()},
 		{Subject: holdExample.Place(), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: holdExample},
 	}
 	for _, e := range events {

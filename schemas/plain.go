@@ -165,6 +165,8 @@ func (s *Submitted) readPlain(r *plainjson.Reader, name []byte) {
 		s.DeadlineMS = readMillis(r)
 	case "batch":
 		s.Batch = r.Text()
+	case "schedule":
+		s.Schedule = r.Text()
 	case "reason":
 		s.Reason = r.Text()
 	case "args":
@@ -175,7 +177,7 @@ func (s *Submitted) readPlain(r *plainjson.Reader, name []byte) {
 }
 
 func (s *Submitted) writePlain(w *plainjson.Writer) bool {
-	if s.NotBefore != nil || s.Deadline != nil || len(s.Parents) > 0 || len(s.Tags) > 0 || s.Override != nil || s.ArgsRef != nil || len(s.Args) > 0 {
+	if s.Tick != nil || s.NotBefore != nil || s.Deadline != nil || len(s.Parents) > 0 || len(s.Tags) > 0 || s.Override != nil || s.ArgsRef != nil || len(s.Args) > 0 {
 		return false
 	}
 	w.TextIf("from", string(s.From))
@@ -192,6 +194,7 @@ func (s *Submitted) writePlain(w *plainjson.Writer) bool {
 	w.IntIf("delay_ms", int64(s.DelayMS))
 	w.IntIf("deadline_ms", int64(s.DeadlineMS))
 	w.TextIf("batch", s.Batch)
+	w.TextIf("schedule", s.Schedule)
 	w.TextIf("reason", s.Reason)
 	return true
 }

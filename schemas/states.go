@@ -57,6 +57,7 @@ const (
 	EventQueueSet      EventName = "queue_set"
 	EventResourceSet   EventName = "resource_set"
 	EventHoldSet       EventName = "hold_set"
+	EventScheduleSet   EventName = "schedule_set"
 )
 
 // JobEvents lists the seventeen events of a job.
@@ -68,7 +69,7 @@ func JobEvents() []EventName {
 
 // ControlEvents lists the control events this version knows.
 func ControlEvents() []EventName {
-	return []EventName{EventCellStarted, EventLeaderElected, EventTypeSet, EventOrgSet, EventQueueSet, EventResourceSet, EventHoldSet}
+	return []EventName{EventCellStarted, EventLeaderElected, EventTypeSet, EventOrgSet, EventQueueSet, EventResourceSet, EventHoldSet, EventScheduleSet}
 }
 
 // Priority orders the work of one org inside a queue.

@@ -48,6 +48,10 @@ func (s *Submitted) Validate() error {
 	switch {
 	case s.Resource != "" && CheckToken("resource", s.Resource) != nil:
 		return CheckToken("resource", s.Resource)
+	case s.Schedule != "" && CheckToken("schedule", s.Schedule) != nil:
+		return CheckToken("schedule", s.Schedule)
+	case s.Tick != nil && (s.Schedule == "" || !s.Tick.Equal(s.Tick.Truncate(TickResolution))):
+		return errors.New("a tick is a whole second of a schedule")
 	case len(s.Args) > ArgsMax:
 		return fmt.Errorf("args are %d bytes: at most %d are stored inline", len(s.Args), ArgsMax)
 	case len(s.Parents) > ParentsMax:
