@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -55,6 +56,9 @@ func (h *Host) act(ctx context.Context, a act) {
 }
 
 func (h *Host) carryOut(ctx context.Context, a act) Result {
+	if a.d.Kind == DecideLookup {
+		return h.lookUp(ctx, &a.d)
+	}
 	j, err := h.job(ctx, &a.d)
 	if err != nil {
 		return h.failed(a.d, j, err)
@@ -105,7 +109,7 @@ func (h *Host) do(ctx context.Context, j *ledger.Job, a act) (*ledger.Job, *sche
 		if j.SubmittedSeq != a.d.ID {
 			return j, nil, errGone
 		}
-		cmd, err := h.command(ctx, j, a)
+		cmd, meta, err := h.command(ctx, j, a)
 		if err != nil {
 			return j, nil, err
 		}
@@ -120,7 +124,7 @@ func (h *Host) do(ctx context.Context, j *ledger.Job, a act) (*ledger.Job, *sche
 			return j, nil, errDeposed
 		}
 		e := schemas.NewEvent(schemas.JobSubject(j.Org, j.ID), data)
-		e.CorrelationID = j.CorrelationID
+		e.Actor, e.CausationID, e.CorrelationID = meta.Actor, meta.CausationID, j.CorrelationID
 		switch err := h.l.Append(ctx, e, j.LastSeq); {
 		case err == nil:
 			e.Time = h.now() // Append's own estimate is by this machine's clock
@@ -136,9 +140,23 @@ func (h *Host) do(ctx context.Context, j *ledger.Job, a act) (*ledger.Job, *sche
 	}
 }
 
-// command translates a decision.
-func (h *Host) command(ctx context.Context, j *ledger.Job, a act) (ledger.Command, error) {
-	d := &a.d
+// command translates a decision, and says in whose name it is carried out if not in the dispatcher's own.
+func (h *Host) command(ctx context.Context, j *ledger.Job, a act) (cmd ledger.Command, meta ledger.Meta, err error) {
+	switch a.d.Kind {
+	case DecideDependency:
+		return h.dependency(ctx, j, &a.d)
+	case DecideQueue:
+		if err = h.parentsStand(ctx, j, &a.d); err == nil {
+			cmd, err = h.queueing(ctx, j, a)
+		}
+	default:
+		cmd, err = h.ending(ctx, j, &a.d)
+	}
+	return cmd, meta, err
+}
+
+// ending is the command of a decision that ends a job or an attempt.
+func (h *Host) ending(ctx context.Context, j *ledger.Job, d *Decision) (ledger.Command, error) {
 	switch d.Kind {
 	case DecideExpire:
 		if j.Deadline.IsZero() || j.Deadline.After(h.now()) {
@@ -165,6 +183,11 @@ func (h *Host) command(ctx context.Context, j *ledger.Job, a act) (ledger.Comman
 	case DecideEndCancel:
 		return &ledger.EndCancel{Fence: d.Fence}, nil
 	}
+	return nil, fmt.Errorf("decision of kind %d is none that ends a job", d.Kind)
+}
+
+// queueing makes the job claimable under the policy that its type has now.
+func (h *Host) queueing(ctx context.Context, j *ledger.Job, a act) (ledger.Command, error) {
 	settings, err := h.l.Type(ctx, j.Spec.Type)
 	if err != nil && ledger.AsError(err).Code != ledger.CodeUnknownType {
 		return nil, err
@@ -189,6 +212,8 @@ func (h *Host) failed(d Decision, j *ledger.Job, err error) Result {
 	case errors.Is(err, ledger.ErrUnreadable), j != nil && j.Unreadable:
 		h.log.Warn("job holds an event of a newer version, it is left alone", zap.String("org", string(d.Org)), zap.String("job", string(d.Job)))
 		return Result{Outcome: Unreadable}
+	case errors.Is(err, errWaits):
+		return Result{Outcome: Later, Until: h.now().Add(laterPause)} // what the tail brings comes sooner
 	case errors.As(err, &state) && d.Kind == DecideQueue && (j.State == schemas.StateSubmitted || j.State == schemas.StateRetrying):
 		if until := laterOf(j.NotBefore, j.RetryAt); !until.IsZero() {
 			return Result{Outcome: Later, Until: until}
@@ -225,6 +250,8 @@ func (h *Host) count(k Kind, e schemas.EventName) {
 		c.Queued.Add(1)
 	case k == DecideDuplicate:
 		c.Duplicates.Add(1)
+	case k == DecideDependency:
+		c.Dependencies.Add(1)
 	case k == DecideLose:
 		c.Lost.Add(1)
 	case k == DecideOverrun:

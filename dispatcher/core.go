@@ -19,7 +19,7 @@ import (
 // now is stream time; mono is any monotonic clock.
 //
 // Only jobs that are Queued or Running have a record here, so their number is bounded by the slots of
-// workers. A waiting job is a 16 byte entry in a lane or a 24 byte timer.
+// workers, and those that wait for parents. Any other waiting job is a 16 byte entry in a lane or a 24 byte timer.
 type Core struct {
 	times    Times
 	position schemas.Seq // last event applied
@@ -32,7 +32,6 @@ type Core struct {
 	waiting int                         // entries in lanes, dead ones included
 	tombs   map[schemas.Seq]tomb        // by job: entries that are dead
 	moved   map[schemas.Seq]schemas.Seq // by job: the carried event an entry is to be read from instead
-	parked  map[schemas.Seq]struct{}    // jobs that wait for parents
 	timers  heap[timer]
 	// slots are the lanes that timers will enter; 0 is none. freeSlots are to be used again.
 	slots     []*lane
@@ -41,7 +40,8 @@ type Core struct {
 	deadlines     map[schemas.Seq]deadline // by job: start-by times of unfinished jobs
 	deadlineTimes int                      // entries of timers that are deadlines, void ones included
 
-	dedup dedupTables
+	dedup  dedupTables
+	family parentTables // jobs that wait for parents
 
 	active  map[schemas.Seq]*active // Queued and Running jobs
 	fences  map[schemas.Seq]*active // Running ones by the sequence of their fence
@@ -65,11 +65,11 @@ type Core struct {
 // NewCore returns a core that has seen nothing.
 func NewCore(times Times) *Core {
 	c := &Core{
-		times: times, dedup: newDedupTables(), slots: []*lane{nil},
+		times: times, dedup: newDedupTables(), family: newParentTables(), slots: []*lane{nil},
 		pairs: make(map[pairKey]*pair), queues: make(map[schemas.QueueName]*queue),
 		tombs: make(map[schemas.Seq]tomb), moved: make(map[schemas.Seq]schemas.Seq),
-		parked: make(map[schemas.Seq]struct{}), deadlines: make(map[schemas.Seq]deadline),
-		active: make(map[schemas.Seq]*active), fences: make(map[schemas.Seq]*active),
+		deadlines: make(map[schemas.Seq]deadline),
+		active:    make(map[schemas.Seq]*active), fences: make(map[schemas.Seq]*active),
 		flights: make(map[schemas.Seq]*flight), ahead: make(map[schemas.Seq]struct{}),
 		sessions: make(map[schemas.SessionID]*session),
 	}
@@ -120,6 +120,7 @@ func (c *Core) Lead(epoch schemas.Seq, mono time.Duration) {
 	}
 	c.OfferAll()
 	c.doomAll()
+	c.leadFamily()
 }
 
 // Follow ends the epoch. What was in flight is forgotten: if it was stored, the tail tells.
@@ -129,6 +130,7 @@ func (c *Core) Follow() {
 		c.land(id, f)
 	}
 	c.notes = nil
+	c.followFamily()
 }
 
 // OfferAll has every Queued job offered again, as after the loss of WORK.
@@ -200,10 +202,10 @@ type Stats struct {
 // Stats returns the counters.
 func (c *Core) Stats() Stats {
 	s := c.stats
-	s.Waiting, s.Timers, s.Parked, s.Tombs = c.waiting, c.timers.len(), len(c.parked), len(c.tombs)
+	s.Waiting, s.Timers, s.Parked, s.Tombs = c.waiting, c.timers.len(), len(c.family.children), len(c.tombs)
 	s.Running, s.Duplicates = len(c.fences), len(c.dedup.doomed)
 	s.Queued = len(c.active) - s.Running
-	s.InFlight, s.Sessions = len(c.flights), len(c.sessions)
+	s.InFlight, s.Sessions = c.InFlight(), len(c.sessions)
 	for _, p := range c.pools {
 		s.Slots += p.slots
 		s.Busy += p.busy

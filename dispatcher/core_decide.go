@@ -25,17 +25,19 @@ func DefaultTimes() Times {
 // Kind says what a decision asks for.
 type Kind uint8
 
-// The kinds. The first seven are settled; the last two are hints and are not.
+// The kinds. Those before DecideRemove are settled; it and what follows are hints and are not.
 const (
-	DecideQueue     Kind = iota + 1 // append queued, then offer
-	DecideOffer                     // offer a Queued job (again)
-	DecideExpire                    // dead-letter a job whose deadline passed
-	DecideLose                      // close the attempt of a silent holder
-	DecideOverrun                   // close an attempt at its hard limit
-	DecideEndCancel                 // close an attempt whose cancel nobody carried out
-	DecideDuplicate                 // cancel a job whose work another one stands for
-	DecideRemove                    // remove an offer from WORK by its sequence
-	DecideSignal                    // tell a session that a cancel was requested
+	DecideQueue      Kind = iota + 1 // append queued, then offer
+	DecideOffer                      // offer a Queued job (again)
+	DecideExpire                     // dead-letter a job whose deadline passed
+	DecideLose                       // close the attempt of a silent holder
+	DecideOverrun                    // close an attempt at its hard limit
+	DecideEndCancel                  // close an attempt whose cancel nobody carried out
+	DecideDuplicate                  // cancel a job whose work another one stands for
+	DecideLookup                     // read how a parent stands
+	DecideDependency                 // end a job whose parent failed: dead-letter it or cancel it
+	DecideRemove                     // remove an offer from WORK by its sequence
+	DecideSignal                     // tell a session that a cancel was requested
 )
 
 // Decision is one thing to do about one job.
@@ -49,7 +51,9 @@ type Decision struct {
 
 	Fence   schemas.Fence     // of lose, overrun, end cancel, signal
 	Cause   schemas.LossCause // of lose
-	Of      schemas.Seq       // of duplicate: an event of the job that blocks it
+	Of      schemas.Seq       // of duplicate: an event of the job that blocks it; of dependency: what ended the parent, 0 if that is not known
+	Parent  schemas.ParentRef // of lookup and dependency
+	Cascade bool              // of dependency: because a cancel was asked for with all that wait
 	Session schemas.SessionID // of signal
 	Work    uint64            // of remove: WORK sequence
 }
@@ -77,6 +81,7 @@ type Result struct {
 	Event   *schemas.Event // what was stored; nil for an offer
 	Work    uint64         // WORK sequence of the offer that stands, 0 if none
 	Until   time.Time      // of Later
+	Ending  *ledger.Ending // of a look-up
 }
 
 // flight is a decision that was given out and not settled.
@@ -147,6 +152,8 @@ func (c *Core) Decide(now time.Time, mono time.Duration, max int) []Decision {
 	c.notes = nil
 	out = append(out, c.fire(now, max)...)
 	out = append(out, c.doom(max-len(out))...)
+	out = append(out, c.endChildren(max-len(out))...)
+	out = append(out, c.lookUp(max-len(out))...)
 	out = append(out, c.offer(now, max-len(out))...)
 	out = append(out, c.sweep(now, lease, max-len(out))...)
 	return append(out, c.admit(now, max-len(out))...)
@@ -251,6 +258,10 @@ func (c *Core) admit(now time.Time, max int) (out []Decision) {
 // Settle tells what became of a decision. A stored event takes effect at once; the Apply that brings it
 // later is recognised by its sequence.
 func (c *Core) Settle(d Decision, r Result) {
+	if d.Kind == DecideLookup {
+		c.settleLookup(d, r)
+		return
+	}
 	f, ok := c.flights[d.ID]
 	if !ok || f.n != d.N {
 		return // of an earlier epoch: the tail tells
@@ -276,6 +287,9 @@ func (c *Core) Settle(d Decision, r Result) {
 	c.land(d.ID, f)
 	if f.kind == DecideDuplicate {
 		c.landDuplicate(d.ID, r.Outcome)
+	}
+	if f.kind == DecideDependency {
+		c.landDependency(d.ID, r.Outcome)
 	}
 	if f.kind == DecideQueue || r.Outcome == Failed {
 		c.rearm(d.ID) // a deadline that passed during the flight

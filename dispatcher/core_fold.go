@@ -1,6 +1,8 @@
 package dispatcher
 
 import (
+	"time"
+
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -33,13 +35,24 @@ func (c *Core) fold(e *schemas.Event, again bool) {
 	case *schemas.Completed:
 		if c.ended(e, d.Submitted, d.Fence) {
 			c.finished(d.Submitted, schemas.StateCompleted)
+			c.parentEnded(e, &d.Head, true)
+		} else {
+			c.parentEnded(e, &d.Head, false)
 		}
 	case *schemas.Canceled:
 		c.closed(e, &d.Head, d.Fence, schemas.StateCanceled, again)
+		if d.Cascade {
+			c.cascade(e, &d.Head)
+		}
+		c.parentEnded(e, &d.Head, false)
 	case *schemas.DeadLettered:
 		c.closed(e, &d.Head, d.Fence, schemas.StateDeadLettered, again)
+		c.parentEnded(e, &d.Head, false)
 	case *schemas.CancelRequested:
 		c.cancelRequested(e, d)
+		if d.Cascade {
+			c.cascade(e, &d.Head)
+		}
 	case *schemas.Retried:
 		if !again {
 			c.retried(e, d)
@@ -58,13 +71,11 @@ func (c *Core) submitted(e *schemas.Event, d *schemas.Submitted) {
 	if !deadline.IsZero() {
 		c.setDeadline(e.Seq, e.Seq, deadline.UnixNano())
 	}
+	job := entry{id: e.Seq, at: e.Seq}
 	if len(d.Parents) > 0 {
-		// Edges are judged by a later part of the core; to run before its parents is the one thing such a
-		// job must never do.
-		c.parked[e.Seq] = struct{}{}
+		c.park(e.Org, &h, job, dueOf(notBefore), d.Parents)
 		return
 	}
-	job := entry{id: e.Seq, at: e.Seq}
 	if notBefore.After(e.Time) {
 		c.wakeAt(notBefore.UnixNano(), c.lane(e.Org, &h), job)
 		return
@@ -224,13 +235,12 @@ func (c *Core) closed(e *schemas.Event, h *schemas.Head, fence schemas.Fence, to
 // unwait removes a job that waited until the event at, wherever it waits: in a flight's hand, with its
 // parents, in a lane or a timer.
 func (c *Core) unwait(id, at schemas.Seq, again bool) {
-	f := c.flights[id]
-	_, parked := c.parked[id]
+	f, ch := c.flights[id], c.family.children[id]
 	switch {
+	case ch != nil:
+		c.unpark(ch)
 	case f != nil && (f.held || f.kind == DecideQueue):
 		f.held = false
-	case parked:
-		delete(c.parked, id)
 	case c.dedup.doomed[id] != 0: // in no lane
 	case !again:
 		c.bury(id, at)
@@ -262,7 +272,12 @@ func (c *Core) retried(e *schemas.Event, d *schemas.Retried) {
 		c.setDeadline(d.Submitted, e.Seq, d.Deadline.UnixNano())
 	}
 	c.dedupState(d.Submitted, schemas.StateSubmitted)
-	c.enter(c.lane(e.Org, &d.Head), entry{id: d.Submitted, at: e.Seq})
+	job := entry{id: d.Submitted, at: e.Seq}
+	if len(d.Parents) > 0 {
+		c.park(e.Org, &d.Head, job, 0, d.Parents)
+		return
+	}
+	c.enter(c.lane(e.Org, &d.Head), job)
 }
 
 // carried folds a job's whole state. To a fold that has seen the job it says only from where to read it
@@ -285,12 +300,21 @@ func (c *Core) carried(e *schemas.Event, d *schemas.Carried) {
 		c.offerNow(a)
 	case flying:
 		// Its writer reads the subject again when the append is refused.
+	case c.carriedChild(id, e.Seq):
 	case !c.unseen(id):
 		c.moved[id] = e.Seq
-	case len(d.Job.Spec.Parents) > 0 && d.From == schemas.StateSubmitted:
-		c.parked[id] = struct{}{}
+	case len(d.Job.Spec.Parents) > 0 && d.From == schemas.StateSubmitted && !d.Job.ParentsWaived:
+		c.park(e.Org, &d.Head, entry{id: id, at: e.Seq}, dueOf(d.Job.NotBefore), d.Job.Spec.Parents)
 	default:
 		due := laterOf(d.Job.NotBefore, d.Job.RetryAt)
 		c.wakeAt(due.UnixNano(), c.lane(e.Org, &d.Head), entry{id: id, at: e.Seq})
 	}
+}
+
+// dueOf is a due time of a child, 0 if there is none.
+func dueOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
 }

@@ -17,9 +17,10 @@
 // # Invariants
 //
 //   - At most one decision about a job is in flight.
-//   - A waiting job is in one lane or one timer, and costs 16 or 24 bytes; an entry that should not be there
+//   - A waiting job is in one lane or one timer, and costs 16 or 24 bytes, or it waits for parents and has a record
+//     with an edge to each of them (core_parents.go); an entry that should not be there
 //     leads at worst to a decision that the job's own fold refuses, a missing one would be a lost job.
-//   - Only Queued and Running jobs have records, so their number is bounded by the slots of workers.
+//   - Of the others only Queued and Running jobs have records, so their number is bounded by the slots of workers.
 //   - Of a type that no live worker serves nothing is Queued; of others about as many as slots turn over in
 //     100 ms (room, in core_pools.go).
 //   - Leases are judged on a clock that runs only while this process does and is connected.

@@ -285,6 +285,7 @@ func (h *Host) Status() Status { return *h.status.Load() }
 type Counters struct {
 	Queued, Offered, Reoffered, OffersRemoved, OffersStale       atomic.Int64
 	Lost, Overrun, EndedCancels, Expired, Duplicates             atomic.Int64
+	ParentsRead, Dependencies                                    atomic.Int64
 	Epochs, WorkRecreated, BeatsDropped, ReadsAhead, ReadsSingle atomic.Int64
 }
 

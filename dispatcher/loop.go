@@ -144,7 +144,7 @@ func (h *Host) ticked() {
 // decide gives out what the core decides. A decision that finds no place here is in flight all the same
 // only if it will be settled, so the core is asked for no more than fit.
 func (h *Host) decide() {
-	room := min(inFlightMax-len(h.core.flights), cap(h.acts)-len(h.acts))
+	room := min(inFlightMax-h.core.InFlight(), cap(h.acts)-len(h.acts))
 	l := h.lease.Load()
 	if h.core.Leading() {
 		// A process that was stopped finds out here, before anything is decided (DESIGN D6).

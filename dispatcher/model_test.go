@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -185,6 +186,15 @@ func (s *story) anyJob() string {
 	return fmt.Sprintf("o%d/%d", i%3, i)
 }
 
+// someParents names up to three jobs of the org of the next one.
+func (s *story) someParents() string {
+	var after []string
+	for i := s.jobs - 3; i >= 0 && len(after) < 3; i -= 3 * (1 + s.rnd.IntN(3)) {
+		after = append(after, fmt.Sprintf("%d:%s", i, []string{"", "cancel", "run"}[s.rnd.IntN(3)]))
+	}
+	return strings.Join(after, ",")
+}
+
 func (s *story) step() {
 	key := s.anyJob()
 	switch n := s.rnd.IntN(100); {
@@ -195,6 +205,9 @@ func (s *story) step() {
 		}
 		if s.rnd.IntN(5) == 0 {
 			opt = append(opt, "deadline=20s")
+		}
+		if s.rnd.IntN(3) == 0 {
+			opt = append(opt, "after="+s.someParents())
 		}
 		s.jobs++
 		s.run(opt)
@@ -214,12 +227,20 @@ func (s *story) step() {
 		s.run([]string{"pass", fmt.Sprintf("%dms", s.rnd.IntN(12000))})
 	case n < 75:
 		s.run([]string{"beat", fmt.Sprint("w", s.rnd.IntN(3)), fmt.Sprint("slots=", s.rnd.IntN(5)), "serves=q/t,q/u"})
-	case n < 80:
+	case n < 79:
 		s.run([]string{"cancel", key})
-	case n < 83:
+	case n < 80:
+		s.run([]string{"cancel", key, "cascade="})
+	case n < 82:
 		s.run([]string{"retry", key})
-	case n < 84:
+	case n < 83:
+		s.run([]string{"retry", key, "waive="})
+	case n < 84 && s.rnd.IntN(2) == 0:
 		s.run([]string{"carry", key})
+	case n < 84:
+		if j := s.player.jobs[key]; j != nil && j.State.Finished() {
+			s.run([]string{"submit", key}) // another life
+		}
 	case n < 85:
 		s.core.Follow()
 		s.air = nil
@@ -229,11 +250,14 @@ func (s *story) step() {
 		if j := s.player.jobs[key]; j != nil && j.State == schemas.StateQueued {
 			s.run([]string{"claim", key, fmt.Sprint("session=w", s.rnd.IntN(3))})
 		} else if j != nil && j.State == schemas.StateRunning {
-			s.run([]string{[]string{"complete", "error", "release"}[s.rnd.IntN(3)], key})
+			s.run([]string{[]string{"complete", "complete", "error", "release", "die"}[s.rnd.IntN(5)], key})
 		}
 	}
 	ids := make(map[schemas.Seq]bool)
 	for _, d := range s.air {
+		if d.Kind == DecideLookup {
+			continue
+		}
 		if ids[d.ID] {
 			s.t.Fatalf("two decisions in flight about %s", s.name(d.ID))
 		}
@@ -269,6 +293,11 @@ func (s *story) compare() {
 	for _, tm := range s.core.timers.items {
 		if tm.slot != 0 && alive(s.core.entryOf(tm)) {
 			live[tm.id]++
+		}
+	}
+	for id, ch := range s.core.family.children {
+		if live[id]++; ch.left != (ch.failed != nil) {
+			s.t.Errorf("%s waits for its parents: left %t, failed %t", s.name(id), ch.left, ch.failed != nil)
 		}
 	}
 	charged := 0
@@ -327,6 +356,7 @@ func (s *story) finish() {
 		if open == 0 && s.core.Stats().Queued == 0 {
 			s.compare()
 			s.forgotten()
+			s.judgeParents(s.t.Errorf)
 			return
 		}
 	}
@@ -352,7 +382,8 @@ func (s *story) forgotten() {
 	}
 	c := s.core
 	if n := len(c.active) + len(c.fences) + len(c.sessions) + len(c.pools) + len(c.flights) + len(c.deadlines) + len(c.tombs) +
-		len(c.pairs) + len(c.queues) + c.timers.len() + c.waiting + len(c.ahead); n != 0 {
+		len(c.pairs) + len(c.queues) + c.timers.len() + c.waiting + len(c.ahead) +
+		len(c.family.children) + len(c.family.parents) + len(c.family.lookups) + len(c.family.ask) + len(c.family.failing); n != 0 {
 		s.t.Errorf("kept: %+v, %d pairs, %d queues, %d deadlines, %d ahead, %d timers of deadlines", c.Stats(), len(c.pairs), len(c.queues),
 			len(c.deadlines), len(c.ahead), c.deadlineTimes)
 	}

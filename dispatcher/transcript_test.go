@@ -131,7 +131,7 @@ func (p *player) run(words []string) string {
 		return ""
 	case "decide":
 		return p.decideText(opt)
-	case "store", "fail", "claim", "complete", "error", "release", "cancel", "retry", "carry":
+	case "store", "fail", "claim", "complete", "die", "error", "release", "cancel", "retry", "carry":
 		return p.jobs1(words[0], names, opt)
 	case "dispatch": // decide and store until nothing is decided
 		return p.dispatch(opt)
@@ -141,14 +141,15 @@ func (p *player) run(words []string) string {
 	return "unknown command\n"
 }
 
-// submitAll: submit ORG/JOB... [type= queue= priority= resource= delay= deadline=]
+// submitAll: submit ORG/JOB... [type= queue= priority= resource= delay= deadline= after=]
 func (p *player) submitAll(names []string, opt map[string]string) string {
 	out := ""
 	for _, key := range names {
 		err := p.submit(key, schemas.Submitted{Type: schemas.TypeName(opt["type"]), Queue: schemas.QueueName(opt["queue"]),
 			Priority: schemas.Priority(opt["priority"]), Resource: opt["resource"],
 			DelayMS: millis(opt["delay"]), DeadlineMS: millis(opt["deadline"]),
-			Key: opt["key"], Dedup: schemas.DedupPolicy(opt["dedup"]), WindowMS: millis(opt["window"])})
+			Parents: p.parents(orgOf(key), opt["after"]),
+			Key:     opt["key"], Dedup: schemas.DedupPolicy(opt["dedup"]), WindowMS: millis(opt["window"])})
 		if err != nil {
 			out += err.Error() + "\n"
 		}
@@ -211,12 +212,19 @@ func (p *player) decideText(opt map[string]string) string {
 }
 
 func (p *player) describe(d Decision) string {
-	kind := [...]string{"", "queue", "offer", "expire", "lose", "overrun", "end-cancel", "duplicate", "remove", "signal"}[d.Kind]
+	kind := [...]string{"", "queue", "offer", "expire", "lose", "overrun", "end-cancel", "duplicate", "look up", "dependency", "remove", "signal"}[d.Kind]
 	switch d.Kind {
 	case DecideRemove:
 		return fmt.Sprintf("%s offer %d", kind, d.Work)
 	case DecideSignal:
 		return fmt.Sprintf("%s %s %s", kind, p.name(d.ID), d.Session)
+	case DecideLookup:
+		return fmt.Sprintf("%s %s/%s", kind, d.Org, d.Parent.ID)
+	case DecideDependency:
+		if d.Cascade {
+			kind = "cascade"
+		}
+		return fmt.Sprintf("%s %s of %s", kind, p.name(d.ID), d.Parent.ID)
 	case DecideLose:
 		return fmt.Sprintf("%s %s %s", kind, p.name(d.ID), d.Cause)
 	case DecideDuplicate:
@@ -262,7 +270,7 @@ func (p *player) jobs1(verb string, names []string, opt map[string]string) strin
 func (p *player) job1(verb, key string, opt map[string]string) string {
 	if verb == "store" || verb == "fail" {
 		for _, d := range p.air {
-			if p.name(d.ID) != key {
+			if p.name(d.ID) != key && (d.Kind != DecideLookup || string(d.Org)+"/"+string(d.Parent.ID) != key) {
 				continue
 			}
 			if verb == "store" {
@@ -300,6 +308,9 @@ func (p *player) commandOf(verb string, j *ledger.Job, opt map[string]string) le
 		return &ledger.Claim{Generation: j.Generation, Submitted: j.SubmittedSeq, Session: schemas.SessionID(opt["session"]), Worker: "w"}
 	case "complete":
 		outcome.Kind = schemas.EventCompleted
+	case "die": // of an error that no retry mends
+		outcome.Kind = schemas.EventFailed
+		outcome.Error = &schemas.JobError{Class: schemas.ClassPermanent, Message: "x"}
 	case "error":
 		outcome.Kind = schemas.EventFailed
 		outcome.Error = &schemas.JobError{Class: schemas.ClassTransient, Message: "x"}
@@ -307,9 +318,12 @@ func (p *player) commandOf(verb string, j *ledger.Job, opt map[string]string) le
 	case "release":
 		outcome.Kind, outcome.Reason = schemas.EventReleased, "drain"
 	case "cancel":
-		return &ledger.Cancel{Reason: "asked"}
+		_, cascade := opt["cascade"]
+		p.cascaded = p.cascaded || cascade
+		return &ledger.Cancel{Reason: "asked", Cascade: cascade}
 	case "retry":
-		return &ledger.Retry{Reason: "again", Epoch: p.core.epoch, Now: p.now}
+		_, waive := opt["waive"]
+		return &ledger.Retry{Reason: "again", WaiveParents: waive, Epoch: p.core.epoch, Now: p.now}
 	case "carry":
 		return &ledger.Carry{}
 	}
@@ -323,4 +337,9 @@ func (p *player) statsText() string {
 		fmt.Sprintf("sessions %d slots %d busy %d", s.Sessions, s.Slots, s.Busy)}
 	sort.Strings(lines)
 	return strings.Join(lines, "\n") + "\n"
+}
+
+func orgOf(key string) string {
+	org, _, _ := strings.Cut(key, "/")
+	return org
 }

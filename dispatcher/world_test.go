@@ -24,11 +24,15 @@ type world struct {
 	byID map[schemas.Seq]*ledger.Job
 	work uint64
 	air  []Decision // given out, not settled
+	// asked is the length of the log when a look-up was given out, by its number.
+	asked map[uint64]int
+	// cascaded: somebody canceled a job with all that wait for it.
+	cascaded bool
 }
 
 func newWorld() *world {
 	return &world{core: NewCore(DefaultTimes()), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), auto: true,
-		jobs: make(map[string]*ledger.Job), byID: make(map[schemas.Seq]*ledger.Job)}
+		jobs: make(map[string]*ledger.Job), byID: make(map[schemas.Seq]*ledger.Job), asked: make(map[uint64]int)}
 }
 
 // put appends an event and folds it.
@@ -102,6 +106,9 @@ func (w *world) decide(max int) []Decision {
 		if d.Kind != DecideRemove && d.Kind != DecideSignal {
 			w.air = append(w.air, d)
 		}
+		if d.Kind == DecideLookup {
+			w.asked[d.N] = len(w.log)
+		}
 	}
 	return out
 }
@@ -116,6 +123,8 @@ func (w *world) command(d Decision, j *ledger.Job) ledger.Command {
 	case DecideDuplicate:
 		of := w.byID[d.Of]
 		return &ledger.Cancel{DuplicateOf: &schemas.JobRef{ID: of.ID, Generation: of.Generation}}
+	case DecideDependency:
+		return w.dependency(&d, j)
 	case DecideLose:
 		return &ledger.Lose{Fence: d.Fence, Cause: d.Cause}
 	case DecideOverrun:
@@ -129,6 +138,9 @@ func (w *world) command(d Decision, j *ledger.Job) ledger.Command {
 // settle carries a decision out and settles it; it says what happened.
 func (w *world) settle(d Decision) string {
 	w.air = slices.DeleteFunc(w.air, func(o Decision) bool { return o.N == d.N })
+	if d.Kind == DecideLookup {
+		return w.lookUp(d)
+	}
 	j := w.byID[d.ID]
 	if d.Kind == DecideOffer {
 		if j == nil || j.SubmittedSeq != d.ID || j.State != schemas.StateQueued {
@@ -143,7 +155,16 @@ func (w *world) settle(d Decision) string {
 		w.core.Settle(d, Result{Outcome: Gone})
 		return "gone"
 	}
-	e, err := w.do(w.name(d.ID), w.command(d, j))
+	if w.waits(&d, j) {
+		w.core.Settle(d, Result{Outcome: Later, Until: w.now.Add(laterPause)})
+		return "waits"
+	}
+	cmd := w.command(d, j)
+	if cmd == nil {
+		w.core.Settle(d, Result{Outcome: Gone})
+		return "gone"
+	}
+	e, err := w.do(w.name(d.ID), cmd)
 	if until := laterOf(j.NotBefore, j.RetryAt); err != nil && d.Kind == DecideQueue && until.After(w.now) &&
 		(j.State == schemas.StateSubmitted || j.State == schemas.StateRetrying) {
 		w.core.Settle(d, Result{Outcome: Later, Until: until})

@@ -101,12 +101,12 @@ func (g *Gateway) record(ctx context.Context, org schemas.OrgID, id schemas.JobI
 	if result := g.follow(ctx, h.Job); result != nil {
 		record.Result = result
 	}
+	satisfied, err := g.addParents(ctx, h.Job, &record)
+	if err != nil {
+		return nil, err
+	}
 	if h.Job.State == schemas.StateSubmitted {
-		done, err := g.parentsDone(ctx, h.Job)
-		if err != nil {
-			return nil, err
-		}
-		reason := record.ReasonAt(time.Now(), done)
+		reason := record.ReasonAt(time.Now(), satisfied)
 		record.Reason = &reason
 	}
 	return &record, nil
@@ -120,24 +120,21 @@ func (g *Gateway) read(ctx context.Context, org schemas.OrgID, id schemas.JobID)
 	return h, err
 }
 
-// parentsDone reports whether every parent ended in a way that lets the job run.
-func (g *Gateway) parentsDone(ctx context.Context, j *ledger.Job) (bool, error) {
-	for _, p := range j.Spec.Parents {
-		if done, err := g.parentDone(ctx, j.Org, p); err != nil || !done {
-			return false, err
-		}
+// addParents says how the job's parents stand, and whether they let it run: all of them satisfied, or waived.
+func (g *Gateway) addParents(ctx context.Context, j *ledger.Job, r *ledger.Record) (satisfied bool, err error) {
+	if len(j.Spec.Parents) == 0 {
+		return true, nil
 	}
-	return true, nil
-}
-
-func (g *Gateway) parentDone(ctx context.Context, org schemas.OrgID, p schemas.ParentRef) (bool, error) {
-	parent, err := g.l.Fold(ctx, org, p.ID)
-	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+	parents, err := g.l.Parents(ctx, j, 0)
+	if err != nil {
 		return false, err
 	}
-	later := parent.Generation > p.Generation // its generation has ended; how, the dispatcher knows
-	run := p.OnFailure == schemas.ParentRun && parent.State.Finished()
-	return later || run || parent.State == schemas.StateCompleted, nil
+	satisfied = true
+	for i, p := range parents {
+		r.Parents[i].State = &p.State
+		satisfied = satisfied && ledger.JudgeEdge(p.OnFailure, p.State) == ledger.EdgeSatisfied
+	}
+	return satisfied || j.ParentsWaived, nil
 }
 
 // history answers a page; its cursor is the sequence of the last event before.

@@ -35,7 +35,7 @@ type RetryRequest struct {
 	Reason string `json:"reason"`
 	// Deadline is the new latest start; required once the old one has passed.
 	Deadline *time.Time `json:"deadline,omitempty"`
-	// WaiveParents runs the job although a parent has not completed.
+	// WaiveParents runs the job whatever becomes of its parents, now and after later retries.
 	WaiveParents bool        `json:"waive_parents,omitempty"`
 	IfSeq        schemas.Seq `json:"if_seq,omitempty"`
 }
@@ -101,7 +101,7 @@ func (g *Gateway) retryOperation(ctx context.Context, r *RetryRequest) (*operati
 	op := &operation{name: ActionRetry, why: r.Reason,
 		cmd: &ledger.Retry{Reason: r.Reason, Deadline: r.Deadline, WaiveParents: r.WaiveParents, Epoch: epoch, Now: now}}
 	if !r.WaiveParents {
-		op.judge = g.parentsCompleted
+		op.judge = g.parentsStand
 	}
 	return op, nil
 }
@@ -118,22 +118,27 @@ func (g *Gateway) resolveOperation(note, as string) (*operation, error) {
 	return &operation{name: ActionResolve, cmd: &ledger.Resolve{Note: note, Ignore: as == AsIgnored}, why: note}, nil
 }
 
-// parentsCompleted refuses the retry of a job that would not wait for a parent (R-34): retry the parent, wait
-// for it, or waive it.
-func (g *Gateway) parentsCompleted(ctx context.Context, j *ledger.Job) error {
-	if j.State == schemas.StateRetrying || j.ParentsWaived {
+// parentsStand refuses the retry of a job whose parent has failed still (R-34): retry the parent, or waive it. One
+// that has not ended is no reason to refuse: the job waits for it again.
+func (g *Gateway) parentsStand(ctx context.Context, j *ledger.Job) error {
+	if j.State == schemas.StateRetrying || j.ParentsWaived || len(j.Spec.Parents) == 0 {
 		return nil // it ran once already
 	}
-	for _, p := range j.Spec.Parents {
-		done, err := g.parentDone(ctx, j.Org, p)
-		if err != nil {
-			return err
+	parents, err := g.l.Parents(ctx, j, 0)
+	if err != nil {
+		return err
+	}
+	for _, p := range parents {
+		if ledger.JudgeEdge(p.OnFailure, p.State) != ledger.EdgeFailed {
+			continue
 		}
-		if !done {
-			e := ledger.Errorf(ledger.CodeInvalidState, "cannot retry job %s: its parent %s has not completed: retry that one first, or waive it", j.ID, p.ID)
-			e.Details = map[string]any{"state": j.State, "parent": p.ID}
-			return e
+		how := "is " + string(p.State) + " still"
+		if p.State == schemas.StateNone {
+			how = "is not in the ledger"
 		}
+		e := ledger.Errorf(ledger.CodeInvalidState, "cannot retry job %s: its parent %s %s: retry that one first, or waive the parents", j.ID, p.ID, how)
+		e.Details = map[string]any{"state": j.State, "parent": p.ID, "parent_state": p.State}
+		return e
 	}
 	return nil
 }

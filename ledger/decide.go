@@ -129,9 +129,13 @@ func (c *Claim) decide(j *Job) (schemas.Data, error) {
 
 // Cancel ends a job from every unfinished state. DuplicateOf marks a duplicate, which
 // is found before it is queued (DESIGN D4).
+//
+// Cascade cancels the jobs that wait for it, too, and those that wait for them, whatever their edges say.
+// It is the dispatcher that does it, when it reads the event: one that is stored needs nobody's help.
 type Cancel struct {
 	Reason      string
 	DuplicateOf *schemas.JobRef
+	Cascade     bool
 }
 
 func (c *Cancel) decide(j *Job) (schemas.Data, error) {
@@ -144,12 +148,15 @@ func (c *Cancel) decide(j *Job) (schemas.Data, error) {
 	}
 	switch j.State {
 	case schemas.StateSubmitted, schemas.StateQueued, schemas.StateRetrying:
-		return &schemas.Canceled{Head: j.Head(), Reason: reason, DuplicateOf: c.DuplicateOf}, nil
+		return &schemas.Canceled{Head: j.Head(), Reason: reason, DuplicateOf: c.DuplicateOf, Cascade: c.Cascade}, nil
 	case schemas.StateRunning:
+		if j.CancelRequested && c.Cascade {
+			return nil, refuse(j, "cancel", "it was asked to stop already, without cascade: cancel those that wait for it")
+		}
 		if j.CancelRequested {
 			return nil, nil
 		}
-		return &schemas.CancelRequested{AttemptHead: j.AttemptHead(), Reason: c.Reason}, nil
+		return &schemas.CancelRequested{AttemptHead: j.AttemptHead(), Reason: c.Reason, Cascade: c.Cascade}, nil
 	case schemas.StateCanceled:
 		return nil, nil
 	}
@@ -187,7 +194,7 @@ func (c *DeadLetter) decide(j *Job) (schemas.Data, error) {
 type Retry struct {
 	Reason       string
 	Deadline     *time.Time // required once the old deadline has passed
-	WaiveParents bool
+	WaiveParents bool       // for good: a job that does not wait for its parents never will again
 	Epoch        schemas.Seq
 	Now          time.Time // stream time
 }
@@ -207,7 +214,11 @@ func (c *Retry) decide(j *Job) (schemas.Data, error) {
 		if deadline == nil && !j.Deadline.IsZero() {
 			deadline = utc(&j.Deadline) // repeated: a fold without a map of all jobs has forgotten it with the finish
 		}
-		return &schemas.Retried{Head: j.Head(), Reason: c.Reason, Deadline: deadline, WaivedParents: c.WaiveParents}, nil
+		r := &schemas.Retried{Head: j.Head(), Reason: c.Reason, Deadline: deadline}
+		if r.WaivedParents = c.WaiveParents || j.ParentsWaived; !r.WaivedParents {
+			r.Parents = j.Spec.Parents
+		}
+		return r, nil
 	}
 	if c.Deadline != nil {
 		return nil, refuse(j, "retry", "a new deadline can be given once it has finished")

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -31,7 +32,7 @@ func (l *Ledger) prepare(ctx context.Context, r *SubmitRequest) (*submission, er
 	}
 	s.dedup(r, t)
 	s.refer()
-	if err := s.parents(ctx); err != nil {
+	if err := s.parents(ctx, r.ID); err != nil {
 		return nil, err
 	}
 	return s, r.checkTimes(time.Now())
@@ -156,28 +157,50 @@ func (s *submission) dedup(r *SubmitRequest, t *schemas.TypeSettings) {
 }
 
 // parents refuses a parent that does not exist, so that there is no cycle, and fixes the generation
-// of each.
-func (s *submission) parents(ctx context.Context) error {
+// of each. All of them are of the submission's own org, for no other can be named. One named twice is one
+// parent.
+func (s *submission) parents(ctx context.Context, self schemas.JobID) error {
+	kept := s.spec.Parents[:0]
+	for _, p := range s.spec.Parents {
+		same := slices.IndexFunc(kept, func(o schemas.ParentRef) bool { return o.ID == p.ID && o.Generation == p.Generation })
+		switch {
+		case same < 0:
+			kept = append(kept, p)
+		case cmp.Or(kept[same].OnFailure, schemas.ParentFail) != cmp.Or(p.OnFailure, schemas.ParentFail):
+			return badField("parents", fmt.Errorf("parent %s is named twice, with %q and %q", p.ID, kept[same].OnFailure, p.OnFailure))
+		}
+	}
+	s.spec.Parents = kept
 	if len(s.spec.Parents) > schemas.ParentsMax {
 		return badField("parents", fmt.Errorf("%d parents: at most %d are allowed; use a batch for more", len(s.spec.Parents), schemas.ParentsMax))
 	}
-	for i := range s.spec.Parents {
-		p := &s.spec.Parents[i]
-		if err := schemas.CheckToken("parent", string(p.ID)); err != nil {
-			return badField("parents", err)
-		}
-		j, err := s.l.foldAny(ctx, s.org, p.ID)
-		if err != nil {
-			return err
-		}
-		if !j.Exists() || p.Generation > j.Generation {
-			e := Errorf(CodeNotFound, "parent %s does not exist: %v", p.ID, ErrNotFound)
-			e.Field = "parents"
-			return e.with(DetailField, "parents").with("id", p.ID)
-		}
-		if p.Generation == 0 {
-			p.Generation = j.Generation
-		}
+	return each(len(kept), func(i int) error { return s.parent(ctx, &kept[i], self) })
+}
+
+func (s *submission) parent(ctx context.Context, p *schemas.ParentRef, self schemas.JobID) error {
+	if err := schemas.CheckToken("parent", string(p.ID)); err != nil {
+		return badField("parents", err)
+	}
+	switch p.OnFailure {
+	case "", schemas.ParentFail, schemas.ParentCancel, schemas.ParentRun:
+	default:
+		return badField("parents", fmt.Errorf("reaction %q to a failed parent is unknown: use %s, %s or %s", p.OnFailure,
+			schemas.ParentFail, schemas.ParentCancel, schemas.ParentRun))
+	}
+	if p.ID == self {
+		return badField("parents", fmt.Errorf("job %s cannot wait for itself", self))
+	}
+	j, err := s.l.foldAny(ctx, s.org, p.ID)
+	if err != nil {
+		return err
+	}
+	if !j.Exists() || p.Generation > j.Generation {
+		e := Errorf(CodeNotFound, "parent %s does not exist in org %s: %v", p.ID, s.org, ErrNotFound)
+		e.Field = "parents"
+		return e.with(DetailField, "parents").with("id", p.ID)
+	}
+	if p.Generation == 0 {
+		p.Generation = j.Generation
 	}
 	return nil
 }

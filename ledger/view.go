@@ -11,26 +11,26 @@ import (
 // value; a record in a list, and the document in BucketJobs, leaves out args, result, checkpoint_bytes, steps
 // and attempts.
 type Record struct {
-	ID          schemas.JobID       `json:"id"`
-	Org         schemas.OrgID       `json:"org"`
-	Type        schemas.TypeName    `json:"type"`
-	Queue       schemas.QueueName   `json:"queue"`
-	State       schemas.State       `json:"state"`
-	Reason      *string             `json:"reason"` // see ReasonAt for jobs that wait
-	Priority    schemas.Priority    `json:"priority"`
-	Attempt     int                 `json:"attempt"`      // 0 before the first running (R-227)
-	MaxAttempts *int                `json:"max_attempts"` // null until the first queued fixes it, unless the submit chose it
-	Progress    *RecordProgress     `json:"progress"`
-	Error       *RecordError        `json:"error"` // of the latest attempt that failed
-	SubmittedAt time.Time           `json:"submitted_at"`
-	QueuedAt    *time.Time          `json:"queued_at"`  // of the latest attempt
-	StartedAt   *time.Time          `json:"started_at"` // of the latest attempt
-	FinishedAt  *time.Time          `json:"finished_at"`
-	RetryAt     *time.Time          `json:"retry_at"`
-	SubmittedBy *string             `json:"submitted_by"` // actor
-	Parents     []schemas.ParentRef `json:"parents"`
-	Seq         schemas.Seq         `json:"seq"`      // last message folded
-	EventID     schemas.EventID     `json:"event_id"` // of that message: sequences can be given out again (DESIGN D2)
+	ID          schemas.JobID     `json:"id"`
+	Org         schemas.OrgID     `json:"org"`
+	Type        schemas.TypeName  `json:"type"`
+	Queue       schemas.QueueName `json:"queue"`
+	State       schemas.State     `json:"state"`
+	Reason      *string           `json:"reason"` // see ReasonAt for jobs that wait
+	Priority    schemas.Priority  `json:"priority"`
+	Attempt     int               `json:"attempt"`      // 0 before the first running (R-227)
+	MaxAttempts *int              `json:"max_attempts"` // null until the first queued fixes it, unless the submit chose it
+	Progress    *RecordProgress   `json:"progress"`
+	Error       *RecordError      `json:"error"` // of the latest attempt that failed
+	SubmittedAt time.Time         `json:"submitted_at"`
+	QueuedAt    *time.Time        `json:"queued_at"`  // of the latest attempt
+	StartedAt   *time.Time        `json:"started_at"` // of the latest attempt
+	FinishedAt  *time.Time        `json:"finished_at"`
+	RetryAt     *time.Time        `json:"retry_at"`
+	SubmittedBy *string           `json:"submitted_by"` // actor
+	Parents     []RecordParent    `json:"parents"`
+	Seq         schemas.Seq       `json:"seq"`      // last message folded
+	EventID     schemas.EventID   `json:"event_id"` // of that message: sequences can be given out again (DESIGN D2)
 
 	Generation    int                `json:"generation"`
 	SubmittedSeq  schemas.Seq        `json:"submitted_seq"` // of this generation's submitted; lists are ordered by it
@@ -58,6 +58,13 @@ type Record struct {
 
 	Args   json.RawMessage `json:"args,omitzero"`   // byte for byte as submitted; use Encode
 	Result json.RawMessage `json:"result,omitzero"` // byte for byte as written; use Encode
+}
+
+// RecordParent is a job that the job waits for, or waited for. State is how the life named stands, where one job is
+// read; a life that the ledger does not know has an empty one.
+type RecordParent struct {
+	schemas.ParentRef
+	State *schemas.State `json:"state,omitzero"`
 }
 
 // Flags of a Record.
@@ -147,6 +154,14 @@ func (r *Record) ReasonAt(now time.Time, parentsDone bool) string {
 	return ReasonReady
 }
 
+func recordParents(refs []schemas.ParentRef) []RecordParent {
+	out := make([]RecordParent, len(refs))
+	for i, p := range refs {
+		out[i].ParentRef = p
+	}
+	return out
+}
+
 func summaryOf(j *Job) Record {
 	s := &j.Spec
 	r := Record{
@@ -154,7 +169,7 @@ func summaryOf(j *Job) Record {
 		Priority: s.Priority, Attempt: j.Attempt,
 		SubmittedAt: j.SubmittedAt.UTC(), QueuedAt: when(j.QueuedAt), StartedAt: when(j.StartedAt),
 		FinishedAt: when(j.FinishedAt), RetryAt: when(j.RetryAt), SubmittedBy: opt(j.SubmittedBy.String()),
-		Parents: append([]schemas.ParentRef{}, s.Parents...), Seq: j.LastSeq, EventID: j.LastID,
+		Parents: recordParents(s.Parents), Seq: j.LastSeq, EventID: j.LastID,
 		Generation: j.Generation, SubmittedSeq: j.SubmittedSeq, AttemptsUsed: j.Used, Flags: flags(j),
 		Owner: opt(j.Principal()), Tags: s.Tags, Batch: opt(s.Batch), Key: opt(s.Key),
 		NotBefore: when(j.NotBefore), Deadline: when(j.Deadline), Worker: opt(j.Worker),

@@ -178,7 +178,8 @@ type Canceled struct {
 	Fence       Fence     `json:"fence,omitzero"`
 	Outcome     EventName `json:"outcome,omitempty"` // what the worker said the attempt came to; empty if it said nothing
 	Reason      string    `json:"reason,omitempty"`
-	Forced      bool      `json:"forced,omitempty"` // the grace ended before the handler did
+	Forced      bool      `json:"forced,omitempty"`  // the grace ended before the handler did
+	Cascade     bool      `json:"cascade,omitempty"` // the jobs that wait for this one are canceled, too (R-14)
 	DuplicateOf *JobRef   `json:"duplicate_of,omitempty"`
 	Error       *JobError `json:"error,omitempty"`
 	DurationMS  Millis    `json:"duration_ms,omitempty"`
@@ -201,7 +202,8 @@ type DeadLettered struct {
 // CancelRequested is phase one of canceling a running job (R-212).
 type CancelRequested struct {
 	AttemptHead
-	Reason string `json:"reason,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+	Cascade bool   `json:"cascade,omitempty"` // the jobs that wait for this one are canceled, too (R-14)
 }
 
 // Released hands a running job back; the attempt is not consumed (R-213).
@@ -230,6 +232,8 @@ type Retried struct {
 	Reason        string     `json:"reason,omitempty"`
 	Deadline      *time.Time `json:"deadline,omitempty"`
 	WaivedParents bool       `json:"waived_parents,omitempty"`
+	// Parents are those it waits for again: repeated, for a fold without a map of all jobs has forgotten them.
+	Parents []ParentRef `json:"parents,omitempty"`
 }
 
 // Resolved closes a dead letter (R-221).

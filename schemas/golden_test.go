@@ -26,7 +26,8 @@ const eventsDir = "../testdata/events"
 
 // revised names the events that have grown since their first file: the file of today's form, which gives
 // every field, has this suffix. The older files stay, and must decode for ever.
-var revised = map[schemas.EventName]string{schemas.EventCanceled: ".progress", schemas.EventReleased: ".progress", schemas.EventLateResult: ".reference",
+var revised = map[schemas.EventName]string{schemas.EventCanceled: ".cascade", schemas.EventCancelRequested: ".cascade",
+	schemas.EventReleased: ".progress", schemas.EventLateResult: ".reference", schemas.EventRetried: ".parents",
 	schemas.EventTypeSet: ".limits", schemas.EventSubmitted: ".schedule", schemas.EventCarried: ".schedule"}
 
 // print is the form of testdata/events: the subject, the headers in order, an empty line, the body.

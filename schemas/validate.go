@@ -32,10 +32,8 @@ func (s *Submitted) wellFormed() error {
 	case s.DelayMS < 0 || s.DeadlineMS < 0 || s.WindowMS < 0:
 		return errors.New("delay, deadline and dedup window may not be negative")
 	}
-	for _, p := range s.Parents {
-		if err := p.wellFormed(); err != nil {
-			return err
-		}
+	if err := wellFormedParents(s.Parents); err != nil {
+		return err
 	}
 	return s.Dedup.Validate()
 }
@@ -55,7 +53,7 @@ func (s *Submitted) Validate() error {
 	case len(s.Args) > ArgsMax:
 		return fmt.Errorf("args are %d bytes: at most %d are stored inline", len(s.Args), ArgsMax)
 	case len(s.Parents) > ParentsMax:
-		return fmt.Errorf("%d parents: at most %d are allowed; use a batch for more", len(s.Parents), ParentsMax)
+		return tooManyParents(len(s.Parents))
 	case len(s.Tags) > TagsMax:
 		return fmt.Errorf("%d tags: at most %d are allowed", len(s.Tags), TagsMax)
 	case s.DelayMS.Duration() > NotBeforeMax || s.DeadlineMS.Duration() > NotBeforeMax:
@@ -81,6 +79,19 @@ func (s *Submitted) Validate() error {
 		}
 	}
 	return nil
+}
+
+func wellFormedParents(parents []ParentRef) error {
+	for i := range parents {
+		if err := parents[i].wellFormed(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func tooManyParents(n int) error {
+	return fmt.Errorf("%d parents: at most %d are allowed; use a batch for more", n, ParentsMax)
 }
 
 func (p *ParentRef) wellFormed() error {
@@ -264,8 +275,20 @@ func (l *Lost) wellFormed() error {
 // Validate implements Data.
 func (l *Lost) Validate() error { return l.wellFormed() }
 
+func (r *Retried) wellFormed() error {
+	if err := wellFormedParents(r.Parents); err != nil {
+		return err
+	}
+	return r.Head.wellFormed()
+}
+
 // Validate implements Data.
-func (r *Retried) Validate() error { return validateReason(r.wellFormed(), r.Reason) }
+func (r *Retried) Validate() error {
+	if len(r.Parents) > ParentsMax {
+		return tooManyParents(len(r.Parents))
+	}
+	return validateReason(r.wellFormed(), r.Reason)
+}
 
 func (r *Resolved) wellFormed() error { return needNote(&r.Head, r.Note) }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -193,12 +194,20 @@ func tagsFact(tags map[string]string) string {
 	return strings.Join(parts, " ")
 }
 
-func parentsFact(parents []schemas.ParentRef) string {
-	var ids []string
+// parentsFact names each parent with how it stands, and what its failure means where that is not to fail.
+func parentsFact(parents []ledger.RecordParent) string {
+	var lines []string
 	for _, parent := range parents {
-		ids = append(ids, string(parent.ID))
+		line := string(parent.ID)
+		if parent.State != nil {
+			line += "  " + cmp.Or(string(*parent.State), "not in the ledger")
+		}
+		if on := parent.OnFailure; on != "" && on != schemas.ParentFail {
+			line += "  (" + on + " if it fails)"
+		}
+		lines = append(lines, line)
 	}
-	return strings.Join(ids, " ")
+	return strings.Join(lines, "\n")
 }
 
 func errorFact(e *ledger.RecordError) string {
