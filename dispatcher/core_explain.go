@@ -41,7 +41,7 @@ func (c *Core) Explain(q *ledger.ExplainRequest, now time.Time) *ledger.Explanat
 // behind a timer.
 func (c *Core) placeOf(q *ledger.ExplainRequest) string {
 	id := q.Submitted
-	_, parked := c.parked[id]
+	_, parked := c.family.children[id]
 	_, doomed := c.dedup.doomed[id]
 	a := c.active[id]
 	switch {
