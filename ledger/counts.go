@@ -24,6 +24,7 @@ const KeyCountsAll = "all"
 // Count is how many jobs stand in each state.
 type Count struct {
 	Submitted       int64 `json:"submitted"`
+	Deferred        int64 `json:"deferred"` // those of Submitted that were to wait for a time or for parents
 	Queued          int64 `json:"queued"`
 	Running         int64 `json:"running"`
 	Retrying        int64 `json:"retrying"`
@@ -55,6 +56,7 @@ func (c *Count) Add(o Count) {
 		*c.state(s) += o.Of(s)
 	}
 	c.DeadLettersOpen += o.DeadLettersOpen
+	c.Deferred += o.Deferred
 }
 
 func (c *Count) state(s schemas.State) *int64 {
@@ -84,6 +86,9 @@ func (c *Count) move(s Standing, by int64) {
 	if s.Open {
 		c.DeadLettersOpen += by
 	}
+	if s.Deferred {
+		c.Deferred += by
+	}
 }
 
 // Standing is all that counting needs to know of a job; the zero Standing is a job that does not exist.
@@ -91,6 +96,9 @@ type Standing struct {
 	Key   CountKey
 	State schemas.State
 	Open  bool // an open dead letter
+	// Deferred: submitted to wait for a time or for parents, and not queued since. No event tells that the time has
+	// come, so it counts as waiting for it until it is queued (R-331).
+	Deferred bool
 }
 
 // StandingOf returns where j stands.
@@ -101,6 +109,7 @@ func StandingOf(j *Job) Standing {
 	return Standing{
 		Key:   CountKey{Org: j.Org, Queue: j.Spec.Queue, Type: j.Spec.Type},
 		State: j.State, Open: j.Resolution == schemas.ResolutionOpen,
+		Deferred: j.State == schemas.StateSubmitted && (!j.NotBefore.IsZero() || len(j.Spec.Parents) > 0),
 	}
 }
 
@@ -153,10 +162,14 @@ type CountDocument struct {
 	Latency *struct{} `json:"latency"`
 }
 
+// CountsVersion says what the counters hold; it rises when they come to hold more.
+const CountsVersion = 2
+
 // CountsDocument is what BucketCounts holds under KeyCountsAll. It is written after every document that
 // it covers, so whoever reads it first and the counters next sees each at its position or later. A position
 // holds for the bucket that was created at the time beside it, and for no other of the same name.
 type CountsDocument struct {
+	Version          int              `json:"version"` // CountsVersion; one of another is folded again
 	schemas.Position                  // up to here BucketCounts is complete; Totals, Quarantined and Illegal are exact at it
 	Jobs             schemas.Position `json:"jobs"` // up to here BucketJobs is complete
 	JobsBucket       time.Time        `json:"jobs_bucket"`

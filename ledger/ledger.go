@@ -54,6 +54,7 @@ type Ledger struct {
 	fresh   time.Duration // PayloadFresh, but in tests
 
 	settings settingsCache
+	door     door
 	config   atomic.Pointer[streamConfig] // nil: not known yet
 }
 

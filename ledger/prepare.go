@@ -35,7 +35,10 @@ func (l *Ledger) prepare(ctx context.Context, r *SubmitRequest) (*submission, er
 	if err := s.parents(ctx, r.ID); err != nil {
 		return nil, err
 	}
-	return s, r.checkTimes(time.Now())
+	if err := r.checkTimes(time.Now()); err != nil {
+		return nil, err
+	}
+	return s, s.admit(ctx, r, t) // last: what was let in takes a place
 }
 
 // checkNames refuses what cannot be a subject token, before any request is made.
@@ -84,9 +87,7 @@ func (l *Ledger) typeFor(ctx context.Context, r *SubmitRequest) (*schemas.TypeSe
 		return nil, err
 	}
 	if t.Disabled {
-		e := Errorf(CodeTypeDisabled, "type %s is disabled: it takes no new jobs", r.Type)
-		e.Field = "type"
-		return nil, e
+		return nil, typeDisabled(fmt.Sprintf("type %s is disabled", r.Type))
 	}
 	return t, nil
 }

@@ -8,103 +8,16 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/dartwing/jobledger/schemas"
 )
 
-const (
-	// settingsFreshFor is how long a type's settings are used without asking again: a change made by
-	// another process holds everywhere after so long (R-08 allows the door one second).
-	settingsFreshFor = time.Second
-
-	// settingsCacheMax bounds the cache; the number of types is the user's.
-	settingsCacheMax = 10_000
-)
-
-// settingsCache holds types' settings for settingsFreshFor. Only types that exist are held.
-type settingsCache struct {
-	mu    sync.Mutex
-	types map[schemas.TypeName]cachedType
-}
-
-type cachedType struct {
-	settings *schemas.TypeSettings
-	read     time.Time // when the reading of settings began
-}
-
-// get returns what is held of name, and whether the caller is the one to read it again. Of several callers
-// that find it old one reads, the others go on with what is there.
-func (c *settingsCache) get(name schemas.TypeName, now time.Time) (settings *schemas.TypeSettings, refresh bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	held, ok := c.types[name]
-	if !ok {
-		return nil, true
-	}
-	if now.Sub(held.read) < settingsFreshFor {
-		return held.settings, false
-	}
-	c.types[name] = cachedType{held.settings, now}
-	return held.settings, true
-}
-
-// put holds settings that were read, or written, at a time; nil forgets the type.
-func (c *settingsCache) put(name schemas.TypeName, settings *schemas.TypeSettings, at time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if at.Before(c.types[name].read) {
-		return // a later reading, or our own write, is held already
-	}
-	if settings == nil {
-		delete(c.types, name)
-		return
-	}
-	if c.types == nil || len(c.types) >= settingsCacheMax {
-		c.types = make(map[schemas.TypeName]cachedType) // rare enough that all may be read again
-	}
-	c.types[name] = cachedType{settings, at}
-}
-
-// Type returns the settings of a registered type, at most a second old. Nobody may change them. The error is
-// an *Error with code unknown_type if there is no such type.
-func (l *Ledger) Type(ctx context.Context, name schemas.TypeName) (*schemas.TypeSettings, error) {
-	if err := schemas.CheckToken("type", string(name)); err != nil {
-		return nil, badField("type", err)
-	}
-	now := time.Now()
-	settings, refresh := l.settings.get(name, now)
-	if !refresh {
-		return settings, nil
-	}
-	settings, _, err := l.readType(ctx, name)
-	if err != nil {
-		l.settings.put(name, nil, now)
-		return nil, coded(err)
-	}
-	l.settings.put(name, settings, now)
-	if settings == nil {
-		return nil, unknownType(name)
-	}
-	return settings, nil
-}
-
 func unknownType(name schemas.TypeName) *Error {
 	e := Errorf(CodeUnknownType, "type %s is not registered: register it with `jobledger type add %s`", name, name)
 	e.Field = "type"
 	return e.with(DetailField, "type")
-}
-
-// readType returns a type's settings as readSetting does.
-func (l *Ledger) readType(ctx context.Context, name schemas.TypeName) (*schemas.TypeSettings, schemas.Seq, error) {
-	e, seq, err := l.readSetting(ctx, ControlType(name))
-	if err != nil || e == nil {
-		return nil, seq, err
-	}
-	return &e.Data.(*schemas.TypeSet).Settings, seq, nil
 }
 
 // readSetting folds a subject of settings: the last event there holds all of them. seq is the subject's last
@@ -231,7 +144,7 @@ func (l *Ledger) Put(ctx context.Context, m Meta, at schemas.Subject, change fun
 }
 
 func (l *Ledger) putOnce(ctx context.Context, m Meta, at schemas.Subject, change func(have schemas.Setting) (schemas.Setting, error)) (*schemas.Event, error) {
-	read := time.Now()
+	read := l.settings.position()
 	last, seq, err := l.readSetting(ctx, at)
 	if err != nil {
 		return nil, err
@@ -248,22 +161,15 @@ func (l *Ledger) putOnce(ctx context.Context, m Meta, at schemas.Subject, change
 		return nil, Errorf(CodeInvalidArgument, "%s: %v", at, err)
 	}
 	if have != nil && sameSettings(have.Stored(), want.Stored()) {
-		l.heldType(have, read)
+		l.settings.put(have, at, read)
 		return nil, nil
 	}
 	e := m.event(at, want)
 	if err := l.Append(ctx, e, seq); err != nil {
 		return nil, err
 	}
-	l.heldType(want, time.Now())
+	l.settings.put(want, at, schemas.Position{Seq: e.Seq, ID: e.ID})
 	return e, nil
-}
-
-// heldType keeps a type's settings as they were read, or written, at a time.
-func (l *Ledger) heldType(set schemas.Setting, at time.Time) {
-	if t, ok := set.(*schemas.TypeSet); ok {
-		l.settings.put(t.Settings.Name, &t.Settings, at)
-	}
 }
 
 // registerType sets a type that does not exist to the engine's defaults, as dev does for unknown ones.

@@ -64,6 +64,9 @@ type SubmitRequest struct {
 	// its own job and is no duplicate, also without content id. Zero names none. A new id for each request.
 	RequestID uuid.UUID
 
+	// NoLimits lets the submission in whatever its org's waiting limits and submit rates are (R-08): for admins, and
+	// for what jobledger submits itself.
+	NoLimits bool
 	// RegisterUnknown registers an unknown type with the engine's defaults first, as `jobledger dev` does.
 	RegisterUnknown bool
 }
@@ -90,7 +93,8 @@ type Receipt struct {
 // error the job is in the ledger and needs no second write to run (R-02).
 //
 // Errors are *Error: invalid_argument, unknown_type, type_disabled, payload_too_large, not_found (a parent),
-// duplicate (on request), id_conflict, and unavailable. Unavailable with ReasonOutcomeUnknown may have stored
+// duplicate (on request), id_conflict, queue_full, rate_limited, org_not_found, permission_denied (another org's
+// queue), and unavailable. Unavailable with ReasonOutcomeUnknown may have stored
 // the job: its id is in Receipt.ID and details.id. Submitting again with the same ID or Key, or the same
 // content within the dedup window, is safe in any case. With ReasonPayloadNotStored nothing is stored. A ctx
 // without deadline is bounded by SettleTimeout, and a second for each MiB of args.
@@ -113,6 +117,7 @@ func (l *Ledger) Submit(ctx context.Context, r SubmitRequest) (Receipt, error) {
 	default:
 		receipt, err = s.fresh(ctx)
 	}
+	s.pass.leave(receipt, err)
 	s.settle(ctx, receipt, err)
 	if err != nil {
 		return receipt, coded(err)
@@ -136,6 +141,8 @@ type submission struct {
 	window  time.Duration
 	reuse   schemas.ReusePolicy
 	large   *largeArgs // nil: they stand in the event
+	pass    pass
+	shut    *Error // why the door is closed to new work; what stands under its id already is found all the same
 }
 
 // fresh stores the job under a new id; the stream's window finds an earlier submission of the same work.
@@ -143,6 +150,9 @@ func (s *submission) fresh(ctx context.Context) (Receipt, error) {
 	id := schemas.NewJobID()
 	if s.request != uuid.Nil {
 		id = schemas.JobID(s.request.String())
+	}
+	if s.shut != nil {
+		return s.stored(ctx, id)
 	}
 	e, err := s.begin(&Job{Org: s.org, ID: id})
 	if err != nil {
@@ -178,6 +188,34 @@ func (s *submission) fresh(ctx context.Context) (Receipt, error) {
 		e = &extended
 	}
 	return Receipt{}, Errorf(CodeUnavailable, "the same work was submitted and ended without success more than %d times within its window", duplicateHopsMax)
+}
+
+// stored returns the receipt of the job that this very request has stored before, or why the door is closed.
+// Whether the stream's window holds the same work of another request cannot be asked without writing.
+func (s *submission) stored(ctx context.Context, id schemas.JobID) (Receipt, error) {
+	if s.request == uuid.Nil {
+		return Receipt{}, s.shut
+	}
+	j, err := s.l.foldAny(ctx, s.org, id)
+	switch {
+	case err != nil:
+		return Receipt{}, err
+	case s.repeats(j):
+		return s.standsAs(j), nil
+	}
+	return Receipt{}, s.shut
+}
+
+// repeats reports whether this very request has stored j before.
+func (s *submission) repeats(j *Job) bool {
+	return s.request != uuid.Nil && j.Exists() && j.SubmittedID == s.identity(j.ID, j.Generation)
+}
+
+// standsAs is the receipt of a job that is there already.
+func (s *submission) standsAs(j *Job) Receipt {
+	r := s.duplicateOf(j)
+	r.Duplicate = r.Duplicate && !s.repeats(j)
+	return r
 }
 
 // blocking returns the job that stands for the submission that was found under our message id, or nil if it
@@ -258,8 +296,8 @@ type standing func(ctx context.Context, j *Job) (stands bool, err error)
 
 // under stores the job under an exact id, as its first or next generation.
 func (s *submission) under(ctx context.Context, id schemas.JobID, judge standing) (Receipt, error) {
-	j := &Job{Org: s.org, ID: id} // mostly the id is new: try without a read
-	if s.large != nil {           // a read costs less than an upload in vain
+	j := &Job{Org: s.org, ID: id}        // mostly the id is new: try without a read
+	if s.large != nil || s.shut != nil { // a read costs less than an upload in vain
 		var err error
 		if j, err = s.l.foldAny(ctx, s.org, id); err != nil {
 			return Receipt{}, err
@@ -273,8 +311,11 @@ func (s *submission) under(ctx context.Context, id schemas.JobID, judge standing
 			}
 			if stands {
 				j, err = s.follow(ctx, j.ID)
-				return s.duplicateOf(j), err
+				return s.standsAs(j), err
 			}
+		}
+		if s.shut != nil {
+			return Receipt{}, s.shut
 		}
 		e, err := s.begin(j)
 		if err != nil {
@@ -334,16 +375,20 @@ func (s *submission) begin(j *Job) (*schemas.Event, error) {
 	}
 	e := s.meta.event(schemas.JobSubject(j.Org, j.ID), data)
 	if s.request != uuid.Nil {
-		// The same request makes the same event, whoever serves its repetition; another org, id, content or
-		// generation makes another one.
-		place := fmt.Sprintf("%s/%s/%d/%s", j.Org, j.ID, j.Generation+1, s.content)
-		if s.large != nil {
-			place += "/" + s.large.sum // the object holds these very bytes
-		}
-		e.ID = schemas.EventID(uuid.NewSHA1(s.request, []byte(place)).String())
+		e.ID = s.identity(j.ID, j.Generation+1)
 	}
 	s.large.referBy(e)
 	return e, nil
+}
+
+// identity is the id of the event that the request makes: the same whoever serves its repetition; another org, id,
+// content or generation makes another one.
+func (s *submission) identity(id schemas.JobID, generation int) schemas.EventID {
+	place := fmt.Sprintf("%s/%s/%d/%s", s.org, id, generation, s.content)
+	if s.large != nil {
+		place += "/" + s.large.sum // the object holds these very bytes
+	}
+	return schemas.EventID(uuid.NewSHA1(s.request, []byte(place)).String())
 }
 
 func (s *submission) accepted(e *schemas.Event) Receipt {

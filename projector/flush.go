@@ -119,6 +119,7 @@ func (v *views) take() (*batch, error) {
 // position says how far the views are written once everything that was changed is.
 func (v *views) position() ledger.CountsDocument {
 	return ledger.CountsDocument{
+		Version:  ledger.CountsVersion,
 		Position: later(v.countsAt, v.at),
 		Jobs:     later(v.jobsAt, v.at), JobsBucket: v.jobsBucket, JobsRevision: v.jobsRevision,
 		Config: later(v.configAt, v.at), ConfigBucket: v.configBucket,

@@ -61,6 +61,9 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 		// so that no document of a job that the ledger does not hold survives (DESIGN D2).
 		return v, p.emptied(ctx, v, jobsInfo, counts.CachedInfo(), configInfo)
 	}
+	if doc.Version != ledger.CountsVersion {
+		return v, p.mismatch(ctx, "they were written by another version, whose counters hold other things")
+	}
 	v.countsAt = doc.Position
 	v.quarantined, v.illegal = doc.Quarantined, doc.Illegal
 	if doc.JobsBucket.Equal(v.jobsBucket) {

@@ -1,0 +1,178 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// settingsFreshFor is how long settings are used without asking whether any has changed: a change made by
+	// another process holds everywhere after so long (R-08 allows the door one second).
+	settingsFreshFor = time.Second
+
+	// settingsCacheMax bounds the cache; the number of types and orgs is the user's.
+	settingsCacheMax = 100_000
+
+	// controlAll chooses the subjects of all settings of the cell.
+	controlAll = "control.cell.>"
+)
+
+// settingsCache holds the settings that submits asked for. All of them hold until some control event is stored:
+// once a second one reader asks for the sequence of the latest, so that a submit costs no read, however many orgs
+// and types there are. After a change each is read again when it is asked for, once.
+type settingsCache struct {
+	mu      sync.Mutex
+	checked time.Time              // when the latest look at the control events began
+	last    schemas.Position       // of the latest of them then
+	held    map[string]heldSetting // by schemas.Subject.Control
+}
+
+// heldSetting are settings as they were at a control event, or later.
+type heldSetting struct {
+	set schemas.Setting // nil: never set
+	at  schemas.Position
+}
+
+// due reports whether the caller is the one to look for new control events. Of several callers that find the cache
+// old one looks, the others go on with what is there.
+func (c *settingsCache) due(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Sub(c.checked) < settingsFreshFor {
+		return false
+	}
+	c.checked = now
+	return true
+}
+
+// saw notes the latest control event. One that should come later, or is another than before, means that sequences
+// were given out again, as after a restore: nothing that is held is worth anything.
+func (c *settingsCache) saw(last schemas.Position) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if last.Seq < c.last.Seq || last.Seq == c.last.Seq && last.ID != c.last.ID {
+		c.held = nil
+	}
+	c.last = last
+}
+
+// unsure has the next caller look again.
+func (c *settingsCache) unsure() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.checked = time.Time{}
+}
+
+// position is the control event that what is read from now on is at, or later.
+func (c *settingsCache) position() schemas.Position {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
+// get returns settings that no control event has changed since they were read.
+func (c *settingsCache) get(on schemas.Subject) (set schemas.Setting, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, ok := c.held[on.Control]
+	if !ok || h.at.Seq < c.last.Seq {
+		return nil, false
+	}
+	return h.set, true
+}
+
+// put holds what stands at a subject of settings, read or written at a position; nil was never set.
+func (c *settingsCache) put(set schemas.Setting, on schemas.Subject, at schemas.Position) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h, ok := c.held[on.Control]; ok && h.at.Seq > at.Seq {
+		return // a later reading, or our own write, is held already
+	}
+	if c.held == nil || len(c.held) >= settingsCacheMax {
+		c.held = make(map[string]heldSetting) // rare enough that all may be read again
+	}
+	c.held[on.Control] = heldSetting{set, at}
+}
+
+// inForce returns the settings of one thing of the cell, at most a second old; nil if it was never set. Nobody may
+// change them.
+func (l *Ledger) inForce(ctx context.Context, kind, name string) (schemas.Setting, error) {
+	if l.settings.due(time.Now()) {
+		last, err := l.lastControl(ctx)
+		if err != nil {
+			l.settings.unsure()
+			return nil, coded(err)
+		}
+		l.settings.saw(last)
+	}
+	on := schemas.ControlSubject("cell", kind, name)
+	if set, ok := l.settings.get(on); ok {
+		return set, nil
+	}
+	at := l.settings.position()
+	e, _, err := l.readSetting(ctx, on)
+	if err != nil {
+		return nil, coded(err)
+	}
+	var set schemas.Setting
+	if e != nil {
+		set = e.Data.(schemas.Setting)
+	}
+	if set != nil || kind != KindType { // that a type is missing is not kept: it may be registered in this moment
+		l.settings.put(set, on, at)
+	}
+	return set, nil
+}
+
+// lastControl is the position of the latest control event, whatever it is; zero if there is none.
+func (l *Ledger) lastControl(ctx context.Context) (at schemas.Position, err error) {
+	err = l.reading(ctx, func(ctx context.Context) error {
+		e, err := l.leaderGet(ctx, getRequest{LastFor: controlAll})
+		if err == nil {
+			at = e.Position()
+		}
+		return err
+	})
+	if errors.Is(err, errNoMessage) {
+		return schemas.Position{}, nil
+	}
+	return at, err
+}
+
+// Type returns the settings of a registered type, at most a second old. Nobody may change them. The error is
+// an *Error with code unknown_type if there is no such type.
+func (l *Ledger) Type(ctx context.Context, name schemas.TypeName) (*schemas.TypeSettings, error) {
+	if err := schemas.CheckToken("type", string(name)); err != nil {
+		return nil, badField("type", err)
+	}
+	set, err := l.inForce(ctx, KindType, string(name))
+	if err != nil {
+		return nil, err
+	}
+	if t, ok := set.(*schemas.TypeSet); ok {
+		return &t.Settings, nil
+	}
+	return nil, unknownType(name)
+}
+
+// Org returns the settings of an org, at most a second old; nil if it was never set. Nobody may change them.
+func (l *Ledger) Org(ctx context.Context, name schemas.OrgID) (*schemas.OrgSettings, error) {
+	set, err := l.inForce(ctx, KindOrg, string(name))
+	if o, ok := set.(*schemas.OrgSet); ok {
+		return &o.Settings, nil
+	}
+	return nil, err
+}
+
+// Queue returns the settings of a queue, at most a second old; nil if it was never set. Nobody may change them.
+func (l *Ledger) Queue(ctx context.Context, name schemas.QueueName) (*schemas.QueueSettings, error) {
+	set, err := l.inForce(ctx, KindQueue, string(name))
+	if q, ok := set.(*schemas.QueueSet); ok {
+		return &q.Settings, nil
+	}
+	return nil, err
+}
