@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -57,7 +58,10 @@ func (r *SubmitRequest) checkNames() error {
 			return badField(f.field, err)
 		}
 	}
-	if r.ID != "" {
+	if err := r.checkReserved(); err != nil {
+		return err
+	}
+	if r.ID != "" && !r.once {
 		if err := schemas.CheckCallerJobID(string(r.ID)); err != nil {
 			return badField("id", err)
 		}
@@ -76,6 +80,20 @@ func (r *SubmitRequest) checkNames() error {
 		return badField("key", errors.New("a key asks for dedup and no_dedup forbids it: give one of them"))
 	}
 	return nil
+}
+
+// checkReserved refuses the names of what jobledger does itself.
+func (r *SubmitRequest) checkReserved() error {
+	for _, f := range []struct{ field, value string }{{"type", string(r.Type)}, {"queue", string(r.Queue)}} {
+		if !r.system && strings.HasPrefix(f.value, schemas.ReservedPrefix) {
+			return badField(f.field, reserved(f.field, f.value))
+		}
+	}
+	return nil
+}
+
+func reserved(what, name string) error {
+	return fmt.Errorf("%s %q begins with %q, which is reserved for what jobledger does itself", what, name, schemas.ReservedPrefix)
 }
 
 func (l *Ledger) typeFor(ctx context.Context, r *SubmitRequest) (*schemas.TypeSettings, error) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -190,6 +191,12 @@ func (l *Ledger) registerType(ctx context.Context, name schemas.TypeName, m Meta
 func (l *Ledger) checkSettings(ctx context.Context, t *schemas.TypeSettings) error {
 	if err := t.Validate(); err != nil {
 		return Errorf(CodeInvalidArgument, "type %s: %v", t.Name, err)
+	}
+	if strings.HasPrefix(string(t.Name), schemas.ReservedPrefix) {
+		return badField("name", reserved("type", string(t.Name)))
+	}
+	if strings.HasPrefix(string(t.Queue), schemas.ReservedPrefix) {
+		return badField("queue", reserved("queue", string(t.Queue)))
 	}
 	if len(t.Schema) > 0 {
 		if err := schemas.CheckJSON("schema", t.Schema); err != nil {

@@ -69,6 +69,9 @@ type SubmitRequest struct {
 	NoLimits bool
 	// RegisterUnknown registers an unknown type with the engine's defaults first, as `jobledger dev` does.
 	RegisterUnknown bool
+
+	once   bool // ID is one that jobledger derives and uses once for ever: what stands under it stands for the request
+	system bool // the type and queue are jobledger's own
 }
 
 // size is about how many bytes of args the request brings.
@@ -110,6 +113,8 @@ func (l *Ledger) Submit(ctx context.Context, r SubmitRequest) (Receipt, error) {
 	}
 	var receipt Receipt
 	switch {
+	case r.once:
+		receipt, err = s.under(ctx, r.ID, judgeOnce)
 	case r.ID != "":
 		receipt, err = s.under(ctx, r.ID, s.judgeOwnID)
 	case s.spec.Dedup == schemas.DedupInFlight:
@@ -358,6 +363,9 @@ func (s *submission) judgeOwnID(ctx context.Context, j *Job) (bool, error) {
 	e.Field = "id"
 	return false, e.with(DetailField, "id").with("state", j.State)
 }
+
+// judgeOnce judges an id that is used once for ever (DESIGN, Streams and buckets): whatever stands there is the job.
+func judgeOnce(context.Context, *Job) (bool, error) { return true, nil }
 
 // judgeInFlight judges an id derived from the content or the key: the job stands for it while unfinished.
 func (s *submission) judgeInFlight(_ context.Context, j *Job) (bool, error) {

@@ -1,0 +1,249 @@
+package ledger
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// A batch (R-09) is an ordinary job of a reserved type in a reserved queue, which each server's own worker serves: its
+// handler submits the items at the batch's pace and follows them to their ends. So there is no second way to change a
+// state: restart, fail-over, progress, cancel and retry of a batch are those of every job.
+const (
+	// BatchType is the type of the jobs that are batches. It is registered by the first of them.
+	BatchType = schemas.TypeName(schemas.ReservedPrefix + "batch")
+	// SystemQueue is the queue of what servers do themselves.
+	SystemQueue = schemas.QueueName(schemas.ReservedPrefix + "system")
+
+	// BatchItemsMax is how many items a batch may have (R-317).
+	BatchItemsMax = 10_000
+	// BatchTypesMax is how many types the items of one batch may have.
+	BatchTypesMax = 100
+	// BatchParallelDefault is how many items of a batch are unfinished at once where it does not say.
+	BatchParallelDefault = schemas.OrgRunningDefault
+)
+
+// Settings of BatchType. An attempt may take a day, and a batch as many attempts as there are; losing a server is no
+// sign that a batch kills servers.
+const (
+	batchTimeout = schemas.TimeoutMax
+	batchGrace   = time.Minute // to cancel its items
+	batchBackoff = time.Second
+	batchCap     = time.Minute
+)
+
+// BatchItem is one job of a batch. What it leaves out is as the batch's Each says, then as the type's settings do.
+type BatchItem struct {
+	Type      schemas.TypeName  `json:"type,omitempty"`
+	Queue     schemas.QueueName `json:"queue,omitempty"`
+	Priority  schemas.Priority  `json:"priority,omitempty"`
+	Resource  string            `json:"resource,omitempty"`
+	Principal string            `json:"principal,omitempty"` // whom it runs as; empty: as the batch
+	Tags      map[string]string `json:"tags,omitempty"`
+	Override  *schemas.Override `json:"override,omitempty"`
+	Args      json.RawMessage   `json:"args,omitempty"` // byte for byte; use BatchSpec.Encode
+}
+
+// BatchSpec is what a batch is to do: the args of its job.
+type BatchSpec struct {
+	// Each is what all items have in common.
+	Each BatchItem `json:"each,omitzero"`
+	// Pace is how many items are submitted in any window of time; nil: as fast as they are taken.
+	Pace *schemas.Rate `json:"pace,omitempty"`
+	// Parallel is how many items are unfinished at once, at most; 0: BatchParallelDefault.
+	Parallel int         `json:"parallel,omitempty"`
+	Items    []BatchItem `json:"items"`
+}
+
+// Encode returns the spec as JSON, its args byte for byte.
+func (b *BatchSpec) Encode() (json.RawMessage, error) {
+	each, err := b.Each.encode()
+	if err != nil {
+		return nil, err
+	}
+	var items bytes.Buffer
+	items.WriteByte('[')
+	for i := range b.Items {
+		one, err := b.Items[i].encode()
+		if err != nil {
+			return nil, fmt.Errorf("item %d: %w", i+1, err)
+		}
+		if i > 0 {
+			items.WriteByte(',')
+		}
+		items.Write(one)
+	}
+	items.WriteByte(']')
+	return schemas.SpliceJSON(struct {
+		Pace     *schemas.Rate `json:"pace,omitempty"`
+		Parallel int           `json:"parallel,omitempty"`
+	}{b.Pace, b.Parallel}, schemas.RawField{Name: "each", Value: each}, schemas.RawField{Name: "items", Value: items.Bytes()})
+}
+
+func (i *BatchItem) encode() ([]byte, error) {
+	one := *i
+	one.Args = nil
+	return schemas.SpliceJSON(&one, schemas.RawField{Name: "args", Value: i.Args})
+}
+
+// DecodeBatch reads the args of a batch. A field that it does not know is an error: what is misspelt would be left out
+// in silence.
+func DecodeBatch(args json.RawMessage) (*BatchSpec, error) {
+	var b BatchSpec
+	d := json.NewDecoder(bytes.NewReader(args))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&b); err != nil {
+		return nil, err
+	}
+	b.Parallel = cmp.Or(b.Parallel, BatchParallelDefault)
+	return &b, nil
+}
+
+// Item returns an item with what it leaves out filled in.
+func (b *BatchSpec) Item(i int) BatchItem {
+	item, each := b.Items[i], &b.Each
+	item.Type = cmp.Or(item.Type, each.Type)
+	item.Queue = cmp.Or(item.Queue, each.Queue)
+	item.Priority = cmp.Or(item.Priority, each.Priority)
+	item.Resource = cmp.Or(item.Resource, each.Resource)
+	item.Principal = cmp.Or(item.Principal, each.Principal)
+	if item.Tags == nil {
+		item.Tags = each.Tags
+	}
+	item.Override = cmp.Or(item.Override, each.Override)
+	if len(item.Args) == 0 {
+		item.Args = each.Args
+	}
+	return item
+}
+
+// check reports what no batch can be, as invalid_argument. What only an item's own submit can tell, such as args that
+// do not fit their schema, is left to that.
+func (b *BatchSpec) check() error {
+	switch n := len(b.Items); {
+	case n == 0:
+		return badField("items", errors.New("a batch without items has nothing to do"))
+	case n > BatchItemsMax:
+		return badField("items", fmt.Errorf("%d items: a batch has at most %d", n, BatchItemsMax))
+	case b.Parallel < 1 || b.Parallel > BatchItemsMax:
+		return badField("parallel", fmt.Errorf("%d items at once: give 1 to %d", b.Parallel, BatchItemsMax))
+	}
+	if err := b.Pace.Validate(); err != nil {
+		return badField("pace", err)
+	}
+	for i := range b.Items {
+		item := b.Item(i)
+		r := SubmitRequest{Org: schemas.OrgDefault, Type: item.Type, Queue: item.Queue, Priority: item.Priority, Resource: item.Resource}
+		if err := r.checkNames(); err != nil {
+			e := AsError(err)
+			return badField("items", fmt.Errorf("item %d: %s: %s", i+1, e.Field, e.Message))
+		}
+	}
+	return nil
+}
+
+// BatchItems is what the ids of a batch's items begin with; the item's number follows, counted from 0. They are used
+// once for ever, so that whoever submits an item a second time finds the first.
+func BatchItems(org schemas.OrgID, batch schemas.JobID, generation int) string {
+	return schemas.ReservedPrefix + "b" + shortHash(string(org), string(batch), strconv.Itoa(generation)) + "-"
+}
+
+// BatchItemID is the id of one item, given what BatchItems returned.
+func BatchItemID(items string, i int) schemas.JobID { return schemas.JobID(items + strconv.Itoa(i)) }
+
+// ParseBatchItemID undoes BatchItemID; false for any other id.
+func ParseBatchItemID(id schemas.JobID) (items string, i int, ok bool) {
+	at := strings.LastIndexByte(string(id), '-')
+	if at < 0 || !strings.HasPrefix(string(id), schemas.ReservedPrefix+"b") {
+		return "", 0, false
+	}
+	i, err := strconv.Atoi(string(id[at+1:]))
+	return string(id[:at+1]), i, err == nil && i >= 0 && i < BatchItemsMax
+}
+
+// SubmitBatch stores a batch: r.Args is a BatchSpec as JSON, and r.Type and r.Queue are left empty. The receipt's id is
+// the batch's. Errors are those of Submit; one about an item names it by its number, counted from 1.
+func (l *Ledger) SubmitBatch(ctx context.Context, r SubmitRequest) (Receipt, error) {
+	ctx, cancel := withPayloadTimeout(ctx, r.size())
+	defer cancel()
+	if r.Queue != "" || r.Type != "" {
+		return Receipt{}, badField("queue", errors.New("a batch has a type and a queue of its own: give those of its items in each"))
+	}
+	if r.ArgsRef == nil { // else it is another batch's, which was looked at
+		if len(r.Args) > schemas.PayloadMax {
+			return Receipt{}, tooLarge(int64(len(r.Args)))
+		}
+		b, err := DecodeBatch(r.Args)
+		if err != nil {
+			return Receipt{}, badField("items", fmt.Errorf("the batch cannot be read: %w", err))
+		}
+		if err := b.check(); err != nil {
+			return Receipt{}, err
+		}
+		if err := l.batchTypes(ctx, b, &r); err != nil {
+			return Receipt{}, coded(err)
+		}
+	}
+	if err := l.registerBatchType(ctx, r.Meta); err != nil {
+		return Receipt{}, coded(err)
+	}
+	r.Type, r.system = BatchType, true
+	return l.Submit(ctx, r)
+}
+
+// batchTypes refuses a batch with a type that nobody knows: its items would all be refused, one after the other.
+func (l *Ledger) batchTypes(ctx context.Context, b *BatchSpec, r *SubmitRequest) error {
+	seen := make(map[schemas.TypeName]bool)
+	for i := range b.Items {
+		t := b.Item(i).Type
+		if seen[t] {
+			continue
+		}
+		if len(seen) == BatchTypesMax {
+			return badField("items", fmt.Errorf("the items have more than %d types", BatchTypesMax))
+		}
+		seen[t] = true
+		if _, err := l.typeFor(ctx, &SubmitRequest{Type: t, RegisterUnknown: r.RegisterUnknown, Meta: r.Meta}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// registerBatchType sets BatchType unless it is set.
+func (l *Ledger) registerBatchType(ctx context.Context, m Meta) error {
+	_, err := l.Type(ctx, BatchType)
+	if e := AsError(err); e == nil || e.Code != CodeUnknownType {
+		return err
+	}
+	grace, off := schemas.MillisOf(batchGrace), schemas.Millis(0)
+	_, err = l.Put(ctx, m, ControlType(BatchType), func(have schemas.Setting) (schemas.Setting, error) {
+		if have != nil {
+			return have, nil
+		}
+		return &schemas.TypeSet{Reason: "registered by the first batch", Settings: schemas.TypeSettings{
+			Name: BatchType, DisplayName: "Batch", Description: "submits its items at a pace and follows them to their ends",
+			Queue: SystemQueue, TimeoutMS: schemas.MillisOf(batchTimeout), GraceMS: &grace,
+			MaxAttempts: schemas.AttemptsMax, PoisonLimit: schemas.AttemptsMax,
+			Backoff:  schemas.Backoff{BaseMS: schemas.MillisOf(batchBackoff), CapMS: schemas.MillisOf(batchCap)},
+			WindowMS: &off, Reuse: schemas.ReuseNever, Exclusive: true,
+		}}, nil
+	})
+	return err
+}
+
+// SubmitItem stores the job of one item of a batch, or finds it, whatever became of it: it makes at most one job,
+// whoever submits it how often. items is what BatchItems returned, m says whose batch it is. Errors as of Submit.
+func (l *Ledger) SubmitItem(ctx context.Context, org schemas.OrgID, batch schemas.JobID, items string, i int, item BatchItem, m Meta) (Receipt, error) {
+	return l.Submit(ctx, SubmitRequest{Org: org, ID: BatchItemID(items, i), once: true, Batch: string(batch), Type: item.Type, Args: item.Args,
+		Queue: item.Queue, Priority: item.Priority, Resource: item.Resource, Principal: item.Principal, Tags: item.Tags,
+		Override: item.Override, Meta: m})
+}
