@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -39,21 +40,23 @@ type Attempt struct {
 	Traceparent   string // W3C trace context of the submit
 	Tracestate    string
 
-	Args          json.RawMessage // as submitted, byte for byte, also where they are kept by reference
-	Checkpoint    json.RawMessage // last one saved by an earlier attempt, or nil
-	ParentResults json.RawMessage // object of parent id to result, or nil
+	Args       json.RawMessage // as submitted, byte for byte, also where they are kept by reference
+	Checkpoint json.RawMessage // last one saved by an earlier attempt, or nil
+	Parents    []Parent        // those the job waited for, in the order of its submit
 
 	host     host
 	progress atomic.Pointer[schemas.Progress]
 	cancel   atomic.Bool
 }
 
-// host is what a worker gives its attempts beyond facts. Either function may be nil.
+// host is what a worker gives its attempts beyond facts. Any of them may be nil.
 type host struct {
 	// progressed is told that the attempt's progress has changed. It must not block.
 	progressed func()
 	// save stores a checkpoint durably.
 	save func(ctx context.Context, value json.RawMessage) error
+	// result reads the result of a parent that is kept by reference.
+	result func(ctx context.Context, parent *ledger.Job) (json.RawMessage, error)
 }
 
 // CancelRequested reports whether somebody asked to cancel the job while it ran. The context ends then too;

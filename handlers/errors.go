@@ -36,9 +36,12 @@ const (
 	CodeAddress       = "address_refused" // the SSRF guard of HTTP
 	CodeSignal        = "signal"
 
-	CodeArgsMissing     = "args_missing"      // args by reference are not in their object store
-	CodeArgsCorrupt     = "args_corrupt"      // they are not what the job's event says
-	CodeArgsUnavailable = "args_unavailable"  // the object store did not answer
+	CodeArgsMissing         = "args_missing"          // args by reference are not in their object store
+	CodeArgsCorrupt         = "args_corrupt"          // they are not what the job's event says
+	CodeArgsUnavailable     = "args_unavailable"      // the object store did not answer
+	CodeParentsUnavailable  = "parents_unavailable"   // how the parents ended could not be read
+	CodeParentResultMissing = "parent_result_missing" // a parent's result by reference is gone, or not what it was
+
 	CodeResultNotStored = "result_not_stored" // the object store refuses the result
 )
 

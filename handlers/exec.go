@@ -154,16 +154,12 @@ func hasAnyPrefix(s string, prefixes []string) bool {
 }
 
 // contextJSON is the content of _CONTEXT_FILE.
-func contextJSON(a *Attempt) ([]byte, error) {
-	null := func(raw json.RawMessage) json.RawMessage {
-		if len(raw) == 0 {
-			return json.RawMessage("null")
-		}
-		return raw
+func contextJSON(ctx context.Context, a *Attempt) ([]byte, error) {
+	parents, err := a.parentFacts(ctx, ParentResultsMax)
+	if err != nil {
+		return nil, err
 	}
-	return schemas.SpliceJSON(struct{}{},
-		schemas.RawField{Name: "checkpoint", Value: null(a.Checkpoint)},
-		schemas.RawField{Name: "parents", Value: null(a.ParentResults)})
+	return parents.json(schemas.RawField{Name: "checkpoint", Value: nullIfEmpty(a.Checkpoint)})
 }
 
 // resultOf turns what a process or a service answered into a job's result: nothing is null, JSON stays as

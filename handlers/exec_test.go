@@ -140,7 +140,9 @@ func TestExecEnvironment(t *testing.T) {
 	e.Env = []string{"EXTRA=1"}
 	a := testAttempt()
 	a.SubmittedBy = "user:a\x00b"
-	a.Checkpoint, a.ParentResults = json.RawMessage(`{"page":7}`), json.RawMessage(`{"p1":[1, 2]}`)
+	a.Checkpoint = json.RawMessage(`{"page":7}`)
+	a.Parents = []Parent{{ID: "p1", State: schemas.StateCompleted, Result: json.RawMessage(`[1, 2]`)}, {ID: "p2", State: schemas.StateCanceled},
+		{ID: "p3", State: schemas.StateCompleted, Ref: &schemas.ObjectRef{Bytes: 40 << 20}}}
 	got, err := e.Run(context.Background(), a)
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +166,7 @@ JOBLEDGER_SUBMITTED_BY=user:ab
 JOBLEDGER_TYPE=fax
 PASSED_ON=yes
 TRACEPARENT=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
-{"checkpoint":{"page":7},"parents":{"p1":[1, 2]}}`
+{"parent_states":{"p1":"completed","p2":"canceled","p3":"completed"},"parents_omitted":{"p3":41943040},"checkpoint":{"page":7},"parents":{"p1":[1, 2],"p2":null}}`
 	if text != want {
 		t.Errorf("environment:\n%s\nwant:\n%s", text, want)
 	}

@@ -23,7 +23,7 @@ func (e *Exec) run(ctx context.Context, c *child) error {
 	if err != nil {
 		return Transient(fmt.Errorf("exec: guard: %w", err))
 	}
-	contextFile, err := g.contextFile(c.attempt)
+	contextFile, err := g.contextFile(ctx, c.attempt)
 	if err != nil {
 		return Transient(fmt.Errorf("exec: context file: %w", err))
 	}

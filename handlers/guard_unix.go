@@ -3,6 +3,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -139,8 +140,8 @@ func (g *guard) close() error {
 }
 
 // contextFile writes the file that an attempt's _CONTEXT_FILE names.
-func (g *guard) contextFile(a *Attempt) (string, error) {
-	body, err := contextJSON(a)
+func (g *guard) contextFile(ctx context.Context, a *Attempt) (string, error) {
+	body, err := contextJSON(ctx, a)
 	if err != nil {
 		return "", err
 	}

@@ -157,7 +157,7 @@ func (h *HTTP) request(ctx context.Context, a *Attempt) (*http.Request, error) {
 		req.Header.Set("jobledger-signature", Signature(h.Secrets, time.Now(), a.ID, a.Number, body))
 	}
 	h.addCheckpoint(req, a)
-	return req, nil
+	return req, h.addParents(ctx, req, a)
 }
 
 // headerSafe reports a value that can stand in a header, and is not empty.

@@ -166,7 +166,7 @@ func (s *session) newRunning(reg *Registration, job *ledger.Job, life uint64, ca
 		SubmittedBy: job.Principal(), CorrelationID: job.CorrelationID,
 		Traceparent: job.Traceparent, Tracestate: job.Tracestate,
 		Args: job.Spec.Args, Checkpoint: job.Checkpoint,
-		host: host{progressed: func() { s.reports.mark(r) }, save: r.save},
+		host: host{progressed: func() { s.reports.mark(r) }, save: r.save, result: r.parentResult},
 	}
 	return r
 }
@@ -238,6 +238,9 @@ func (r *running) call(ctx context.Context) (result json.RawMessage, err error) 
 		}
 	}()
 	if err := r.fetchArgs(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.fetchParents(ctx); err != nil {
 		return nil, err
 	}
 	return r.reg.Handler.Run(ctx, r.a)
