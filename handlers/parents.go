@@ -61,7 +61,7 @@ func (a *Attempt) ParentResult(ctx context.Context, id schemas.JobID) (json.RawM
 }
 
 // fetchParents reads how the job's parents ended, before the handler is called. They are of the job's own org, for
-// their subjects are made with it.
+// their subjects are made with it.
 func (r *running) fetchParents(ctx context.Context) error {
 	job := r.latest()
 	if len(job.Spec.Parents) == 0 {

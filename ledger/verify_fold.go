@@ -19,6 +19,9 @@ type verifiedJob struct {
 	open schemas.Fence
 	// covered is the job's last message at or below the position up to which JOBS claims to be complete.
 	covered schemas.Seq
+	// ended is how its present life has ended so far, earlier how those before it did.
+	ended   ends
+	earlier map[int]ends
 	// document is the sequence of the job's document in JOBS; 0 if it has none.
 	document schemas.Seq
 }
@@ -70,13 +73,16 @@ func (v *verifier) apply(e *Entry) error {
 		v.jobs[key] = vj
 	}
 	before, illegal := StandingOf(vj.job), vj.job.Illegal
+	was, generation := vj.job.State, vj.job.Generation
 	legal := e.ApplyTo(vj.job)
 	if !legal {
 		v.problem(ProblemIllegal, e.Seq, e.Org, e.Job, "%s is not legal for a job that is %s, attempt %d of generation %d",
 			e.Name(), cmp.Or(string(vj.job.State), "not there"), vj.job.Attempt, vj.job.Generation)
 	} else if e.Err == nil && !vj.job.Unreadable {
 		v.audit(vj, e.Event)
+		v.auditParents(vj, e.Event)
 	}
+	vj.noteEnd(was, generation)
 	v.checkLimits(e, vj.job, before.State)
 	slim(vj.job)
 	v.views.moved(e, before, StandingOf(vj.job), vj.job.Illegal-illegal)

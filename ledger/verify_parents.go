@@ -1,0 +1,72 @@
+package ledger
+
+import "github.com/dartwing/jobledger/schemas"
+
+// ends are the ways in which one life of a job has ended so far: more than one, where it was retried.
+type ends uint8
+
+const (
+	endedCompleted ends = 1 << iota
+	endedFailed         // canceled or dead-lettered
+)
+
+// noteEnd keeps how a life ended, for the jobs that wait for it.
+func (vj *verifiedJob) noteEnd(before schemas.State, generation int) {
+	j := vj.job
+	if j.Generation != generation && vj.ended != 0 { // another life has begun
+		if vj.earlier == nil {
+			vj.earlier = make(map[int]ends)
+		}
+		vj.earlier[generation] = vj.ended
+		vj.ended = 0
+	}
+	switch {
+	case before.Finished() || !j.State.Finished():
+	case j.State == schemas.StateCompleted:
+		vj.ended |= endedCompleted
+	default:
+		vj.ended |= endedFailed
+	}
+}
+
+// endsOf returns how a life ended; known is false for one that the ledger does not hold (any more).
+func (vj *verifiedJob) endsOf(generation int) (e ends, known bool) {
+	if vj.job.Generation == generation {
+		return vj.ended, true
+	}
+	e, known = vj.earlier[generation]
+	return e, known
+}
+
+// auditParents holds the start of a job to its parents: each of them had ended in a way that lets it
+// run. It knows nothing of the dispatcher: only what stands before the event.
+func (v *verifier) auditParents(vj *verifiedJob, e *schemas.Event) {
+	q, ok := e.Data.(*schemas.Queued)
+	if !ok || q.From != schemas.StateSubmitted || vj.job.ParentsWaived {
+		return
+	}
+	for _, p := range vj.job.Spec.Parents {
+		if !v.parentDone(e.Org, schemas.JobRef{ID: p.ID, Generation: p.Generation}, p.OnFailure) {
+			v.problem(ProblemIllegal, e.Seq, e.Org, e.Job, "it is queued, and its parent %s has not ended in a way that lets it run", p.ID)
+		}
+	}
+}
+
+func (v *verifier) parentDone(org schemas.OrgID, ref schemas.JobRef, onFailure string) bool {
+	for range endingHopsMax {
+		parent := v.jobs[JobKey(org, ref.ID)]
+		if parent == nil {
+			return true // it has left the ledger
+		}
+		e, known := parent.endsOf(ref.Generation)
+		switch of := parent.job.DuplicateOf; {
+		case !known, e&endedCompleted != 0, e != 0 && onFailure == schemas.ParentRun:
+			return true
+		case of == nil || parent.job.Generation != ref.Generation:
+			return false
+		default:
+			ref = *of // another job stands for it
+		}
+	}
+	return false
+}
