@@ -106,6 +106,12 @@ func (r *running) store(o *ledger.Outcome) {
 			r.report(o, e)
 			return
 		}
+		if errors.Is(err, ledger.ErrUnreadable) {
+			// A newer version wrote what this one must not build upon, and that stays so. Named in no beat any more, the
+			// attempt is given up by a leader that can read it, when its lease has passed (DESIGN D8).
+			r.s.log.Warn("outcome is dropped: the job holds an event of a newer version", r.fields()...)
+			return
+		}
 		if p.hopeless(err, r.s.w.times.refusedWait) {
 			o, p = r.unkept(o, err), nil
 			continue
