@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -162,14 +163,17 @@ type CountDocument struct {
 	Latency *struct{} `json:"latency"`
 }
 
-// CountsVersion says what the counters hold; it rises when they come to hold more.
-const CountsVersion = 2
+// viewsForm rises when documents, such as those of the counters, come to hold other things though the events do not.
+const viewsForm = 2
+
+// ViewsForm names what this version's views make of the ledger. Views of another form were written by a version that
+// reads other events, or writes other documents: the leader writes them anew, and Verify does not judge them.
+func ViewsForm() string { return fmt.Sprintf("%d-%s", viewsForm, schemas.Fingerprint()) }
 
 // CountsDocument is what BucketCounts holds under KeyCountsAll. It is written after every document that
 // it covers, so whoever reads it first and the counters next sees each at its position or later. A position
 // holds for the bucket that was created at the time beside it, and for no other of the same name.
 type CountsDocument struct {
-	Version          int              `json:"version"` // CountsVersion; one of another is folded again
 	schemas.Position                  // up to here BucketCounts is complete; Totals, Quarantined and Illegal are exact at it
 	Jobs             schemas.Position `json:"jobs"` // up to here BucketJobs is complete
 	JobsBucket       time.Time        `json:"jobs_bucket"`
@@ -179,6 +183,7 @@ type CountsDocument struct {
 	Totals           Count            `json:"totals"`
 	Quarantined      int64            `json:"quarantined"` // messages on the ledger's subjects that no fold can read
 	Illegal          int64            `json:"illegal"`     // events that were not legal where they stand
+	Form             string           `json:"form"`        // ViewsForm of who wrote the views; versions before 0.1.0 say nothing
 }
 
 // SettingDocument is what BucketConfig holds under a schemas.Setting's Key: the latest settings of a type, an org,

@@ -50,7 +50,7 @@ const (
 )
 
 // Problems counts what is wrong, by kind. nil means that this part was not checked: not built yet, or not
-// there (no views were ever written, nobody leads).
+// there (no views were ever written, or by a server of another version; nobody leads).
 type Problems struct {
 	Gap         *int `json:"gap"`
 	Decode      *int `json:"decode"`

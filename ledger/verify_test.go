@@ -103,7 +103,7 @@ func put(t testing.TB, env *ledgertest.Env, bucket, key string, value any) {
 func project(t testing.TB, env *ledgertest.Env) *ledger.CountsDocument {
 	t.Helper()
 	jobs, counts := map[string]*ledger.Job{}, ledger.Counts{}
-	all := &ledger.CountsDocument{}
+	all := &ledger.CountsDocument{Form: ledger.ViewsForm()}
 	err := env.Ledger.Replay(t.Context(), ledger.ReplayQuery{Foreign: true}, func(e *ledger.Entry) error {
 		all.Position = e.Position()
 		if e.Err != nil {

@@ -95,6 +95,9 @@ func (w *views) readOnce(ctx context.Context, l *Ledger, org schemas.OrgID, crea
 		return err
 	}
 	prefix, jobs, settings := string(org)+".", make(map[string]document), make(map[string]document)
+	if all != nil && all.Form != ViewsForm() {
+		return nil // another version leads: what its views should be is not ours to say
+	}
 	err = l.eachDocument(ctx, BucketJobs, func(key string, value []byte) error {
 		if org == "" || strings.HasPrefix(key, prefix) {
 			jobs[key] = w.documentOf(value, "event_id")

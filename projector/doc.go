@@ -29,6 +29,8 @@
 //     bucket was created anew: a bucket begins with revisions above all that its predecessors gave out.
 //   - COUNTS/all covers only what is stored: every document of an event at or below its position is at
 //     that event or later.
+//   - COUNTS/all names the form of what is written (ledger.ViewsForm). Where a server of another version led, which
+//     reads other events or writes other documents, everything is written anew, in place.
 //   - A position is kept with its event id and with the creation time of the bucket it speaks of. Where
 //     any of them does not match, that view is folded from zero (DESIGN D2).
 //   - Counts are driven by the fold of each job, so an illegal event counts nothing but itself.

@@ -20,6 +20,7 @@ type put struct {
 	setting string
 
 	assumed schemas.Seq // as in jobEntry, when the flush took it
+	anew    bool        // what is true at the same sequence and differs does not stay: another version wrote it
 
 	rev   uint64 // revision of the document that stands there now
 	found *found // what stood there, if the put was refused
@@ -65,7 +66,7 @@ func (b *batch) seal() (err error) {
 func (v *views) take() (*batch, error) {
 	b := &batch{docs: make([]*put, 0, len(v.dirtyJobs)+len(v.dirtySettings))}
 	for _, ent := range v.dirtyJobs {
-		if ent.job.LastSeq <= ent.seq { // what stands there is ahead of this fold: it stays
+		if v.ahead(&ent.slot, ent.job.LastSeq) { // what stands there is ahead of this fold: it stays
 			ent.dirty = false
 			v.rest(ent)
 			continue
@@ -76,11 +77,16 @@ func (v *views) take() (*batch, error) {
 		}
 		ent.dirty, ent.out = false, true
 		b.docs = append(b.docs, &put{bucket: ledger.BucketJobs, key: ledger.JobKey(ent.key.org, ent.key.id),
-			body: body, seq: ent.job.LastSeq, slot: &ent.slot, job: ent, assumed: ent.assumed})
+			body: body, seq: ent.job.LastSeq, anew: v.anew > 0, slot: &ent.slot, job: ent, assumed: ent.assumed})
 	}
+	var held []ledger.CountKey
 	for _, k := range v.dirtyCounts {
 		s := v.countSlots[k]
-		if v.at.Seq <= s.seq {
+		if v.anew > 0 && v.at.Seq < max(v.anew, s.seq) {
+			held = append(held, k) // until the fold has come to where what stands there is true
+			continue
+		}
+		if v.ahead(s, v.at.Seq) {
 			s.dirty = false
 			continue
 		}
@@ -90,11 +96,11 @@ func (v *views) take() (*batch, error) {
 			return nil, err
 		}
 		s.dirty, s.out = false, true
-		b.counts = append(b.counts, &put{bucket: ledger.BucketCounts, key: k.String(), body: body, seq: v.at.Seq, slot: s, count: k})
+		b.counts = append(b.counts, &put{bucket: ledger.BucketCounts, key: k.String(), body: body, seq: v.at.Seq, anew: v.anew > 0, slot: s, count: k})
 	}
 	for _, key := range v.dirtySettings {
 		t := v.settings[key]
-		if t.doc.Seq <= t.seq {
+		if v.ahead(&t.slot, t.doc.Seq) {
 			t.dirty = false
 			continue
 		}
@@ -103,27 +109,31 @@ func (v *views) take() (*batch, error) {
 			return nil, err
 		}
 		t.dirty, t.out = false, true
-		b.docs = append(b.docs, &put{bucket: ledger.BucketConfig, key: key, body: body, seq: t.doc.Seq, slot: &t.slot, setting: key})
+		b.docs = append(b.docs, &put{bucket: ledger.BucketConfig, key: key, body: body, seq: t.doc.Seq, anew: v.anew > 0, slot: &t.slot, setting: key})
 	}
-	v.dirtyJobs, v.dirtyCounts, v.dirtySettings = nil, nil, nil
+	v.dirtyJobs, v.dirtyCounts, v.dirtySettings = nil, held, nil
 	if v.settled() {
 		v.moved = false
 		if doc := v.position(); doc.Seq >= v.all.seq { // else another leader is ahead
 			b.doc = doc
-			b.all = &put{bucket: ledger.BucketCounts, key: ledger.KeyCountsAll, seq: doc.Seq, slot: &v.all}
+			b.all = &put{bucket: ledger.BucketCounts, key: ledger.KeyCountsAll, seq: doc.Seq, anew: v.anew > 0, slot: &v.all}
 		}
 	}
 	return b, nil
 }
 
+// ahead reports that what stands in a bucket is at least as new as what the fold has at seq.
+func (v *views) ahead(s *slot, seq schemas.Seq) bool {
+	return s.seq > seq || s.seq == seq && v.anew == 0
+}
+
 // position says how far the views are written once everything that was changed is.
 func (v *views) position() ledger.CountsDocument {
 	return ledger.CountsDocument{
-		Version:  ledger.CountsVersion,
 		Position: later(v.countsAt, v.at),
 		Jobs:     later(v.jobsAt, v.at), JobsBucket: v.jobsBucket, JobsRevision: v.jobsRevision,
 		Config: later(v.configAt, v.at), ConfigBucket: v.configBucket,
-		Totals: v.counts.Total(), Quarantined: v.quarantined, Illegal: v.illegal,
+		Totals: v.counts.Total(), Quarantined: v.quarantined, Illegal: v.illegal, Form: ledger.ViewsForm(),
 	}
 }
 

@@ -30,6 +30,9 @@ type views struct {
 	jobsAt, countsAt, configAt schemas.Position
 	covered                    map[ledger.CountKey]schemas.Seq // counters that were written ahead of countsAt
 	coveredMax                 schemas.Seq
+	newest                     schemas.Position // of what stood in any bucket
+	// anew, if it is not 0, is newest's sequence: another version wrote what stood there, and it is written anew.
+	anew schemas.Seq
 
 	jobsBucket, countsBucket, configBucket time.Time // when the buckets that we write were created
 	jobsRevision                           uint64    // above it, documents may be ahead of jobsAt
@@ -135,7 +138,7 @@ func (v *views) entry(ctx context.Context, e *schemas.Event) (*jobEntry, error) 
 	}
 	if first {
 		ent.job = new(ledger.Job)
-		ent.known = e.Seq > v.jobsAt.Seq
+		ent.known = e.Seq > max(v.jobsAt.Seq, v.anew)
 		if v.seen == nil {
 			ent.assumed = e.Seq
 		}
@@ -206,8 +209,26 @@ func (v *views) applySetting(e *schemas.Event, set schemas.Setting) {
 	}
 }
 
+// writeAnew has a fold that was just opened begin at zero, and replace what stands in the buckets, in place. Nothing
+// is deleted and no document goes back: one that is ahead of the fold stays until the fold has come there, and one that
+// is true at the same sequence is replaced if it differs. Counters wait until the fold is where the newest of them was.
+// We die here: COUNTS/all says still who wrote the views, and the next one begins again.
+func (v *views) writeAnew() {
+	v.anew, v.coveredMax = v.newest.Seq, v.newest.Seq
+	v.jobsAt, v.countsAt, v.configAt = schemas.Position{}, schemas.Position{}, schemas.Position{}
+	v.quarantined, v.illegal = 0, 0
+	v.counts = make(ledger.Counts)
+	clear(v.covered)
+}
+
 // changed is how many documents wait for a flush.
-func (v *views) changed() int { return len(v.dirtyJobs) + len(v.dirtyCounts) + len(v.dirtySettings) }
+func (v *views) changed() int {
+	n := len(v.dirtyJobs) + len(v.dirtySettings)
+	if v.at.Seq >= v.anew { // else the counters wait for something else
+		n += len(v.dirtyCounts)
+	}
+	return n
+}
 
 // settled reports whether the counters are exact at v.at: none was written ahead of it.
 func (v *views) settled() bool { return v.at.Seq >= v.coveredMax }

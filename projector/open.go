@@ -61,9 +61,6 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 		// so that no document of a job that the ledger does not hold survives (DESIGN D2).
 		return v, p.emptied(ctx, v, jobsInfo, counts.CachedInfo(), configInfo)
 	}
-	if doc.Version != ledger.CountsVersion {
-		return v, p.mismatch(ctx, "they were written by another version, whose counters hold other things")
-	}
 	v.countsAt = doc.Position
 	v.quarantined, v.illegal = doc.Quarantined, doc.Illegal
 	if doc.JobsBucket.Equal(v.jobsBucket) {
@@ -77,6 +74,10 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 	}
 	if err := p.load(ctx, v, jobs, counts, config); err != nil {
 		return nil, err
+	}
+	if doc.Form != ledger.ViewsForm() {
+		p.log.Info("another version wrote the views: they are written anew, in place", zap.Uint64("up_to_seq", uint64(v.newest.Seq)))
+		v.writeAnew()
 	}
 	v.at = earliest(v.jobsAt, v.countsAt, v.configAt)
 	if v.at.Seq == 0 {
@@ -207,7 +208,7 @@ func (p *Projector) load(ctx context.Context, v *views, jobs, counts, config jet
 	if err := p.w.each(ctx, config, 1, note); err != nil {
 		return err
 	}
-	if latest.Seq == 0 {
+	if v.newest = latest; latest.Seq == 0 {
 		return nil
 	}
 	there, err := p.cfg.Ledger.EventAt(ctx, latest.Seq)

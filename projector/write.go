@@ -197,7 +197,7 @@ func (p *put) stays(there *stored) bool {
 	if p.doubted() {
 		return true // our fold is wrong, not the document
 	}
-	return there.found.Seq >= p.seq
+	return there.found.Seq > p.seq || there.found.Seq == p.seq && !(p.anew && !bytes.Equal(there.body, p.body))
 }
 
 // stored is a document as it stands in a bucket; found is nil where it was deleted or is none of ours.
