@@ -1,7 +1,5 @@
 package dispatcher
 
-import "time"
-
 // A rate is a token bucket on stream time: it holds Count tokens, each start takes one, and Count come back in PerMS
 // . All there is to remember is when it would be full again. It is refilled by the times of queued events, so
 // every fold of the ledger agrees on it; a leader takes a token when it decides, a moment before. Across a change of
@@ -18,11 +16,3 @@ func (g *gate) nextStart() int64 { return g.full - int64(g.rate.Count-1)*g.inter
 
 // take takes a token at a stream time.
 func (g *gate) take(at int64) { g.full = max(g.full, at) + g.interval() }
-
-// timeOf is a stream time in nanoseconds as a time; zero for none.
-func timeOf(ns int64) time.Time {
-	if ns <= 0 || ns == forever {
-		return time.Time{}
-	}
-	return time.Unix(0, ns).UTC()
-}

@@ -1,8 +1,6 @@
 package dispatcher
 
 import (
-	"time"
-
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -199,12 +197,4 @@ func (st *stake) limitOne() bool {
 		}
 	}
 	return false
-}
-
-// untilOf is when a hold ends, zero for one that somebody has to lift.
-func untilOf(h *schemas.HoldSettings) time.Time {
-	if h == nil || h.Until == nil {
-		return time.Time{}
-	}
-	return h.Until.UTC()
 }
