@@ -3,6 +3,8 @@ package dispatcher
 import (
 	"fmt"
 	"testing"
+
+	"github.com/dartwing/jobledger/schemas"
 )
 
 // TestCarriedChildWaits: a fold that begins with the carried event of a job which waited for its parents has it wait
@@ -64,5 +66,37 @@ func TestFamiliesAreForgotten(t *testing.T) {
 	}
 	if f := &w.core.family; len(f.children)+len(f.parents) != 0 {
 		t.Errorf("kept: %d children, %d parents", len(f.children), len(f.parents))
+	}
+}
+
+// TestBytesPerEdge: what a job costs that waits for parents, of which it may have a hundred.
+func TestBytesPerEdge(t *testing.T) {
+	const n = 20_000
+	for _, tc := range []struct {
+		name            string
+		parents, shared int // of each child; of them the same for all
+		most            float64
+	}{{"a parent of its own", 1, 0, 700}, {"one parent for all", 1, 1, 450}, {"ten of its own", 10, 0, 4000}} {
+		c := NewCore(DefaultTimes())
+		before := heapBytes()
+		for i := range schemas.Seq(n) {
+			d := &schemas.Submitted{Type: "t", Queue: "q", Priority: schemas.PriorityNormal, Generation: 1}
+			for p := range tc.parents {
+				id := "shared"
+				if p >= tc.shared {
+					id = fmt.Sprintf("0193f0c2-7c00-7abc-%04d-%012d", p, i)
+				}
+				d.Parents = append(d.Parents, schemas.ParentRef{ID: schemas.JobID(id), Generation: 1})
+			}
+			c.Apply(&schemas.Event{Seq: i + 1, Subject: schemas.JobSubject("o", "j"), Data: d})
+		}
+		each := float64(heapBytes()-before) / n
+		t.Logf("%s: %.0f bytes a job that waits", tc.name, each)
+		if each > tc.most {
+			t.Errorf("%s: %.0f bytes a job that waits, want at most %.0f", tc.name, each, tc.most)
+		}
+		if s := c.Stats(); s.Parked != n {
+			t.Errorf("%d jobs wait", s.Parked)
+		}
 	}
 }

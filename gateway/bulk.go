@@ -57,6 +57,9 @@ type BulkRequest struct {
 	As           string     `json:"as,omitempty"`     // of resolve: AsResolved or AsIgnored
 	Deadline     *time.Time `json:"deadline,omitempty"`
 	WaiveParents bool       `json:"waive_parents,omitempty"`
+	// Cascade of a cancel reaches all that wait for the jobs. Of a retry, a dry run names with the jobs those that
+	// ended with them, parents first; IDs are then retried one after the other.
+	Cascade bool `json:"cascade,omitempty"`
 }
 
 // BulkReply counts. Matched = done + skipped + failed + Left, where something was done.
@@ -119,6 +122,9 @@ func (r *BulkRequest) check() error {
 			return badField("bulk_id", err)
 		}
 	}
+	if err := r.checkCascade(); err != nil {
+		return err
+	}
 	if r.Filter != nil {
 		return r.Filter.check()
 	}
@@ -132,7 +138,7 @@ func (r *BulkRequest) operation(ctx context.Context, g *Gateway) (op *operation,
 		if err := checkReason("reason", r.Reason, true); err != nil {
 			return nil, err
 		}
-		op, err = g.cancelOperation(r.Reason)
+		op, err = g.cancelOperation(r.Reason, r.Cascade)
 	case ActionRetry:
 		op, err = g.retryOperation(ctx, &RetryRequest{Reason: r.Reason, Deadline: r.Deadline, WaiveParents: r.WaiveParents})
 	case ActionResolve:
@@ -189,12 +195,19 @@ func (g *Gateway) bulk(ctx context.Context, r *request) ([]byte, error) {
 		}
 		if req.DryRun {
 			reply.IDs = ids
-			return json.Marshal(&reply)
+			if req.Cascade && req.Action == ActionRetry {
+				err = g.spread(ctx, r.org, &req, ids, &reply)
+			}
+			return encoded(&reply, err)
 		}
 		ids = ids[:min(len(ids), BulkChunk)]
 		reply.Left = reply.Eligible - len(ids)
 	} else {
 		reply.Matched = len(ids)
+		if req.DryRun && req.Cascade && req.Action == ActionRetry {
+			reply.Eligible = len(ids)
+			return encoded(&reply, g.spread(ctx, r.org, &req, ids, &reply))
+		}
 	}
 	reply.Items = g.each(ctx, r.org, ids, &req, op)
 	reply.count(len(req.IDs) > 0)
@@ -204,6 +217,13 @@ func (g *Gateway) bulk(ctx context.Context, r *request) ([]byte, error) {
 			zap.Int("done", reply.Done), zap.Int("skipped", reply.Skipped), zap.Int("failed", reply.Failed))
 	}
 	return json.Marshal(&reply)
+}
+
+func encoded(reply *BulkReply, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(reply)
 }
 
 // choose reads from the view which jobs match the filter, counts them, and returns the eligible ones.
@@ -250,7 +270,11 @@ func (g *Gateway) choose(ctx context.Context, org schemas.OrgID, req *BulkReques
 // each acts on every job, a bounded number at a time, and goes on past single errors.
 func (g *Gateway) each(ctx context.Context, org schemas.OrgID, ids []schemas.JobID, req *BulkRequest, op *operation) []BulkItem {
 	items := make([]BulkItem, len(ids))
-	hands := make(chan struct{}, bulkParallel)
+	parallel := bulkParallel
+	if req.Cascade && req.Action == ActionRetry {
+		parallel = 1 // parents first
+	}
+	hands := make(chan struct{}, parallel)
 	var all sync.WaitGroup
 	for i, id := range ids {
 		hands <- struct{}{}

@@ -210,6 +210,11 @@ func (c *Client) Cancel(ctx context.Context, id schemas.JobID, reason string) (*
 	return ask[CancelReply](ctx, c, "cancel."+string(id), CancelRequest{Reason: reason})
 }
 
+// CancelCascade is Cancel of the job and of all that wait for it, and for those.
+func (c *Client) CancelCascade(ctx context.Context, id schemas.JobID, reason string) (*CancelReply, error) {
+	return ask[CancelReply](ctx, c, "cancel."+string(id), CancelRequest{Reason: reason, Cascade: true})
+}
+
 // Retry gives a canceled or dead-lettered job a fresh budget; a job that waits for its retry runs now.
 func (c *Client) Retry(ctx context.Context, id schemas.JobID, r RetryRequest) (*RetryReply, error) {
 	return ask[RetryReply](ctx, c, "retry."+string(id), r)

@@ -17,6 +17,8 @@ import (
 // CancelRequest says why, and of which state of the job it speaks.
 type CancelRequest struct {
 	Reason string `json:"reason,omitempty"`
+	// Cascade cancels the jobs that wait for this one, too, and those that wait for them (R-14).
+	Cascade bool `json:"cascade,omitempty"`
 	// IfSeq carries the command out only while this is the job's last sequence; else version_conflict. 0: always.
 	IfSeq schemas.Seq `json:"if_seq,omitempty"`
 }
@@ -81,8 +83,8 @@ type operation struct {
 	cause string // id of the request, for the event's causation; empty names none
 }
 
-func (g *Gateway) cancelOperation(reason string) (*operation, error) {
-	return &operation{name: ActionCancel, cmd: &ledger.Cancel{Reason: reason}, why: reason}, checkReason("reason", reason, false)
+func (g *Gateway) cancelOperation(reason string, cascade bool) (*operation, error) {
+	return &operation{name: ActionCancel, cmd: &ledger.Cancel{Reason: reason, Cascade: cascade}, why: reason}, checkReason("reason", reason, false)
 }
 
 // retryOperation reads the ledger's clock and epoch once, for one job or many.
@@ -207,7 +209,7 @@ func (g *Gateway) cancel(ctx context.Context, r *request) ([]byte, error) {
 	if err := r.decode(&req); err != nil {
 		return nil, err
 	}
-	op, err := g.cancelOperation(req.Reason)
+	op, err := g.cancelOperation(req.Reason, req.Cascade)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ type action struct {
 	as       string
 	deadline string
 	waive    bool
+	cascade  bool
 	wait     bool
 }
 
@@ -63,6 +64,8 @@ func (p *program) act(ctx context.Context, a *action) error {
 		return usagef("which jobs? give ids, or a filter such as --type")
 	case a.wait && len(a.ids) == 0:
 		return usagef("--wait goes with ids")
+	case a.cascade && a.waive:
+		return usagef("--cascade retries jobs after their parents, --waive-parents without them: give one of them")
 	}
 	if err := checkJobIDs(a.ids); err != nil {
 		return err
@@ -76,7 +79,7 @@ func (p *program) act(ctx context.Context, a *action) error {
 		return err
 	}
 	defer c.Conn.Close()
-	if len(a.ids) == 0 {
+	if len(a.ids) == 0 || a.cascade && a.verb == gateway.ActionRetry {
 		return p.actOnMatches(ctx, c, a, r)
 	}
 	return p.actOnIDs(ctx, c, a, r)
@@ -84,7 +87,8 @@ func (p *program) act(ctx context.Context, a *action) error {
 
 // actionRequest is what the server is asked for; every mistake is found here.
 func (p *program) actionRequest(a *action) (*gateway.BulkRequest, error) {
-	r := &gateway.BulkRequest{Action: a.verb, As: a.as, WaiveParents: a.waive, Reason: p.flags.Reason.Value, DryRun: p.flags.DryRun}
+	r := &gateway.BulkRequest{Action: a.verb, As: a.as, WaiveParents: a.waive, Cascade: a.cascade,
+		Reason: p.flags.Reason.Value, DryRun: p.flags.DryRun}
 	if len(a.ids) == 0 {
 		filter, err := a.filter(p)
 		if err != nil {
@@ -199,7 +203,11 @@ func actOnOne(ctx context.Context, c *gateway.Client, a *action, r *gateway.Bulk
 		}
 		item.State, seq = reply.State, reply.Seq
 	default:
-		reply, err := c.Cancel(ctx, id, r.Reason)
+		cancel := c.Cancel
+		if r.Cascade {
+			cancel = c.CancelCascade
+		}
+		reply, err := cancel(ctx, id, r.Reason)
 		if err != nil {
 			return item, err
 		}

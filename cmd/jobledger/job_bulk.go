@@ -13,6 +13,7 @@ import (
 
 	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
 )
 
 // chunkTries is how often a chunk is sent until it is answered: doing it twice
@@ -27,9 +28,15 @@ func (p *program) actOnMatches(ctx context.Context, c *gateway.Client, a *action
 	}
 	look := *r
 	look.DryRun = true
+	for _, id := range a.ids { // of a retry with cascade
+		look.IDs = append(look.IDs, schemas.JobID(id))
+	}
 	chosen, err := c.Bulk(ctx, look)
 	if err != nil {
 		return err
+	}
+	if len(look.IDs) > 0 || a.cascade && a.verb == gateway.ActionRetry {
+		r.Filter = nil // it chose the first of them only
 	}
 	id := uuid.NewString()
 	report := bulkReport{BulkID: &id, DryRun: r.DryRun, Matched: chosen.Matched, Eligible: chosen.Eligible, Skipped: chosen.Skipped, Items: []bulkItem{}}

@@ -33,6 +33,7 @@ Examples:
 	jobledger job cancel --type report-build --state submitted,retrying --dry-run
 	jobledger job cancel --tag campaign=spring --reason "called off" --force`)
 	a.declareAction(cmd)
+	cmd.Flag("cascade", "Cancel the jobs that wait for them, too, and those that wait for these").UnNegatableBoolVar(&a.cascade)
 	cmd.Flag("wait", "Wait until they have ended").UnNegatableBoolVar(&a.wait)
 }
 
@@ -55,7 +56,8 @@ a retry runs now. The reason is stored with the job.`
 
 func (a *action) declareRetry(cmd *fisk.CmdClause) {
 	cmd.Flag("deadline", "New latest start; needed once the old one has passed").PlaceHolder("TIME|D").StringVar(&a.deadline)
-	cmd.Flag("waive-parents", "Run although a parent has not completed").UnNegatableBoolVar(&a.waive)
+	cmd.Flag("waive-parents", "Run whatever becomes of its parents, now and after later retries").UnNegatableBoolVar(&a.waive)
+	cmd.Flag("cascade", "Retry the jobs that ended with them, too, and those that ended with these").UnNegatableBoolVar(&a.cascade)
 }
 
 func (p *program) addJobResolve(parent *fisk.CmdClause) {

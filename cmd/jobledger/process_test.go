@@ -115,7 +115,7 @@ func freePort(t *testing.T) string {
 	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
 }
 
-// TestDocs does what the README and the operators' page say, as a new user would.
+// TestDocs does what the README and the pages marked for it say, as a new user would.
 func TestDocs(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -125,6 +125,7 @@ func TestDocs(t *testing.T) {
 		{"README.md", "", []string{`"Ada"`, "submitted", "completed", `"ok":true`}},
 		{"docs/OPERATING.md", `for i in $(seq 100); do [ "$(jobledger --org acme dlq ls -n | wc -l)" = 2 ] && break; sleep 0.2; done` + "\n", // the demo's table
 			[]string{"permanent_error", "is submitted again", "no: exit code 4", "is it there now?", "2 jobs match, 2 eligible", "2 jobs ignored", ": canceled", "\tdemo\t"}},
+		{"docs/DEPENDENCIES.md", "", []string{`"parent_states"`, `"n":1`, `"n":2`, "waiting_on_parent", "canceled: exit code 5"}},
 	} {
 		t.Run(filepath.Base(c.file), func(t *testing.T) {
 			t.Parallel()

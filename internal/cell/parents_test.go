@@ -36,6 +36,10 @@ func newFamily(t *testing.T) *family {
 			return nil, handlers.Permanent(errors.New("broken"))
 		case `"cancel"`:
 			return nil, handlers.Canceled("no longer needed")
+		case `"mended"`:
+			if a.Number == 1 {
+				return nil, handlers.Permanent(errors.New("broken"))
+			}
 		case `"retry"`:
 			if a.Number == 1 {
 				return nil, handlers.Transient(errors.New("once"))
@@ -259,4 +263,72 @@ func TestRetryBelowParent(t *testing.T) {
 	}
 	f.await("p again", func() bool { return f.jobs["p"].Attempt == 2 && f.state("p") == schemas.StateDeadLettered })
 	f.check([]schemas.JobID{"p", "waits", "waived"})
+}
+
+// R-14, R-205: a cancel with cascade reaches all that wait for the job, whatever their edges say, in the name of who
+// asked; a retry with cascade gives those another chance that ended with it, parents first, and leaves alone what ended
+// for a reason of its own.
+func TestCascade(t *testing.T) {
+	t.Parallel()
+	f := newFamily(t)
+	f.ask("gated", "top", `"complete"`)
+	f.ask("child", "runs", "{}", schemas.ParentRef{ID: "top", OnFailure: schemas.ParentRun})
+	f.ask("child", "below", "{}", after("runs", "top")...)
+	f.await("top runs", func() bool { return f.state("top") == schemas.StateRunning })
+	ada := schemas.Actor{Type: "user", ID: "ada"}
+	if _, _, err := f.env.Ledger.Do(t.Context(), acme, "top", &ledger.Cancel{Reason: "called off", Cascade: true}, ledger.Meta{Actor: ada}); err != nil {
+		t.Error(err)
+	}
+	canceled := []schemas.JobID{"top", "runs", "below"}
+	f.awaitFinished(canceled)
+	for _, id := range canceled {
+		if j := f.jobs[id]; j.State != schemas.StateCanceled || j.CancelBy != ada {
+			t.Errorf("%s is %s by %s", id, j.State, j.CancelBy)
+		}
+	}
+
+	close(f.gate)
+	f.ask("parent", "root", `"mended"`)
+	var ids []schemas.JobID
+	for i := range 150 { // more than one request takes
+		id := schemas.JobID(fmt.Sprintf("leaf%03d", i))
+		parents := after("root")
+		if i%3 > 0 {
+			parents = after(ids[i-1])
+		}
+		f.ask("child", id, "{}", parents...)
+		ids = append(ids, id)
+	}
+	f.ask("parent", "other", `"die"`)
+	f.ask("child", "others", "{}", after("other")...)
+	f.ask("child", "both", "{}", after("root", "other")...)
+	all := append([]schemas.JobID{"root", "other", "others", "both"}, ids...)
+	f.awaitFinished(all)
+	r := gateway.BulkRequest{Action: gateway.ActionRetry, IDs: []schemas.JobID{"root"}, Cascade: true, DryRun: true, Reason: "mended"}
+	chosen, err := f.c.Bulk(t.Context(), r)
+	if err != nil || len(chosen.IDs) != len(ids)+2 || chosen.IDs[0] != "root" || chosen.Matched != len(chosen.IDs) {
+		t.Fatalf("a retry of root reaches %+v: %v", chosen, err)
+	}
+	r.DryRun = false
+	failed := 0
+	for chunk := range slices.Chunk(chosen.IDs, gateway.BulkChunk) {
+		r.IDs = chunk
+		reply, err := f.c.Bulk(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		failed += reply.Failed
+	}
+	if failed != 1 {
+		t.Errorf("%d were refused: both has another parent that has failed still, and nothing else does", failed)
+	}
+	f.await("all but two completed", func() bool {
+		return !slices.ContainsFunc(append(ids, "root"), func(id schemas.JobID) bool { return f.jobs[id].State != schemas.StateCompleted })
+	})
+	f.check(append(all, canceled...))
+	for _, id := range []schemas.JobID{"others", "both"} {
+		if j := f.jobs[id]; j.DeadReason != schemas.DeadDependencyFailed || j.Attempt != 0 {
+			t.Errorf("%s is %s after %d attempts: %s", id, j.State, j.Attempt, j.DeadReason)
+		}
+	}
 }
