@@ -28,9 +28,7 @@ const typeName = "storm"
 // replicas, and registers the type of the test's jobs. With proxies, each process has one between itself and NATS.
 func newCell(t *testing.T, members int, proxies bool) *cell {
 	t.Helper()
-	h := newHome(t)
-	c := &cell{home: h, nats: startNATS(h, members)}
-	c.url = c.nats.url
+	c := bareCell(t, members)
 	if proxies {
 		c.proxies = make(map[string]*proxy)
 	}
@@ -39,16 +37,37 @@ func newCell(t *testing.T, members int, proxies bool) *cell {
 			t.Errorf("server %d on NATS of %d has %d replicas", i+1, members, ready.Replicas)
 		}
 	}
-	c.o = observe(t, c.url)
-	c.views = watchViews(t, c.url)
+	c.watch()
 	c.must("type", "add", typeName, "--server", c.url)
 	return c
+}
+
+// bareCell starts NATS alone.
+func bareCell(t *testing.T, members int) *cell {
+	t.Helper()
+	h := newHome(t)
+	c := &cell{home: h, nats: startNATS(h, members)}
+	c.url = c.nats.url
+	return c
+}
+
+// watch begins to follow the ledger and the views, which must be there.
+func (c *cell) watch() {
+	c.t.Helper()
+	c.o = observe(c.t, c.url)
+	c.views = watchViews(c.t, c.url)
 }
 
 // serve starts one more server.
 func (c *cell) serve(name string) readiness {
 	c.t.Helper()
-	p, ready := c.server(name, "server", "run", "--server", c.way(name))
+	return c.serveOf(binary, name)
+}
+
+// serveOf starts one more server of a build of the program.
+func (c *cell) serveOf(program, name string) readiness {
+	c.t.Helper()
+	p, ready := c.serverOf(program, name, "server", "run", "--server", c.way(name))
 	c.servers = append(c.servers, p)
 	return ready
 }
@@ -121,14 +140,27 @@ func (c *cell) latestEpoch() schemas.Seq {
 // up. Whatever is told to end must do so without an error.
 func (c *cell) finish(load *load, workers []*process) *story {
 	c.t.Helper()
+	s := c.settle(load, workers)
+	s.verify(c.home, c.url)
+	c.views.end()
+	c.end()
+	return s
+}
+
+// settle ends the load, lets every job end and then the workers, and returns the story, judged but for the checker.
+func (c *cell) settle(load *load, workers []*process) *story {
+	c.t.Helper()
 	acked := load.enough()
 	c.o.awaitAll(acked)
 	drain(workers...) // they settle what is left to settle, such as late results
-	s := judge(c.t, c.home, c.url, acked)
-	c.views.end()
+	return tell(c.t, c.home, c.url, acked)
+}
+
+// end lets the servers end, and NATS.
+func (c *cell) end() {
+	c.t.Helper()
 	drain(c.servers...)
 	drain(slices.DeleteFunc(c.nats.nodes, func(p *process) bool { return p == nil })...)
-	return s
 }
 
 // during returns after d; meanwhile jobs go on.

@@ -9,6 +9,12 @@
 // disturbed lost what it held and nothing else. A watcher of the KV views sees to it that no document goes back
 // in time, and every test ends in `log verify --full`.
 //
+// # The previous release
+//
+// One test runs the previous release beside this version: the latest tag before the commit that is checked out, or, as
+// long as there is none, a commit that package release names. It is built out of git's history, so the clone must hold
+// that; in a shallow one the test is skipped at the small size, and fails at the full one.
+//
 // # Sizes
 //
 //	go test ./internal/storm     small: seconds

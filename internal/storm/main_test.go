@@ -66,10 +66,7 @@ func TestMain(m *testing.M) {
 }
 
 func build() error {
-	args := []string{"build", "-o", binary}
-	if raceDetector {
-		args = append(args, "-race")
-	}
+	args := append([]string{"build", "-o", binary}, buildFlags()...)
 	c := exec.Command("go", append(args, "./cmd/jobledger")...)
 	c.Dir = filepath.Join("..", "..")
 	c.Stdout, c.Stderr = os.Stderr, os.Stderr

@@ -112,7 +112,7 @@ func (h *home) run(name, path string, env []string, args ...string) (*process, i
 		p.kill()
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if p.racy {
+		if p.racy && path != released { // what was released cannot be mended any more
 			h.t.Errorf("%s has a data race", name)
 		}
 		if h.t.Failed() {
@@ -214,15 +214,23 @@ func drain(ps ...*process) {
 // must runs the program to its end and returns its stdout.
 func (h *home) must(args ...string) string {
 	h.t.Helper()
+	out, talk, err := h.try(binary, nil, args...)
+	if err != nil {
+		h.t.Fatalf("jobledger %s: %v\nstdout: %s\nstderr: %s", strings.Join(args, " "), err, out, talk)
+	}
+	return out
+}
+
+// try runs a build of the program to its end, with more variables, and returns what it said.
+func (h *home) try(program string, env []string, args ...string) (out, talk string, err error) {
+	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
-	c := exec.CommandContext(ctx, binary, args...)
-	var out, talk bytes.Buffer
-	c.Dir, c.Env, c.Stdout, c.Stderr = h.dir, h.env, &out, &talk
-	if err := c.Run(); err != nil {
-		h.t.Fatalf("jobledger %s: %v\nstdout: %s\nstderr: %s", strings.Join(args, " "), err, &out, &talk)
-	}
-	return out.String()
+	c := exec.CommandContext(ctx, program, args...)
+	var stdout, stderr bytes.Buffer
+	c.Dir, c.Env, c.Stdout, c.Stderr = h.dir, append(slices.Clone(h.env), env...), &stdout, &stderr
+	err = c.Run()
+	return stdout.String(), stderr.String(), err
 }
 
 // readiness is the line by which a server says that it serves.
@@ -235,7 +243,13 @@ type readiness struct {
 // server starts `jobledger` with these arguments and returns it once it serves.
 func (h *home) server(name string, args ...string) (*process, readiness) {
 	h.t.Helper()
-	p, out := h.run(name, binary, nil, append(args, "--json", "--log-format", "json", "--log-level", "info")...)
+	return h.serverOf(binary, name, args...)
+}
+
+// serverOf does so with a build of the program.
+func (h *home) serverOf(program, name string, args ...string) (*process, readiness) {
+	h.t.Helper()
+	p, out := h.run(name, program, nil, append(args, "--json", "--log-format", "json", "--log-level", "info")...)
 	lines := bufio.NewReader(out)
 	said := make(chan []byte, 1)
 	go func() {
@@ -265,8 +279,14 @@ func (h *home) worker(name, url, typ string, slots int, work string) *process {
 // workerWith starts a worker with more flags.
 func (h *home) workerWith(name, url, typ string, slots int, work string, flags ...string) *process {
 	h.t.Helper()
-	p, out := h.run(name, binary, []string{"STORM_WORKER=" + name}, append([]string{"worker", "run", typ, "--server", url, "--name", name,
-		"--slots", strconv.Itoa(slots), "--exec", witnessed(work), "--json", "--log-format", "json", "--log-level", "info"}, flags...)...)
+	return h.workerOf(binary, name, url, typ, slots, witnessed(work), flags...)
+}
+
+// workerOf starts a worker of a build of the program; its jobs run a command as it is.
+func (h *home) workerOf(program, name, url, typ string, slots int, command string, flags ...string) *process {
+	h.t.Helper()
+	p, out := h.run(name, program, []string{"STORM_WORKER=" + name}, append([]string{"worker", "run", typ, "--server", url, "--name", name,
+		"--slots", strconv.Itoa(slots), "--exec", command, "--json", "--log-format", "json", "--log-level", "info"}, flags...)...)
 	go func() { _, _ = io.Copy(io.Discard, out) }()
 	return p
 }

@@ -56,6 +56,14 @@ type story struct {
 // acknowledged job is missing, unfinished or poisoned. The checker must find nothing.
 func judge(t *testing.T, h *home, url string, acked []schemas.JobID) *story {
 	t.Helper()
+	s := tell(t, h, url, acked)
+	s.verify(h, url)
+	return s
+}
+
+// tell is judge without the checker.
+func tell(t *testing.T, h *home, url string, acked []schemas.JobID) *story {
+	t.Helper()
 	s := &story{t: t, attempts: make(map[attemptKey]*attempt), jobs: make(map[schemas.JobID]*ledger.Job), byFence: make(map[schemas.Seq]*attempt)}
 	if err := openLedger(t, url).Replay(t.Context(), ledger.ReplayQuery{Org: acme}, s.fold); err != nil {
 		t.Fatal(err)
@@ -76,22 +84,28 @@ func judge(t *testing.T, h *home, url string, acked []schemas.JobID) *story {
 	if len(s.jobs) < len(acked) {
 		t.Errorf("the ledger holds %d jobs, %d were acknowledged", len(s.jobs), len(acked))
 	}
-	s.verify(h, url)
 	return s
 }
 
-// verify runs the checker as an operator does.
+// verify runs the checker as an operator does, on all orgs.
 func (s *story) verify(h *home, url string) {
 	s.t.Helper()
-	var verdict ledger.Verdict
-	text := h.must("log", "verify", "--full", "--server", url) // exit 0 only if nothing is wrong
-	if err := json.Unmarshal([]byte(text), &verdict); err != nil {
-		s.t.Fatalf("%v: %s", err, text)
-	}
-	if p := verdict.Problems; !verdict.OK || p.View == nil || p.Count == nil || p.Offer == nil {
-		s.t.Errorf("the checker did not find everything right: %s", text)
+	verdict, text, err := h.check(binary, url)
+	if p := verdict.Problems; err != nil || !verdict.OK || p.View == nil || p.Count == nil || p.Offer == nil {
+		s.t.Fatalf("the checker did not find everything right: %v: %s", err, text)
 	}
 	s.t.Logf("log verify --full: ok, %d events of %d jobs", verdict.Events, verdict.Jobs)
+}
+
+// check runs the checker of a build of the program. The error is that of the program, which ends without one only if
+// nothing is wrong.
+func (h *home) check(program, url string) (verdict ledger.Verdict, text string, err error) {
+	h.t.Helper()
+	text, talk, err := h.try(program, []string{"JOBLEDGER_ORG="}, "log", "verify", "--full", "--server", url)
+	if bad := json.Unmarshal([]byte(text), &verdict); bad != nil {
+		h.t.Fatalf("%v, %v: %s%s", err, bad, text, talk)
+	}
+	return verdict, text, err
 }
 
 func (s *story) fold(e *ledger.Entry) error {
@@ -202,6 +216,32 @@ func (s *story) inOrder(end schemas.EventName) []*attempt {
 	}
 	slices.SortFunc(out, func(a, b *attempt) int { return int(a.running) - int(b.running) })
 	return out
+}
+
+// handedBack checks what holds of planned restarts: nothing was lost, attempts were handed back for no
+// other reason than that their worker was told to end, some were, and that consumed none of any job's attempts. It
+// returns how many were consumed, and those that were handed back.
+func (s *story) handedBack() (consumed int, released []*attempt) {
+	s.t.Helper()
+	for _, a := range s.inOrder(schemas.EventLost) {
+		s.t.Errorf("attempt %v of %s was lost: %s", a.key, a.worker, a.cause)
+	}
+	released = s.inOrder(schemas.EventReleased)
+	for _, a := range released {
+		if a.cause != schemas.ReleaseDrain {
+			s.t.Errorf("attempt %v of %s was released: %s", a.key, a.worker, a.cause)
+		}
+	}
+	if len(released) == 0 {
+		s.t.Error("no attempt was handed back: the test shows nothing")
+	}
+	for id, j := range s.jobs {
+		consumed += j.Used
+		if j.Used != 0 || j.Losses != 0 {
+			s.t.Errorf("job %s consumed %d attempts, and was lost %d times", id, j.Used, j.Losses)
+		}
+	}
+	return consumed, released
 }
 
 // figures prints what every test tells.

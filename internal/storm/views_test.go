@@ -25,6 +25,8 @@ var viewStreams = []string{"KV_" + ledger.BucketJobs, "KV_" + ledger.BucketCount
 type views struct {
 	t  *testing.T
 	js jetstream.JetStream
+	// halt ends the watching and returns when it has ended.
+	halt func()
 
 	mu     sync.Mutex
 	seen   map[string]uint64      // stream: last revision
@@ -56,7 +58,8 @@ func watchViews(t *testing.T, url string) *views {
 	for _, stream := range viewStreams {
 		wg.Go(func() { v.watch(ctx, stream) })
 	}
-	t.Cleanup(func() { cancel(); wg.Wait() })
+	v.halt = func() { cancel(); wg.Wait() }
+	t.Cleanup(v.halt)
 	return v
 }
 
@@ -166,9 +169,10 @@ func (v *views) awaitPut() {
 	}
 }
 
-// end returns when the watcher has seen all that is stored now, and prints how much it saw.
+// end ends the watching when all that is stored now has been seen, and prints how much that was.
 func (v *views) end() {
 	v.t.Helper()
+	defer v.halt()
 	ctx, cancel := context.WithTimeout(v.t.Context(), patience)
 	defer cancel()
 	for _, stream := range viewStreams {
