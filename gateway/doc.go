@@ -9,6 +9,7 @@
 //	.upload.<uuid>     body: a part of args that are too large for one submit; empty: done with it · reply UploadReply
 //	.get.<id>          reply ledger.Record, with attempts
 //	.history.<id>      body HistoryRequest · reply History: ledger.HistoryLine, oldest first, in pages
+//	.explain.<id>      reply Explanation: why the job is where it is, what holds it, when it can move
 //	.wait.<id>         body WaitRequest · reply ledger.Record as soon as the job has ended, or as it is when time is up
 //	.result.<id>       reply ResultReply; invalid_state with details.state where there is none
 //	.payload.<id>      body PayloadRequest · reply PayloadPage: args or result of any size, page by page

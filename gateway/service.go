@@ -172,6 +172,7 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "upload", pattern: "upload.*", handle: g.upload, about: "a part of args for a submit to come; the name is a new UUID"},
 		{name: "get", pattern: "get.*", handle: g.get, about: "a job's record"},
 		{name: "history", pattern: "history.*", handle: g.history, about: "a job's events"},
+		{name: "explain", pattern: "explain.*", handle: g.explain, about: "why a job is where it is, what holds it, when it can move"},
 		{name: "wait", pattern: "wait.*", handle: g.wait, waits: true, about: "a job's record, once it has ended"},
 		{name: "result", pattern: "result.*", handle: g.result, about: "a completed job's result"},
 		{name: "payload", pattern: "payload.*", handle: g.payload, about: "a job's args or result, page by page"},

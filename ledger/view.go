@@ -78,6 +78,8 @@ const (
 const (
 	ReasonScheduled       = "scheduled"         // not_before lies ahead
 	ReasonWaitingOnParent = "waiting_on_parent" // a parent is unfinished
+	ReasonPaused          = "paused"            // a hold, its org's suspension or a breaker stands on it
+	ReasonLimited         = "limited"           // as many run, or started, as may
 	ReasonReady           = "ready"             // waits for a free slot
 	ReasonUnserved        = "unserved"          // would be ready, or is queued, and no worker serves its type in its queue
 	ReasonDuplicate       = "duplicate"         // canceled: stands for an earlier job (DESIGN D4)

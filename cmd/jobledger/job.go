@@ -15,6 +15,7 @@ func (p *program) addJob(app *fisk.Application) {
 	p.addJobSubmit(job)
 	p.addJobLs(job)
 	p.addJobInfo(job)
+	p.addJobExplain(job)
 	p.addJobHistory(job)
 	p.addJobWatch(job)
 	p.addJobWait(job)

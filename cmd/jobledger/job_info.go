@@ -48,20 +48,24 @@ func (p *program) jobInfo(ctx context.Context, id string) error {
 		}
 		return p.printf("%s\n", text)
 	}
-	return p.printRecord(r)
+	waits := ""
+	if !r.State.Finished() && r.State != schemas.StateRunning {
+		waits = p.holdsFact(ctx, c, r.ID)
+	}
+	return p.printRecord(r, waits)
 }
 
 // fact is one line of a record; an empty value is not shown.
 type fact struct{ name, value string }
 
-func (p *program) printRecord(r *ledger.Record) error {
+func (p *program) printRecord(r *ledger.Record, waits string) error {
 	facts := []fact{
 		{"Job", string(r.ID)},
 		{"Org", string(r.Org)},
 		{"Type", string(r.Type)},
 		{"Queue", fmt.Sprintf("%s, priority %s", r.Queue, r.Priority)},
 		{"State", standing(r)},
-		{"Waits", waitsFact(r)},
+		{"Waits", waits},
 		{"Attempt", attemptFact(r)},
 		{"Worker", deref(r.Worker)},
 		{"Progress", progressLines(r.Progress)},
@@ -139,13 +143,6 @@ func deref(s *string) string {
 		return ""
 	}
 	return *s
-}
-
-func waitsFact(r *ledger.Record) string {
-	if !unserved(r) {
-		return ""
-	}
-	return unservedText(r)
 }
 
 func attemptFact(r *ledger.Record) string {
