@@ -238,7 +238,9 @@ func (w *writer) each(ctx context.Context, s jetstream.Stream, rev uint64, take 
 	if info.State.Msgs == 0 || last < rev {
 		return nil
 	}
-	c, err := s.OrderedConsumer(ask, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: rev})
+	// One attempt at another consumer: the client knows no end of them, nor our context, and a bucket that was
+	// deleted would hold this server for ever, past its leadership. The views are opened again instead.
+	c, err := s.OrderedConsumer(ask, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: rev, MaxResetAttempts: 1})
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package projector_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/ledger/ledgertest"
@@ -51,5 +52,43 @@ func TestOpenWhileAnotherWrites(t *testing.T) {
 				t.Errorf("with %v replaced while they were read, document %d was not seen", replaced, i)
 			}
 		}
+	}
+}
+
+// A bucket is deleted while a leader opens the views: that ends in an error, and does not hold the leader.
+func TestDeletedWhileOpening(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	env.SkipVerify() // these are no counters
+	kv, err := env.Ledger.JetStream().KeyValue(t.Context(), ledger.BucketCounts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := env.Ledger.JetStream().Stream(t.Context(), "KV_"+ledger.BucketCounts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const documents = 1200 // more than what a reader is sent ahead
+	for i := range documents {
+		if _, err := kv.Put(t.Context(), fmt.Sprintf("acme.q.t%d", i), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nc, opened := env.Connect(), make(chan error, 1)
+	go func() {
+		read := 0
+		opened <- projector.Each(t.Context(), nc, s, func(string, uint64, []byte) {
+			if read++; read == 1 {
+				deleteBuckets(t, env, ledger.BucketCounts)
+			}
+		})
+	}()
+	select {
+	case err := <-opened:
+		if err == nil {
+			t.Error("a bucket that was deleted is said to be read")
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the reader waits for ever")
 	}
 }
