@@ -101,9 +101,7 @@ func (e *engine) streamAPI(c *conn, cmd *command, what, verb, name string) {
 		e.named(c, cmd, what, name, info)
 	case "DELETE":
 		e.named(c, cmd, what, name, func(*stream) any {
-			delete(e.streams, name)
-			advisory := "$JS.EVENT.ADVISORY.STREAM.DELETED." + name
-			e.respond(nil, advisory, classReply, "", nil, mustJSON(map[string]string{"stream": name}))
+			e.drop(name)
 			return map[string]any{"success": true}
 		})
 	case "PURGE":
@@ -111,6 +109,16 @@ func (e *engine) streamAPI(c *conn, cmd *command, what, verb, name string) {
 	default:
 		panic("stream API " + verb)
 	}
+}
+
+// drop deletes a stream, if it is there, and tells everybody.
+func (e *engine) drop(name string) {
+	if e.streams[name] == nil {
+		return
+	}
+	delete(e.streams, name)
+	advisory := "$JS.EVENT.ADVISORY.STREAM.DELETED." + name
+	e.respond(nil, advisory, classReply, "", nil, mustJSON(map[string]string{"stream": name}))
 }
 
 // purge removes messages: all, those of a filter, or those before a sequence.

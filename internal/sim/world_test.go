@@ -1,11 +1,13 @@
 package sim_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -15,6 +17,7 @@ const (
 	stormFor       = 26 * time.Second // simulated; then nothing goes wrong any more
 	longStorm      = 65 * time.Second // of some runs: leases pass while things still go wrong
 	settleWithin   = 5 * time.Minute  // simulated; by then every job has ended
+	stopWithin     = 2 * time.Minute  // simulated; then its connections are closed, and after as long again it hangs
 	restartsMax    = 2                // of the engine
 	crashesMax     = 5
 	pausesMax      = 4
@@ -107,7 +110,7 @@ func (w *world) mischief() {
 	if len(w.live("worker")) == 0 || len(w.live("server")) == 0 {
 		return
 	}
-	switch r.IntN(10) {
+	switch r.IntN(11) {
 	case 0, 1:
 		w.crash(w.any("worker"))
 	case 2:
@@ -127,6 +130,8 @@ func (w *world) mischief() {
 		w.drain()
 	case 9:
 		w.fillDisk(spread(r, 2*time.Second, 15*time.Second))
+	case 10:
+		w.dropViews()
 	}
 }
 
@@ -155,6 +160,18 @@ func (w *world) fillDisk(d time.Duration) {
 	w.full = true
 	w.restartedAt = time.Now()
 	w.net.after(d, func() { w.full, w.restartedAt = false, time.Now() })
+}
+
+// dropViews deletes one view, or all, as an operator does who has them folded again.
+func (w *world) dropViews() {
+	views := []string{ledger.BucketCounts, ledger.BucketJobs, ledger.BucketConfig}
+	if n := w.r.IntN(2 * len(views)); n < len(views) {
+		views = views[n : n+1]
+	}
+	for _, bucket := range views {
+		w.net.trace.note("** the bucket %s is deleted", bucket)
+		w.net.engine.drop("KV_" + bucket)
+	}
 }
 
 // drain stops a worker as SIGTERM does; another one takes its place.
@@ -271,13 +288,16 @@ func (w *world) finish() {
 		p.stop()
 	}
 	w.truth.release()
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(stopWithin)
 	_ = w.net.run(func() bool {
 		for _, p := range w.parties {
 			select {
 			case <-p.done:
 			default:
-				if time.Now().After(deadline) {
+				switch late := time.Since(deadline); {
+				case late > stopWithin:
+					panic(fmt.Sprintf("seed %d: %s was told to stop and does not end", w.seed, p.name))
+				case late > 0:
 					p.close()
 				}
 				return false
