@@ -56,8 +56,11 @@ func (h *Host) act(ctx context.Context, a act) {
 }
 
 func (h *Host) carryOut(ctx context.Context, a act) Result {
-	if a.d.Kind == DecideLookup {
+	switch a.d.Kind {
+	case DecideLookup:
 		return h.lookUp(ctx, &a.d)
+	case DecideTick:
+		return h.tick(ctx, a)
 	}
 	j, err := h.job(ctx, &a.d)
 	if err != nil {
@@ -68,7 +71,7 @@ func (h *Host) carryOut(ctx context.Context, a act) Result {
 			return Result{Outcome: Gone}
 		}
 		h.counters.Reoffered.Add(1)
-		return Result{Outcome: Stored, Work: h.offer(ctx, j, a)}
+		return Result{Outcome: Stored, Work: h.offer(ctx, j, a.lease)}
 	}
 	j, e, err := h.do(ctx, j, a)
 	if err != nil {
@@ -78,7 +81,7 @@ func (h *Host) carryOut(ctx context.Context, a act) Result {
 	r := Result{Outcome: Stored, Event: e}
 	if e.Name() == schemas.EventQueued {
 		// If this process dies here the job is Queued without an offer; the next leader offers it.
-		r.Work = h.offer(ctx, j, a)
+		r.Work = h.offer(ctx, j, a.lease)
 	}
 	return r
 }

@@ -40,22 +40,9 @@ type Core struct {
 	deadlines     map[schemas.Seq]deadline // by job: start-by times of unfinished jobs
 	deadlineTimes int                      // entries of timers that are deadlines, void ones included
 
-	dedup  dedupTables
-	family parentTables // jobs that wait for parents
-
-	settings settings
-	gates    map[scope]*gate
-	root     *gate // before everything
-	odd      int   // holds in force on scopes that only holds have
-	retired  []*gate
-	retireAt int64
-	wakes    heap[wakening]
-	now      int64 // stream time of the latest Decide
-
-	// unsettled: this leader does not know yet all that workers still run. Nothing is started under a limit of one.
-	unsettled bool
-	leadAt    time.Duration // lease time at which the epoch began
-	stray     bool          // an attempt may have left a handler behind that no beat was heard of
+	dedup     dedupTables
+	family    parentTables // jobs that wait for parents
+	schedules scheduleTable
 
 	active  map[schemas.Seq]*active // Queued and Running jobs
 	fences  map[schemas.Seq]*active // Running ones by the sequence of their fence
@@ -79,7 +66,7 @@ type Core struct {
 // NewCore returns a core that has seen nothing.
 func NewCore(times Times) *Core {
 	c := &Core{
-		times: times, dedup: newDedupTables(), family: newParentTables(), settings: newSettings(), gates: make(map[scope]*gate), slots: []*lane{nil},
+		times: times, dedup: newDedupTables(), family: newParentTables(), schedules: newScheduleTable(), slots: []*lane{nil},
 		pairs: make(map[pairKey]*pair), queues: make(map[schemas.QueueName]*queue),
 		tombs: make(map[schemas.Seq]tomb), moved: make(map[schemas.Seq]schemas.Seq),
 		deadlines: make(map[schemas.Seq]deadline),
@@ -88,8 +75,6 @@ func NewCore(times Times) *Core {
 		sessions: make(map[schemas.SessionID]*session),
 	}
 	c.timers.less = earlier
-	c.wakes.less = func(a, b wakening) bool { return a.due < b.due }
-	c.root = c.ref(scope{})
 	return c
 }
 
@@ -99,7 +84,6 @@ type active struct {
 	org     schemas.OrgID
 	job     schemas.JobID
 	pair    *pair
-	stake   stake
 	at      schemas.Seq // the event that brought it here
 	running bool
 	mute    bool // holds an event this binary cannot read: no decision about it (DESIGN D8)
@@ -112,13 +96,11 @@ type active struct {
 	offers   int    // offers made in this stay, for the wait before the next
 	offerAt  int64  // stream time of the next offer
 	queuedAt int64
-	shelved  bool // Queued and not offered: a hold, or a limit of one, is against it
 
 	// While Running.
 	fence    schemas.Fence
 	session  *session
 	named    time.Duration // lease time of the beat that last named it
-	heard    bool          // a beat named it
 	hardAt   int64         // stream time of the hard limit
 	cancelAt int64         // stream time at which the leader ends a requested cancel itself, 0 if none
 }
@@ -137,10 +119,10 @@ func (c *Core) Lead(epoch schemas.Seq, mono time.Duration) {
 	for _, a := range c.active {
 		a.named = now
 	}
-	c.unsettle(now)
 	c.OfferAll()
 	c.doomAll()
 	c.leadFamily()
+	c.armSchedules()
 }
 
 // Follow ends the epoch. What was in flight is forgotten: if it was stored, the tail tells.
@@ -159,7 +141,6 @@ func (c *Core) OfferAll() {
 	for _, a := range c.active {
 		if !a.running {
 			a.work, a.offers = 0, 0
-			a.stake.enliven(false)
 			c.unsent = append(c.unsent, a)
 		}
 	}
@@ -177,6 +158,7 @@ func (c *Core) Apply(e *schemas.Event) {
 	c.position = e.Seq
 	_, again := c.ahead[e.Seq]
 	delete(c.ahead, e.Seq)
+	c.foldSchedules(e, again)
 	c.fold(e, again)
 }
 
@@ -214,10 +196,11 @@ func (c *Core) Holds(id schemas.Seq) (queued, running bool) {
 // Stats counts what the core holds and did.
 type Stats struct {
 	Waiting, Timers, Parked, Duplicates, Queued, Running, InFlight int // now
-	Tombs                                                          int
+	Tombs, Schedules                                               int
 	Sessions, Slots, Busy                                          int
 	Decided, Refused, Failed                                       uint64 // decisions since the start
 	Swept                                                          uint64 // sweeps of dead entries
+	Ticks                                                          uint64 // of schedules, that made a job
 }
 
 // Stats returns the counters.
@@ -227,6 +210,7 @@ func (c *Core) Stats() Stats {
 	s.Running, s.Duplicates = len(c.fences), len(c.dedup.doomed)
 	s.Queued = len(c.active) - s.Running
 	s.InFlight, s.Sessions = c.InFlight(), len(c.sessions)
+	s.Schedules, s.Ticks = len(c.schedules.byKey), c.schedules.fired
 	for _, p := range c.pools {
 		s.Slots += p.slots
 		s.Busy += p.busy

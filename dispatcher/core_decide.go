@@ -36,6 +36,7 @@ const (
 	DecideDuplicate                  // cancel a job whose work another one stands for
 	DecideLookup                     // read how a parent stands
 	DecideDependency                 // end a job whose parent failed: dead-letter it or cancel it
+	DecideTick                       // submit the job of a schedule's tick
 	DecideRemove                     // remove an offer from WORK by its sequence
 	DecideSignal                     // tell a session that a cancel was requested
 )
@@ -56,7 +57,11 @@ type Decision struct {
 	Cascade bool              // of dependency: because a cancel was asked for with all that wait
 	Session schemas.SessionID // of signal
 	Work    uint64            // of remove: WORK sequence
-	Alone   bool              // of queue and offer: the job is under a limit of one
+
+	// Of tick: ID is the event that the schedule began with, At the settings in force, and Job the earlier tick's
+	// job that this one replaces, if any.
+	Schedule string
+	Tick     time.Time
 }
 
 // Outcome says what became of a decision.
@@ -97,8 +102,6 @@ type flight struct {
 	lane *lane
 	job  entry
 	pool *pool // whose room it takes
-	// stake is its share of the limits, until it is folded as Queued.
-	stake stake
 	// done: the queued event was folded. orphan: the job left Queued unclaimed, so an offer that was on its
 	// way is to be removed.
 	done, orphan bool
@@ -119,10 +122,6 @@ func (c *Core) land(id schemas.Seq, f *flight) {
 	if f.pool != nil {
 		f.pool.charged--
 		f.pool = nil
-	}
-	if f.stake.held() { // it was not queued
-		f.stake.refund()
-		c.giveBack(&f.stake)
 	}
 	if f.held {
 		c.restore(f.lane, f.job)
@@ -151,20 +150,17 @@ func (c *Core) void(l *lane, e entry) bool {
 // is returned twice before it is settled. A core that does not lead decides nothing.
 func (c *Core) Decide(now time.Time, mono time.Duration, max int) []Decision {
 	lease := c.clock.advance(mono)
-	c.now = now.UnixNano()
 	c.expireSessions(lease)
-	c.retire()
 	if !c.leading {
 		return nil
 	}
-	c.settleDown(lease)
-	c.awaken()
 	out := c.notes
 	c.notes = nil
 	out = append(out, c.fire(now, max)...)
 	out = append(out, c.doom(max-len(out))...)
 	out = append(out, c.endChildren(max-len(out))...)
 	out = append(out, c.lookUp(max-len(out))...)
+	out = append(out, c.tick(now, max-len(out))...)
 	out = append(out, c.offer(now, max-len(out))...)
 	out = append(out, c.sweep(now, lease, max-len(out))...)
 	return append(out, c.admit(now, max-len(out))...)
@@ -175,7 +171,7 @@ func (c *Core) offer(now time.Time, max int) (out []Decision) {
 	for len(c.unsent) > 0 && len(out) < max {
 		a := c.unsent[0]
 		c.unsent = c.unsent[1:]
-		if _, flying := c.flights[a.id]; !flying && c.active[a.id] == a && !a.running && !a.mute && a.work == 0 && c.offerable(a) {
+		if _, flying := c.flights[a.id]; !flying && c.active[a.id] == a && !a.running && !a.mute && a.work == 0 {
 			out = append(out, c.offerOf(a, now))
 		}
 	}
@@ -186,7 +182,7 @@ func (c *Core) offerOf(a *active, now time.Time) Decision {
 	const doublings = 3
 	a.offerAt = now.UnixNano() + int64(c.times.Reoffer)<<min(a.offers, doublings)
 	a.offers++
-	return c.fly(Decision{Kind: DecideOffer, ID: a.id, At: a.at, Org: a.org, Job: a.job, Alone: a.stake.limitOne()}, &flight{})
+	return c.fly(Decision{Kind: DecideOffer, ID: a.id, At: a.at, Org: a.org, Job: a.job}, &flight{})
 }
 
 // sweep looks at every Queued and Running job: leases, hard limits, cancels, offers that nobody took. Their
@@ -220,7 +216,7 @@ func (c *Core) due(a *active, now int64, lease time.Duration) bool {
 		// Slots are free and yet nobody took it: it must not keep others from them.
 		c.uncharge(a)
 	}
-	return now >= a.offerAt && c.offerable(a)
+	return now >= a.offerAt
 }
 
 func (c *Core) silent(a *active, lease time.Duration) bool { return lease-a.named >= c.times.Lease }
@@ -249,19 +245,18 @@ func (c *Core) admit(now time.Time, max int) (out []Decision) {
 			if len(out) >= max || p.room(now) <= 0 {
 				continue
 			}
-			got, ok := c.pick(p, now)
+			l, e, ok := c.pick(p, now)
 			if !ok {
 				continue
 			}
-			l, e := got.lane, got.job
 			progress = true
 			if at, ok := c.moved[e.id]; ok {
 				e.at = at
 				delete(c.moved, e.id)
 			}
 			p.charged++
-			d := Decision{Kind: DecideQueue, ID: e.id, At: e.at, Org: l.node.org, Alone: got.stake.limitOne()}
-			out = append(out, c.fly(d, &flight{held: true, lane: l, job: e, pool: p, stake: got.stake}))
+			d := Decision{Kind: DecideQueue, ID: e.id, At: e.at, Org: l.node.org}
+			out = append(out, c.fly(d, &flight{held: true, lane: l, job: e, pool: p}))
 		}
 	}
 	return out
@@ -297,10 +292,12 @@ func (c *Core) Settle(d Decision, r Result) {
 		c.stats.Failed++
 	}
 	c.land(d.ID, f)
-	if f.kind == DecideDuplicate {
+	switch f.kind {
+	case DecideDuplicate:
 		c.landDuplicate(d.ID, r.Outcome)
-	}
-	if f.kind == DecideDependency {
+	case DecideTick:
+		c.landTick(&d, &r)
+	case DecideDependency:
 		c.landDependency(d.ID, r.Outcome)
 	}
 	if f.kind == DecideQueue || r.Outcome == Failed {
@@ -310,7 +307,6 @@ func (c *Core) Settle(d Decision, r Result) {
 	switch queued := a != nil && !a.running; {
 	case queued && r.Work != 0:
 		a.work = r.Work
-		c.recallIf(a)
 	case queued && f.done && r.Outcome == Gone:
 		c.offerNow(a) // somebody else's queued event was taken for ours
 	case f.orphan:

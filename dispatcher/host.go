@@ -287,6 +287,7 @@ type Counters struct {
 	Lost, Overrun, EndedCancels, Expired, Duplicates             atomic.Int64
 	ParentsRead, Dependencies                                    atomic.Int64
 	Epochs, WorkRecreated, BeatsDropped, ReadsAhead, ReadsSingle atomic.Int64
+	Ticks                                                        atomic.Int64 // of schedules, that made a job
 }
 
 // Counters returns the host's counters.

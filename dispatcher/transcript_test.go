@@ -96,6 +96,9 @@ func millis(s string) schemas.Millis {
 
 func (p *player) run(words []string) string {
 	names, opt := args(words[1:])
+	if out, ok := p.runSchedule(words); ok {
+		return out
+	}
 	switch words[0] {
 	case "submit":
 		return p.submitAll(names, opt)
@@ -137,12 +140,6 @@ func (p *player) run(words []string) string {
 		return p.dispatch(opt)
 	case "stats":
 		return p.statsText()
-	case "set":
-		return p.set(names, opt)
-	case "hold", "lift":
-		return p.holdOn(words[0] == "hold", opt)
-	case "explain":
-		return p.explain(names[0])
 	}
 	return "unknown command\n"
 }
@@ -165,7 +162,7 @@ func (p *player) submitAll(names []string, opt map[string]string) string {
 
 // beat: beat SESSION [slots=1 serves=q/t,q/u names=ORG/JOB,... hung=ORG/JOB draining= leaving=]
 func (p *player) beat(session string, opt map[string]string) string {
-	b := &ledger.Beat{Session: schemas.SessionID(session), Epoch: p.core.epoch}
+	b := &ledger.Beat{Session: schemas.SessionID(session)}
 	b.Slots, _ = strconv.Atoi(opt["slots"])
 	if opt["slots"] == "" {
 		b.Slots = 1
@@ -218,7 +215,7 @@ func (p *player) decideText(opt map[string]string) string {
 }
 
 func (p *player) describe(d Decision) string {
-	kind := [...]string{"", "queue", "offer", "expire", "lose", "overrun", "end-cancel", "duplicate", "look up", "dependency", "remove", "signal"}[d.Kind]
+	kind := [...]string{"", "queue", "offer", "expire", "lose", "overrun", "end-cancel", "duplicate", "look up", "dependency", "tick", "remove", "signal"}[d.Kind]
 	switch d.Kind {
 	case DecideRemove:
 		return fmt.Sprintf("%s offer %d", kind, d.Work)
@@ -231,6 +228,8 @@ func (p *player) describe(d Decision) string {
 			kind = "cascade"
 		}
 		return fmt.Sprintf("%s %s of %s", kind, p.name(d.ID), d.Parent.ID)
+	case DecideTick:
+		return fmt.Sprintf("%s %s/%s %s", kind, d.Org, d.Schedule, d.Tick.Format(time.RFC3339))
 	case DecideLose:
 		return fmt.Sprintf("%s %s %s", kind, p.name(d.ID), d.Cause)
 	case DecideDuplicate:
@@ -276,7 +275,10 @@ func (p *player) jobs1(verb string, names []string, opt map[string]string) strin
 func (p *player) job1(verb, key string, opt map[string]string) string {
 	if verb == "store" || verb == "fail" {
 		for _, d := range p.air {
-			if p.name(d.ID) != key && (d.Kind != DecideLookup || string(d.Org)+"/"+string(d.Parent.ID) != key) {
+			if d.Kind == DecideTick && string(d.Org)+"/"+d.Schedule != key {
+				continue
+			}
+			if d.Kind != DecideTick && p.name(d.ID) != key && (d.Kind != DecideLookup || string(d.Org)+"/"+string(d.Parent.ID) != key) {
 				continue
 			}
 			if verb == "store" {

@@ -24,6 +24,8 @@ type world struct {
 	byID map[schemas.Seq]*ledger.Job
 	work uint64
 	air  []Decision // given out, not settled
+
+	refusing bool // no tick is submitted
 	// asked is the length of the log when a look-up was given out, by its number.
 	asked map[uint64]int
 	// cascaded: somebody canceled a job with all that wait for it.
@@ -138,8 +140,11 @@ func (w *world) command(d Decision, j *ledger.Job) ledger.Command {
 // settle carries a decision out and settles it; it says what happened.
 func (w *world) settle(d Decision) string {
 	w.air = slices.DeleteFunc(w.air, func(o Decision) bool { return o.N == d.N })
-	if d.Kind == DecideLookup {
+	switch d.Kind {
+	case DecideLookup:
 		return w.lookUp(d)
+	case DecideTick:
+		return w.settleTick(d)
 	}
 	j := w.byID[d.ID]
 	if d.Kind == DecideOffer {

@@ -51,6 +51,9 @@ const (
 	KindHold     = "hold"
 )
 
+// KindSchedule is the kind of an org's own settings: the second token of control.<org>.schedule.<name>.
+const KindSchedule = "schedule"
+
 // ControlType is the subject of a type's settings.
 func ControlType(t schemas.TypeName) schemas.Subject {
 	return schemas.ControlSubject("cell", "type", string(t))

@@ -119,7 +119,7 @@ func (r *SubmitRequest) spec(t *schemas.TypeSettings) schemas.Submitted {
 		NotBefore: r.NotBefore, DelayMS: schemas.MillisOf(r.Delay),
 		Deadline: r.Deadline, DeadlineMS: schemas.MillisOf(r.DeadlineIn),
 		Parents: append([]schemas.ParentRef(nil), r.Parents...), Batch: r.Batch, Tags: r.Tags,
-		Override: r.Override, Reason: r.Reason, Args: bytes.TrimSpace(r.Args),
+		Override: r.Override, Reason: r.Reason, Schedule: r.schedule, Tick: r.tick, Args: bytes.TrimSpace(r.Args),
 	}
 	if len(spec.Args) == 0 {
 		spec.Args = json.RawMessage("{}")

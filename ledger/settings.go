@@ -85,19 +85,32 @@ func (l *Ledger) Setting(ctx context.Context, kind, name string) (*Entry, error)
 
 // Settings returns the events that hold the settings of all things of a kind, as they are now, by name.
 func (l *Ledger) Settings(ctx context.Context, kind string) ([]*Entry, error) {
+	return l.settingsOf(ctx, schemas.ControlSubject("cell", kind, "*"))
+}
+
+// settingSubjects are all subjects of settings that a pattern takes, sorted.
+func (l *Ledger) settingSubjects(ctx context.Context, pattern schemas.Subject) ([]string, error) {
 	s, err := l.stream(ctx, StreamLedger)
 	if err != nil {
-		return nil, coded(err)
+		return nil, err
 	}
 	var info *jetstream.StreamInfo
 	err = l.asking(ctx, func(ctx context.Context) error {
-		info, err = s.Info(ctx, jetstream.WithSubjectFilter(schemas.ControlSubject("cell", kind, "*").String()))
+		info, err = s.Info(ctx, jetstream.WithSubjectFilter(pattern.String()))
 		return err
 	})
 	if err != nil {
-		return nil, coded(fmt.Errorf("subjects of kind %s: %w", kind, err))
+		return nil, fmt.Errorf("subjects %s: %w", pattern, err)
 	}
-	subjects := slices.Sorted(maps.Keys(info.State.Subjects))
+	return slices.Sorted(maps.Keys(info.State.Subjects)), nil
+}
+
+// settingsOf returns the events that hold the settings of all things that a pattern takes.
+func (l *Ledger) settingsOf(ctx context.Context, pattern schemas.Subject) ([]*Entry, error) {
+	subjects, err := l.settingSubjects(ctx, pattern)
+	if err != nil {
+		return nil, coded(err)
+	}
 	// One literal read each: those jump to their message, however long the ledger is (ENGINE 6).
 	all := make([]*Entry, 0, len(subjects))
 	for _, subject := range subjects {

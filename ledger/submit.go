@@ -72,6 +72,9 @@ type SubmitRequest struct {
 
 	once   bool // ID is one that jobledger derives and uses once for ever: what stands under it stands for the request
 	system bool // the type and queue are jobledger's own
+
+	schedule string     // that the job is made by
+	tick     *time.Time // the time of the schedule that it is for
 }
 
 // size is about how many bytes of args the request brings.
@@ -385,6 +388,7 @@ func (s *submission) begin(j *Job) (*schemas.Event, error) {
 	if s.request != uuid.Nil {
 		e.ID = s.identity(j.ID, j.Generation+1)
 	}
+	e.Meant = s.spec.Tick
 	s.large.referBy(e)
 	return e, nil
 }
