@@ -126,6 +126,8 @@ type appending struct {
 	expect expectation
 	// maybe: some copy may have been stored, or may still be.
 	maybe bool
+	// answer is the server's latest word on why it does not store the event; nil if it said none.
+	answer *pubAck
 	// inFlight: the latest refusal says that a write on the subject is under way (10164).
 	inFlight bool
 }
@@ -200,6 +202,7 @@ func (a *appending) judge(ack *pubAck) (verdict, error) {
 	// 10077 (store failure or limit, such as a full disk), 10158 (this message id is in flight) and every
 	// code not listed: nothing is known.
 	a.maybe = true
+	a.answer = ack
 	return again, ack
 }
 
@@ -267,9 +270,21 @@ func (a *appending) unsettled(ctx context.Context, last error) error {
 }
 
 func (a *appending) unknown(last error) error {
-	e := Errorf(CodeUnavailable, "%v (last: %v)", ErrUnknown, last)
-	e.Cause = errors.Join(ErrUnknown, last)
+	said := last
+	if a.answer != nil { // says more than that time is up
+		said = a.answer
+	}
+	e := Errorf(CodeUnavailable, "%v (last: %v); %s, then repeat it under the same id or key, or ask for the job", ErrUnknown, said, a.advice())
+	e.Cause = errors.Join(ErrUnknown, last, said)
 	return e.with(DetailReason, ReasonOutcomeUnknown)
+}
+
+// advice says what to look at. A server whose file system is full or read-only stays connected and answers nothing.
+func (a *appending) advice() string {
+	if a.l.nc.IsConnected() {
+		return "the server is there and does not confirm it: see its log, its disk may be full or read-only"
+	}
+	return "wait for the server to come back"
 }
 
 // checkSize refuses what the server would drop the connection for.

@@ -84,6 +84,11 @@ func WithStoreDir(dir string) Option {
 	return func(c *config) { c.server.StoreDir = dir }
 }
 
+// WithDurability makes the server promise more than it does by default.
+func WithDurability(d natsd.Durability) Option {
+	return func(c *config) { c.server.Durability = d }
+}
+
 // WithoutProvision leaves the server empty: the test calls ledger.Provision itself.
 func WithoutProvision() Option {
 	return func(c *config) { c.bare = true }
