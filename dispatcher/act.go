@@ -71,7 +71,7 @@ func (h *Host) carryOut(ctx context.Context, a act) Result {
 			return Result{Outcome: Gone}
 		}
 		h.counters.Reoffered.Add(1)
-		return Result{Outcome: Stored, Work: h.offer(ctx, j, a.lease)}
+		return Result{Outcome: Stored, Work: h.offer(ctx, j, a)}
 	}
 	j, e, err := h.do(ctx, j, a)
 	if err != nil {
@@ -81,7 +81,7 @@ func (h *Host) carryOut(ctx context.Context, a act) Result {
 	r := Result{Outcome: Stored, Event: e}
 	if e.Name() == schemas.EventQueued {
 		// If this process dies here the job is Queued without an offer; the next leader offers it.
-		r.Work = h.offer(ctx, j, a.lease)
+		r.Work = h.offer(ctx, j, a)
 	}
 	return r
 }

@@ -44,6 +44,20 @@ type Core struct {
 	family    parentTables // jobs that wait for parents
 	schedules scheduleTable
 
+	settings settings
+	gates    map[scope]*gate
+	root     *gate // before everything
+	odd      int   // holds in force on scopes that only holds have
+	retired  []*gate
+	retireAt int64
+	wakes    heap[wakening]
+	now      int64 // stream time of the latest Decide
+
+	// unsettled: this leader does not know yet all that workers still run. Nothing is started under a limit of one.
+	unsettled bool
+	leadAt    time.Duration // lease time at which the epoch began
+	stray     bool          // an attempt may have left a handler behind that no beat was heard of
+
 	active  map[schemas.Seq]*active // Queued and Running jobs
 	fences  map[schemas.Seq]*active // Running ones by the sequence of their fence
 	unsent  []*active               // Queued ones to be offered at once
@@ -66,7 +80,8 @@ type Core struct {
 // NewCore returns a core that has seen nothing.
 func NewCore(times Times) *Core {
 	c := &Core{
-		times: times, dedup: newDedupTables(), family: newParentTables(), schedules: newScheduleTable(), slots: []*lane{nil},
+		times: times, dedup: newDedupTables(), family: newParentTables(), schedules: newScheduleTable(), settings: newSettings(),
+		gates: make(map[scope]*gate), slots: []*lane{nil},
 		pairs: make(map[pairKey]*pair), queues: make(map[schemas.QueueName]*queue),
 		tombs: make(map[schemas.Seq]tomb), moved: make(map[schemas.Seq]schemas.Seq),
 		deadlines: make(map[schemas.Seq]deadline),
@@ -75,6 +90,8 @@ func NewCore(times Times) *Core {
 		sessions: make(map[schemas.SessionID]*session),
 	}
 	c.timers.less = earlier
+	c.wakes.less = func(a, b wakening) bool { return a.due < b.due }
+	c.root = c.ref(scope{})
 	return c
 }
 
@@ -84,6 +101,7 @@ type active struct {
 	org     schemas.OrgID
 	job     schemas.JobID
 	pair    *pair
+	stake   stake
 	at      schemas.Seq // the event that brought it here
 	running bool
 	mute    bool // holds an event this binary cannot read: no decision about it (DESIGN D8)
@@ -96,11 +114,13 @@ type active struct {
 	offers   int    // offers made in this stay, for the wait before the next
 	offerAt  int64  // stream time of the next offer
 	queuedAt int64
+	shelved  bool // Queued and not offered: a hold, or a limit of one, is against it
 
 	// While Running.
 	fence    schemas.Fence
 	session  *session
 	named    time.Duration // lease time of the beat that last named it
+	heard    bool          // a beat named it
 	hardAt   int64         // stream time of the hard limit
 	cancelAt int64         // stream time at which the leader ends a requested cancel itself, 0 if none
 }
@@ -119,6 +139,7 @@ func (c *Core) Lead(epoch schemas.Seq, mono time.Duration) {
 	for _, a := range c.active {
 		a.named = now
 	}
+	c.unsettle(now)
 	c.OfferAll()
 	c.doomAll()
 	c.leadFamily()
@@ -141,6 +162,7 @@ func (c *Core) OfferAll() {
 	for _, a := range c.active {
 		if !a.running {
 			a.work, a.offers = 0, 0
+			a.stake.enliven(false)
 			c.unsent = append(c.unsent, a)
 		}
 	}

@@ -57,6 +57,7 @@ type Decision struct {
 	Cascade bool              // of dependency: because a cancel was asked for with all that wait
 	Session schemas.SessionID // of signal
 	Work    uint64            // of remove: WORK sequence
+	Alone   bool              // of queue and offer: the job is under a limit of one
 
 	// Of tick: ID is the event that the schedule began with, At the settings in force, and Job the earlier tick's
 	// job that this one replaces, if any.
@@ -102,6 +103,8 @@ type flight struct {
 	lane *lane
 	job  entry
 	pool *pool // whose room it takes
+	// stake is its share of the limits, until it is folded as Queued.
+	stake stake
 	// done: the queued event was folded. orphan: the job left Queued unclaimed, so an offer that was on its
 	// way is to be removed.
 	done, orphan bool
@@ -122,6 +125,10 @@ func (c *Core) land(id schemas.Seq, f *flight) {
 	if f.pool != nil {
 		f.pool.charged--
 		f.pool = nil
+	}
+	if f.stake.held() { // it was not queued
+		f.stake.refund()
+		c.giveBack(&f.stake)
 	}
 	if f.held {
 		c.restore(f.lane, f.job)
@@ -150,10 +157,14 @@ func (c *Core) void(l *lane, e entry) bool {
 // is returned twice before it is settled. A core that does not lead decides nothing.
 func (c *Core) Decide(now time.Time, mono time.Duration, max int) []Decision {
 	lease := c.clock.advance(mono)
+	c.now = now.UnixNano()
 	c.expireSessions(lease)
+	c.retire()
 	if !c.leading {
 		return nil
 	}
+	c.settleDown(lease)
+	c.awaken()
 	out := c.notes
 	c.notes = nil
 	out = append(out, c.fire(now, max)...)
@@ -171,7 +182,7 @@ func (c *Core) offer(now time.Time, max int) (out []Decision) {
 	for len(c.unsent) > 0 && len(out) < max {
 		a := c.unsent[0]
 		c.unsent = c.unsent[1:]
-		if _, flying := c.flights[a.id]; !flying && c.active[a.id] == a && !a.running && !a.mute && a.work == 0 {
+		if _, flying := c.flights[a.id]; !flying && c.active[a.id] == a && !a.running && !a.mute && a.work == 0 && c.offerable(a) {
 			out = append(out, c.offerOf(a, now))
 		}
 	}
@@ -182,7 +193,7 @@ func (c *Core) offerOf(a *active, now time.Time) Decision {
 	const doublings = 3
 	a.offerAt = now.UnixNano() + int64(c.times.Reoffer)<<min(a.offers, doublings)
 	a.offers++
-	return c.fly(Decision{Kind: DecideOffer, ID: a.id, At: a.at, Org: a.org, Job: a.job}, &flight{})
+	return c.fly(Decision{Kind: DecideOffer, ID: a.id, At: a.at, Org: a.org, Job: a.job, Alone: a.stake.limitOne()}, &flight{})
 }
 
 // sweep looks at every Queued and Running job: leases, hard limits, cancels, offers that nobody took. Their
@@ -216,7 +227,7 @@ func (c *Core) due(a *active, now int64, lease time.Duration) bool {
 		// Slots are free and yet nobody took it: it must not keep others from them.
 		c.uncharge(a)
 	}
-	return now >= a.offerAt
+	return now >= a.offerAt && c.offerable(a)
 }
 
 func (c *Core) silent(a *active, lease time.Duration) bool { return lease-a.named >= c.times.Lease }
@@ -245,18 +256,19 @@ func (c *Core) admit(now time.Time, max int) (out []Decision) {
 			if len(out) >= max || p.room(now) <= 0 {
 				continue
 			}
-			l, e, ok := c.pick(p, now)
+			got, ok := c.pick(p, now)
 			if !ok {
 				continue
 			}
+			l, e := got.lane, got.job
 			progress = true
 			if at, ok := c.moved[e.id]; ok {
 				e.at = at
 				delete(c.moved, e.id)
 			}
 			p.charged++
-			d := Decision{Kind: DecideQueue, ID: e.id, At: e.at, Org: l.node.org}
-			out = append(out, c.fly(d, &flight{held: true, lane: l, job: e, pool: p}))
+			d := Decision{Kind: DecideQueue, ID: e.id, At: e.at, Org: l.node.org, Alone: got.stake.limitOne()}
+			out = append(out, c.fly(d, &flight{held: true, lane: l, job: e, pool: p, stake: got.stake}))
 		}
 	}
 	return out
@@ -307,6 +319,7 @@ func (c *Core) Settle(d Decision, r Result) {
 	switch queued := a != nil && !a.running; {
 	case queued && r.Work != 0:
 		a.work = r.Work
+		c.recallIf(a)
 	case queued && f.done && r.Outcome == Gone:
 		c.offerNow(a) // somebody else's queued event was taken for ours
 	case f.orphan:

@@ -25,28 +25,37 @@ func (c *Core) fold(e *schemas.Event, again bool) {
 	case *schemas.Running:
 		c.running(e, d)
 	case *schemas.Released:
-		c.requeued(e, &d.AttemptHead)
+		c.requeued(e, &d.AttemptHead, noVerdict, d.Cause == schemas.ReleaseDrain)
 	case *schemas.Lost:
-		c.requeued(e, &d.AttemptHead)
+		v := bad
+		if d.Cause == schemas.LossCellRestart {
+			v = noVerdict
+		}
+		c.requeued(e, &d.AttemptHead, v, true)
 	case *schemas.Failed:
-		c.retrying(e, &d.AttemptHead, d.DelayMS, again)
+		c.retrying(e, &d.AttemptHead, d.DelayMS, again, false)
 	case *schemas.TimedOut:
-		c.retrying(e, &d.AttemptHead, d.DelayMS, again)
+		c.retrying(e, &d.AttemptHead, d.DelayMS, again, true)
 	case *schemas.Completed:
-		if c.ended(e, d.Submitted, d.Fence) {
+		if a := c.ended(e, d.Submitted, d.Fence); a != nil {
+			c.vacate(a, e, good, false)
 			c.finished(d.Submitted, schemas.StateCompleted)
 			c.parentEnded(e, &d.Head, true)
 		} else {
 			c.parentEnded(e, &d.Head, false)
 		}
 	case *schemas.Canceled:
-		c.closed(e, &d.Head, d.Fence, schemas.StateCanceled, again)
+		c.closed(e, &d.Head, d.Fence, schemas.StateCanceled, again, noVerdict, d.Forced || d.Outcome == "")
 		if d.Cascade {
 			c.cascade(e, &d.Head)
 		}
 		c.parentEnded(e, &d.Head, false)
 	case *schemas.DeadLettered:
-		c.closed(e, &d.Head, d.Fence, schemas.StateDeadLettered, again)
+		v := bad
+		if d.Reason == schemas.DeadOrgDeleted || d.Cause == schemas.LossCellRestart {
+			v = noVerdict
+		}
+		c.closed(e, &d.Head, d.Fence, schemas.StateDeadLettered, again, v, d.Outcome != schemas.EventFailed)
 		c.parentEnded(e, &d.Head, false)
 	case *schemas.CancelRequested:
 		c.cancelRequested(e, d)
@@ -59,6 +68,10 @@ func (c *Core) fold(e *schemas.Event, again bool) {
 		}
 	case *schemas.Carried:
 		c.carried(e, d)
+	case schemas.Setting:
+		if !again {
+			c.set(e, d)
+		}
 	}
 }
 
@@ -96,12 +109,16 @@ func (c *Core) queued(e *schemas.Event, d *schemas.Queued, again bool) {
 		// Ours: the host publishes the offer in the same breath.
 		f.done, f.held = true, false
 		a.pool, f.pool = f.pool, nil
+		a.stake, f.stake = f.stake, stake{}
 		c.toQueued(a, e)
 		return
 	default:
 		c.unwait(id, e.Seq, again)
 	}
-	// By an operator (run now) or an earlier leader: nobody is known to have offered it.
+	// By an operator (run now) or an earlier leader: nobody is known to have offered it. It is Queued whatever the
+	// limits say; those of one are judged when it is to be offered.
+	a.stake = c.stakeFor(a.pair, a.org, d.Resource)
+	a.stake.charge(e.Time.UnixNano())
 	if a.pool = a.pair.roomiest(); a.pool != nil {
 		a.pool.charged++
 	}
@@ -114,6 +131,7 @@ func (c *Core) toQueued(a *active, e *schemas.Event) {
 	a.at, a.running, a.queuedAt = e.Seq, false, e.Time.UnixNano()
 	a.work, a.offers = 0, 0
 	a.offerAt = a.queuedAt + int64(c.times.Reoffer)
+	a.shelved = false
 	a.pair.queued++
 	a.pair.active++
 	c.active[a.id] = a
@@ -134,7 +152,10 @@ func (c *Core) offerNow(a *active) {
 
 // leaveQueued undoes toQueued, but for the record itself.
 func (c *Core) leaveQueued(a *active) {
-	a.pair.queued--
+	if !a.shelved {
+		a.pair.queued--
+	}
+	a.shelved = false
 	c.uncharge(a)
 }
 
@@ -156,16 +177,19 @@ func (c *Core) running(e *schemas.Event, d *schemas.Running) {
 	a.hardAt = e.Time.Add(a.timeout + schemas.HardLimitMargin).UnixNano()
 	a.cancelAt = 0
 	a.session = c.session(d.Session)
-	a.named = c.clock.now
+	a.named, a.heard = c.clock.now, false
+	a.stake.enliven(true)
+	c.probe(&a.stake, e.Time.UnixNano())
 	c.fences[e.Seq] = a
 	a.session.add(1, 0)
 }
 
-// ended closes a record's attempt; false if the event names no current one.
-func (c *Core) ended(e *schemas.Event, id schemas.Seq, fence schemas.Fence) bool {
+// ended closes a record's attempt and returns it, nil if the event names no current one. What it holds of limits is
+// still to be given back: by vacate, or when the job is Queued again.
+func (c *Core) ended(e *schemas.Event, id schemas.Seq, fence schemas.Fence) *active {
 	a, ok := c.active[id]
 	if !ok || !a.running || a.fence != fence || e.Seq <= a.at {
-		return false
+		return nil
 	}
 	delete(c.fences, a.fence.Seq)
 	c.dropActive(a)
@@ -173,17 +197,36 @@ func (c *Core) ended(e *schemas.Event, id schemas.Seq, fence schemas.Fence) bool
 	if a.session.pool != nil {
 		a.session.pool.ends.add(e.Time.UnixNano())
 	}
-	return true
+	return a
+}
+
+// vacate gives back what an attempt that has ended held of limits. left: its handler may run on; it holds them until
+// its session is known to have got rid of it (DESIGN D7).
+func (c *Core) vacate(a *active, e *schemas.Event, v verdict, left bool) {
+	c.judge(&a.stake, e.Time.UnixNano(), v)
+	if left {
+		c.stay(a, &a.stake)
+		return
+	}
+	c.giveBack(&a.stake)
 }
 
 // requeued folds released and lost: the job is Queued again and has no offer.
-func (c *Core) requeued(e *schemas.Event, h *schemas.AttemptHead) {
-	a, ok := c.active[h.Submitted]
-	if !ok || !c.ended(e, h.Submitted, h.Fence) {
+func (c *Core) requeued(e *schemas.Event, h *schemas.AttemptHead, v verdict, left bool) {
+	a := c.ended(e, h.Submitted, h.Fence)
+	if a == nil {
 		return
 	}
-	a.session, a.fence, a.cancelAt = nil, schemas.Fence{}, 0
 	a.pair = c.pair(h.Queue, h.Type) // the record's own may just have been forgotten
+	held := a.stake
+	a.stake = c.stakeFor(a.pair, a.org, h.Resource) // before the other is given back, which would let others in
+	c.judge(&held, e.Time.UnixNano(), v)
+	if left {
+		c.stay(a, &held)
+	} else {
+		c.giveBack(&held)
+	}
+	a.session, a.fence, a.cancelAt = nil, schemas.Fence{}, 0
 	if a.pool = a.pair.roomiest(); a.pool != nil {
 		a.pool.charged++
 	}
@@ -193,8 +236,13 @@ func (c *Core) requeued(e *schemas.Event, h *schemas.AttemptHead) {
 }
 
 // retrying folds failed and timed_out: the job waits for its retry to be due.
-func (c *Core) retrying(e *schemas.Event, h *schemas.AttemptHead, delay schemas.Millis, again bool) {
-	if !c.ended(e, h.Submitted, h.Fence) || again {
+func (c *Core) retrying(e *schemas.Event, h *schemas.AttemptHead, delay schemas.Millis, again, left bool) {
+	a := c.ended(e, h.Submitted, h.Fence)
+	if a == nil {
+		return
+	}
+	c.vacate(a, e, bad, left)
+	if again {
 		return
 	}
 	c.wakeAt(e.Time.Add(delay.Duration()).UnixNano(), c.lane(e.Org, &h.Head), entry{id: h.Submitted, at: e.Seq})
@@ -205,13 +253,15 @@ func (c *Core) retrying(e *schemas.Event, h *schemas.AttemptHead, delay schemas.
 func (c *Core) unseen(id schemas.Seq) bool { return id < c.first }
 
 // closed folds canceled and dead_lettered, from whatever state they name.
-func (c *Core) closed(e *schemas.Event, h *schemas.Head, fence schemas.Fence, to schemas.State, again bool) {
+func (c *Core) closed(e *schemas.Event, h *schemas.Head, fence schemas.Fence, to schemas.State, again bool, v verdict, left bool) {
 	id := h.Submitted
 	switch h.From {
 	case schemas.StateRunning:
-		if !c.ended(e, id, fence) {
+		a := c.ended(e, id, fence)
+		if a == nil {
 			return
 		}
+		c.vacate(a, e, v, left)
 	case schemas.StateQueued:
 		a, ok := c.active[id]
 		if !ok || a.running || e.Seq <= a.at {
@@ -219,6 +269,7 @@ func (c *Core) closed(e *schemas.Event, h *schemas.Head, fence schemas.Fence, to
 		}
 		c.leaveQueued(a)
 		c.dropActive(a)
+		c.giveBack(&a.stake)
 		if f := c.flights[id]; f != nil {
 			f.orphan = true // an offer may be on its way
 		}
@@ -296,6 +347,7 @@ func (c *Core) carried(e *schemas.Event, d *schemas.Carried) {
 	case d.From == schemas.StateQueued:
 		a := &active{id: id, org: e.Org, job: e.Job, pair: c.pair(d.Queue, d.Type),
 			timeout: d.Job.Policy.TimeoutMS.Duration(), grace: d.Job.Policy.GraceMS.Duration()}
+		a.stake = c.stakeFor(a.pair, a.org, d.Resource)
 		c.toQueued(a, e)
 		c.offerNow(a)
 	case flying:

@@ -121,6 +121,7 @@ type lane struct {
 	node     *node
 	level    int
 	resource string
+	strand   *strand // nil without a resource
 	jobs     fifo
 	timers   int         // entries of the timer heap that will enter this lane
 	slot     uint32      // its index in Core.slots while there are any
@@ -138,9 +139,14 @@ type node struct {
 	pair  *pair
 	turn  *turn
 	org   schemas.OrgID
+	gates [3]*gate // of its org, org and queue, org and type
+	at    *gate    // where it waits, nil if nowhere
 	lanes map[laneKey]*lane
-	ready [levels]heap[*lane] // lanes with entries, the longest waiting first; the first may prove empty
-	jobs  int                 // entries in lanes, dead ones included
+	// strands are its lanes' by resource.
+	strands map[string]*strand
+	ready   [levels]heap[*lane] // lanes with entries, the longest waiting first; the first may prove empty or blocked
+	shown   int                 // lanes in ready
+	jobs    int                 // entries in lanes, dead ones included
 	// listed: in pair.ready, under the key the turn had when it was put there.
 	listed bool
 	key    turnKey
@@ -166,6 +172,8 @@ type turn struct {
 	nodes int  // nodes that hold it
 	idle  bool // in queue.idle
 	jobs  int  // entries waiting, dead ones included
+	// batons are its strands that hold one: see line.
+	batons []*strand
 	// picks counts starts, last the pick at which a level was served: see level.
 	picks uint64
 	last  [levels]uint64
@@ -175,6 +183,7 @@ type turn struct {
 type pair struct {
 	queue  *queue
 	typ    schemas.TypeName
+	gates  [2]*gate // of its queue and its type
 	nodes  map[schemas.OrgID]*node
 	ready  heap[*node] // nodes with entries by their turn's key; keys in it may be stale, never too great
 	pools  []*pool     // of live workers that serve the pair
@@ -190,10 +199,12 @@ type queue struct {
 	now   uint64  // virtual time: the key.served under which the latest start was made
 	order uint64  // last turnKey.order given out
 	idle  []*turn // turns without nodes, to be forgotten
+	// weights are the shares of orgs that differ here from their own.
+	weights map[schemas.OrgID]int
 }
 
 // turnUnit is a start's cost in virtual time at weight 1. Weights divide it.
-const turnUnit = 1 << 16
+const turnUnit = 1 << 24
 
 type pairKey struct {
 	queue schemas.QueueName
@@ -209,9 +220,12 @@ func (c *Core) pair(q schemas.QueueName, t schemas.TypeName) *pair {
 	qu, ok := c.queues[q]
 	if !ok {
 		qu = &queue{name: q, turns: make(map[schemas.OrgID]*turn)}
+		if set := c.settings.queues[q]; set != nil {
+			qu.weights = set.Weights
+		}
 		c.queues[q] = qu
 	}
-	p := &pair{queue: qu, typ: t, nodes: make(map[schemas.OrgID]*node)}
+	p := &pair{queue: qu, typ: t, nodes: make(map[schemas.OrgID]*node), gates: [2]*gate{c.ref(scope{queue: q}), c.ref(scope{typ: t})}}
 	p.ready.less = func(a, b *node) bool { return a.key.before(b.key) }
 	c.pairs[key] = p
 	qu.pairs++
@@ -226,6 +240,9 @@ func (c *Core) dropPair(p *pair) {
 		return
 	}
 	delete(c.pairs, key)
+	for _, g := range p.gates {
+		c.unref(g)
+	}
 	if p.queue.pairs--; p.queue.pairs == 0 {
 		delete(c.queues, p.queue.name)
 	}
@@ -242,13 +259,18 @@ func (c *Core) lane(org schemas.OrgID, h *schemas.Head) *lane {
 			p.queue.turns[org] = t
 		}
 		t.nodes++
-		n = &node{pair: p, turn: t, org: org, lanes: make(map[laneKey]*lane, 1)}
+		n = &node{pair: p, turn: t, org: org, lanes: make(map[laneKey]*lane, 1),
+			gates: [3]*gate{c.ref(scope{org: org}), c.ref(scope{org: org, queue: h.Queue}), c.ref(scope{org: org, typ: h.Type})}}
 		p.nodes[org] = n
 	}
 	key := laneKey{levelOf(h.Priority), h.Resource}
 	l, ok := n.lanes[key]
 	if !ok {
-		l = &lane{node: n, level: key.level, resource: key.resource}
+		l = &lane{node: n, level: key.level, resource: key.resource, strand: c.strandOf(n, h.Resource)}
+		if s := l.strand; s != nil {
+			s.lanes[key.level] = l
+			s.n++
+		}
 		n.lanes[key] = l
 	}
 	return l
@@ -261,14 +283,18 @@ func (c *Core) drop(l *lane) {
 		return
 	}
 	delete(l.node.lanes, laneKey{l.level, l.resource})
+	c.leaveStrand(l)
 	c.dropNode(l.node)
 }
 
 func (c *Core) dropNode(n *node) {
-	if len(n.lanes) > 0 || n.listed || n.pair.nodes[n.org] != n {
+	if len(n.lanes) > 0 || len(n.strands) > 0 || n.listed || n.at != nil || n.pair.nodes[n.org] != n {
 		return
 	}
 	delete(n.pair.nodes, n.org)
+	for _, g := range n.gates {
+		c.unref(g)
+	}
 	if n.turn.nodes--; n.turn.nodes == 0 && !n.turn.idle {
 		n.turn.idle = true
 		n.pair.queue.idle = append(n.pair.queue.idle, n.turn)
@@ -308,12 +334,6 @@ func (c *Core) restore(l *lane, e entry) {
 
 func (c *Core) entered(l *lane) {
 	n := l.node
-	if !l.listed {
-		l.listed, l.key = true, l.jobs.head().at
-		h := &n.ready[l.level]
-		h.less = olderLane
-		h.push(l)
-	}
 	t, q := n.turn, n.pair.queue
 	if t.jobs == 0 {
 		// An org that had nothing waiting takes its place at the end of the present round: it neither
@@ -324,11 +344,38 @@ func (c *Core) entered(l *lane) {
 	}
 	t.jobs++
 	n.jobs++
-	if !n.listed {
-		n.listed, n.key = true, t.key
+	c.waiting++
+	if l.strand == nil || l.strand.at == nil {
+		c.show(l)
+	}
+}
+
+// show puts a lane with entries among what is ready of its node, and the node among what is ready of its pair.
+func (c *Core) show(l *lane) {
+	n := l.node
+	if !l.listed {
+		l.listed, l.key = true, l.jobs.head().at
+		h := &n.ready[l.level]
+		h.less = olderLane
+		h.push(l)
+		n.shown++
+	}
+	c.showNode(n)
+}
+
+func (c *Core) showNode(n *node) {
+	if !n.listed && n.at == nil && n.shown > 0 {
+		n.listed, n.key = true, n.turn.key
 		n.pair.ready.push(n)
 	}
-	c.waiting++
+}
+
+// hide takes the top out of a level of what is ready of a node.
+func (n *node) hide(level int) *lane {
+	l := n.ready[level].pop()
+	l.listed = false
+	n.shown--
+	return l
 }
 
 func olderLane(a, b *lane) bool { return a.key < b.key }
@@ -405,6 +452,7 @@ func (c *Core) sweepTombs() {
 	})
 	clear(c.tombs)
 	c.stats.Swept++
+	c.letAllIn() // what waits at gates may be empty now
 	for _, p := range c.pairs {
 		p.ready.filter(func(n *node) bool { return n.jobs > 0 })
 		for _, n := range p.nodes {

@@ -8,13 +8,16 @@ import "time"
 // a priority that was passed over agePicks times goes before it, so each keeps at least 5 % of the org's
 // starts. Within the priority the job that has waited longest goes first.
 //
-// The cost is O(pairs of the pool x log(orgs waiting)); neither waiting jobs nor idle orgs count.
+// What limits, rates, holds and breakers keep from starting is passed over, and its org's turn goes to the next: see
+// core_gates.go.
+//
+// The cost is O(pairs of the pool x log(orgs waiting)); neither waiting jobs count, nor idle or blocked orgs.
 
 // agePicks is how often a waiting priority is passed over before it is served: 1 start in 20 is 5 %.
 const agePicks = 19
 
 // pick takes the next job for a pool, or reports that nothing waits for it.
-func (c *Core) pick(p *pool, now time.Time) (*lane, entry, bool) {
+func (c *Core) pick(p *pool, now time.Time) (picked, bool) {
 	for range p.queues {
 		pairs := p.queues[p.next]
 		p.next = (p.next + 1) % len(p.queues)
@@ -23,19 +26,26 @@ func (c *Core) pick(p *pool, now time.Time) (*lane, entry, bool) {
 			if t == nil {
 				break
 			}
-			if l, e, ok := c.pickOf(t, pairs, now); ok {
-				return l, e, true
+			if got, ok := c.pickOf(t, pairs, now); ok {
+				return got, true
 			}
 		}
 	}
-	return nil, entry{}, false
+	return picked{}, false
+}
+
+// picked is a job that was taken out of its lane to be queued.
+type picked struct {
+	lane  *lane
+	job   entry
+	stake stake
 }
 
 // leastServed returns whose turn it is among the orgs that wait for one of the pairs, which share a queue.
 func (c *Core) leastServed(pairs []*pair, now time.Time) *turn {
 	var best *turn
 	for _, p := range pairs {
-		if p.full(now) {
+		if p.full(now) || c.pairBar(p) != nil {
 			continue
 		}
 		if n := c.front(p); n != nil && (best == nil || n.turn.key.before(best.key)) {
@@ -53,11 +63,20 @@ func (c *Core) front(p *pair) *node {
 		case n.jobs == 0:
 			p.ready.pop()
 			c.unlist(n)
+		case n.shown == 0: // all its strands wait at gates
+			p.ready.pop()
+			n.listed = false
 		case n.key != n.turn.key: // served through another pair meanwhile: keys only grow
 			n.key = n.turn.key
 			p.ready.fixTop()
 		default:
-			return n
+			g := c.nodeBar(n)
+			if g == nil {
+				return n
+			}
+			p.ready.pop()
+			n.listed = false
+			c.parkNode(n, g)
 		}
 	}
 	return nil
@@ -67,22 +86,23 @@ func (c *Core) front(p *pair) *node {
 // jobs will enter from timers stay.
 func (c *Core) unlist(n *node) {
 	n.listed = false
-	n.ready = [levels]heap[*lane]{}
+	n.ready, n.shown = [levels]heap[*lane]{}, 0
 	for key, l := range n.lanes {
 		if l.listed = false; l.timers == 0 {
 			delete(n.lanes, key)
+			c.leaveStrand(l)
 		}
 	}
 	c.dropNode(n)
 }
 
-// pickOf takes the org's next job among the pairs; false if it only had dead entries there.
-func (c *Core) pickOf(t *turn, pairs []*pair, now time.Time) (*lane, entry, bool) {
+// pickOf takes the org's next job among the pairs; false if it only had dead or blocked entries there.
+func (c *Core) pickOf(t *turn, pairs []*pair, now time.Time) (picked, bool) {
 	var best [levels]*lane // the longest waiting of each priority
 	var has [levels]bool
 	for _, p := range pairs {
 		n, ok := p.nodes[t.org]
-		if !ok || p.full(now) {
+		if !ok || p.full(now) || n.at != nil || c.pairBar(p) != nil || c.nodeBar(n) != nil {
 			continue
 		}
 		for level := range levels {
@@ -93,16 +113,22 @@ func (c *Core) pickOf(t *turn, pairs []*pair, now time.Time) (*lane, entry, bool
 	}
 	level := t.level(has)
 	if level < 0 {
-		return nil, entry{}, false
+		return picked{}, false
 	}
 	l := best[level]
-	e := c.take(l)
+	got := picked{lane: l, job: c.take(l), stake: c.stakeOf(l)}
+	got.stake.charge(c.now)
+	got.stake.enliven(true)
+	c.probe(&got.stake, c.now)
 	q := l.node.pair.queue
 	q.now = max(q.now, t.key.served)
 	q.order++
-	t.key = turnKey{served: t.key.served + turnUnit, order: q.order}
+	t.key = turnKey{served: t.key.served + c.cost(l.node), order: q.order}
+	for len(t.batons) > 0 { // its turn is over: the next in each line may be before it now
+		c.handOn(t.batons[len(t.batons)-1])
+	}
 	q.forget()
-	return l, e, true
+	return got, true
 }
 
 // oldest returns the node's lane of a level whose head has waited longest, without dead entries before it.
@@ -110,13 +136,19 @@ func (c *Core) oldest(n *node, level int) *lane {
 	h := &n.ready[level]
 	for h.len() > 0 {
 		l := h.top()
+		if l.strand != nil && (l.strand.at != nil || c.blocked(l.strand)) {
+			n.hide(level)
+			continue
+		}
 		for l.jobs.n > 0 && c.void(l, l.jobs.head()) {
 			c.take(l)
 		}
 		switch {
 		case l.jobs.n == 0:
-			h.pop()
-			l.listed = false
+			n.hide(level)
+			if s := l.strand; s != nil && s.baton != nil && s.empty() {
+				c.handOn(s)
+			}
 			c.drop(l)
 		case l.key != l.jobs.head().at:
 			l.key = l.jobs.head().at
@@ -126,6 +158,24 @@ func (c *Core) oldest(n *node, level int) *lane {
 		}
 	}
 	return nil
+}
+
+// blocked has a strand wait at a gate that keeps it from starting, if there is one.
+func (c *Core) blocked(s *strand) bool {
+	g := c.strandBar(s)
+	if g != nil {
+		c.parkStrand(s, g)
+	}
+	return g != nil
+}
+
+func (s *strand) empty() bool {
+	for _, l := range s.lanes {
+		if l != nil && l.jobs.n > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // level chooses the priority of the org's next start among those it has, -1 if it has none.

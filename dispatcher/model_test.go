@@ -115,6 +115,9 @@ func TestPicksLikeTheModel(t *testing.T) {
 			p.run([]string{"lead"})
 			p.run([]string{"beat", "w1", "slots=9000", "serves=q/a,q/b"})
 			p.run([]string{"beat", "w2", "slots=9000", "serves=q/b,q/c"})
+			for i := range 6 {
+				p.run([]string{"set", "org", fmt.Sprint("o", i), "running=0"})
+			}
 			pools := [][]string{{"a", "b"}, {"b", "c"}}
 			for i := range 1500 {
 				if rnd.IntN(3) > 0 {

@@ -23,8 +23,9 @@ const codeSubjectFull = 10077
 
 // offer publishes the offer of a Queued job and returns its WORK sequence, 0 if none is known to stand: the
 // job is offered again then.
-func (h *Host) offer(ctx context.Context, j *ledger.Job, l *lease) uint64 {
-	o := ledger.Offer{Epoch: l.epoch, Cell: *h.cell.Load(), Job: j}
+func (h *Host) offer(ctx context.Context, j *ledger.Job, a act) uint64 {
+	l := a.lease
+	o := ledger.Offer{Epoch: l.epoch, Cell: *h.cell.Load(), Job: j, Alone: a.d.Alone}
 	body, err := o.Encode()
 	if err != nil {
 		h.log.Error("offer does not encode", zap.String("org", string(j.Org)), zap.String("job", string(j.ID)), zap.Error(err))

@@ -61,8 +61,11 @@ type session struct {
 	since   bool          // has beaten since the latest cell_started
 	pool    *pool         // nil if not alive or draining
 	slots   int
-	running int // its attempts by the ledger
-	hung    int // handlers that outlive their attempts, by its latest beat
+	running int  // its attempts by the ledger
+	hung    int  // handlers that outlive their attempts, by its latest beat
+	settled bool // has beaten with the present epoch
+	// stays are what such handlers hold of limits, by fence.
+	stays map[schemas.Seq]*stay
 }
 
 func (c *Core) session(id schemas.SessionID) *session {
@@ -115,16 +118,27 @@ func (c *Core) Beat(b *ledger.Beat, mono time.Duration) bool {
 	}
 	s := c.session(b.Session)
 	s.heard, s.alive, s.since = now, !b.Leaving, true
+	s.settled = b.Epoch >= c.epoch
 	hung := 0
-	for _, ref := range b.Attempts {
+	var over map[schemas.Seq]*ledger.AttemptRef // those that have ended
+	for i, ref := range b.Attempts {
 		if ref.Hung {
 			hung++
 		}
 		if a, ok := c.fences[ref.Fence.Seq]; ok && a.fence == ref.Fence && a.session == s {
-			a.named = now
+			a.named, a.heard = now, true
+		} else if !ok && ref.Fence.Seq <= c.position {
+			if over == nil {
+				over = make(map[schemas.Seq]*ledger.AttemptRef)
+			}
+			over[ref.Fence.Seq] = &b.Attempts[i]
 		}
 	}
 	s.add(0, hung-s.hung)
+	c.outlived(s, over)
+	if b.Leaving {
+		c.clearStays(s)
+	}
 	if b.Leaving || b.Draining || b.Slots <= 0 || len(b.Serves) == 0 {
 		c.join(s, nil, 0)
 		return true
@@ -168,6 +182,7 @@ func (c *Core) expireSessions(now time.Duration) {
 	for _, s := range silent {
 		s.alive = false
 		c.join(s, nil, 0)
+		c.clearStays(s)
 		if s.running == 0 {
 			delete(c.sessions, s.id)
 		}

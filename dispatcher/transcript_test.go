@@ -140,6 +140,12 @@ func (p *player) run(words []string) string {
 		return p.dispatch(opt)
 	case "stats":
 		return p.statsText()
+	case "set":
+		return p.set(names, opt)
+	case "hold", "lift":
+		return p.holdOn(words[0] == "hold", opt)
+	case "explain":
+		return p.explain(names[0])
 	}
 	return "unknown command\n"
 }
@@ -162,7 +168,7 @@ func (p *player) submitAll(names []string, opt map[string]string) string {
 
 // beat: beat SESSION [slots=1 serves=q/t,q/u names=ORG/JOB,... hung=ORG/JOB draining= leaving=]
 func (p *player) beat(session string, opt map[string]string) string {
-	b := &ledger.Beat{Session: schemas.SessionID(session)}
+	b := &ledger.Beat{Session: schemas.SessionID(session), Epoch: p.core.epoch}
 	b.Slots, _ = strconv.Atoi(opt["slots"])
 	if opt["slots"] == "" {
 		b.Slots = 1

@@ -26,6 +26,7 @@ type Offer struct {
 	Epoch       schemas.Seq     `json:"epoch"` // of the leader that offers
 	Cell        string          `json:"cell"`
 	Job         *Job            `json:"job"`
+	Alone       bool            `json:"alone,omitempty"` // under a limit of one: a cut-off worker stops it (DESIGN D7)
 	ArgsOmitted bool            `json:"args_omitted,omitempty"`
 	Args        json.RawMessage `json:"args,omitempty"`
 	Checkpoint  json.RawMessage `json:"checkpoint,omitempty"`
@@ -59,6 +60,7 @@ func (o *Offer) plain(args json.RawMessage) ([]byte, bool) {
 	w.Text("cell", o.Cell)
 	ok := true
 	w.Object("job", func(w *plainjson.Writer) { ok = o.Job.WritePlain(w) })
+	w.TrueIf("alone", o.Alone)
 	w.TrueIf("args_omitted", o.ArgsOmitted)
 	if len(args) > 0 {
 		w.Raw("args", args)
@@ -75,6 +77,8 @@ func (o *Offer) readPlain(r *plainjson.Reader, name []byte) {
 	case "job":
 		o.Job = new(Job)
 		r.Object(o.Job.ReadPlain)
+	case "alone":
+		o.Alone = r.Bool()
 	case "args_omitted":
 		o.ArgsOmitted = r.Bool()
 	case "args":
@@ -109,8 +113,12 @@ type AttemptRef struct {
 	Job     schemas.JobID `json:"job"`
 	Attempt int           `json:"attempt"`
 	Fence   schemas.Fence `json:"fence"`
-	// Hung: the attempt has ended in the ledger, its handler has not returned; it still holds limits.
-	Hung bool `json:"hung,omitempty"`
+	// Hung: the attempt has ended in the ledger, its handler has not returned; it still holds limits. Then the
+	// reference says which: those of its queue, type and resource.
+	Hung     bool              `json:"hung,omitempty"`
+	Queue    schemas.QueueName `json:"queue,omitempty"`
+	Type     schemas.TypeName  `json:"type,omitempty"`
+	Resource string            `json:"resource,omitempty"`
 }
 
 // Serves names a pair that a worker pulls.
@@ -133,6 +141,7 @@ type Beat struct {
 	Draining  bool              `json:"draining,omitempty"`
 	Leaving   bool              `json:"leaving,omitempty"` // last beat: all attempts are settled
 	Attempts  []AttemptRef      `json:"attempts,omitempty"`
+	Epoch     schemas.Seq       `json:"epoch,omitempty"` // newest leader known: offers of earlier ones are dropped
 }
 
 // BeatAnswer is the leader's answer. A worker pulls nothing before its first one.

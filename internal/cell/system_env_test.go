@@ -46,6 +46,11 @@ type system struct {
 func newSystem(t *testing.T, env *ledgertest.Env) *system {
 	s := &system{t: t, env: env, files: t.TempDir(), starts: make(map[attemptKey][]string),
 		jobs: make(map[schemas.JobID]*ledger.Job), changed: make(chan struct{})}
+	none := 0 // more run at once here than an org's default allows
+	set := &schemas.OrgSet{Settings: schemas.OrgSettings{Name: acme, MaxRunning: &none}}
+	if _, err := env.Ledger.Put(t.Context(), ledger.Meta{}, set.Place(), func(schemas.Setting) (schemas.Setting, error) { return set, nil }); err != nil {
+		t.Fatal(err)
+	}
 	feed, err := ledger.NewFeed(ledger.FeedConfig{Ledger: env.NewLedger()})
 	if err != nil {
 		t.Fatal(err)
