@@ -19,3 +19,9 @@ func (w *Worker) Hasten(beatEvery, cutoff, lateClaim time.Duration) {
 
 // RefuseResultsFor shortens how long an object store may refuse a result.
 func (w *Worker) RefuseResultsFor(d time.Duration) { w.times.refusedWait = d }
+
+// StuckAfter shortens the wait for a handler that must run alone and does not stop.
+func (w *Worker) StuckAfter(d time.Duration) { w.times.stuckWait = d }
+
+// ErrStuck is what Run then returns.
+var ErrStuck = errStuck

@@ -51,6 +51,8 @@ type running struct {
 
 	// hung: the attempt has ended in the ledger, its handler has not returned. Guarded by session.mu.
 	hung bool
+	// exclusive: no other attempt may run beside it, so it is stopped when the leader may take this one for dead.
+	exclusive bool
 }
 
 func (r *running) fields() []zap.Field {
@@ -64,13 +66,14 @@ func (s *session) work(u *puller, m *nats.Msg) {
 	started := false
 	defer func() { s.pool.release(started) }()
 	life := s.w.cfg.Ledger.Life()
-	job := s.claim(m)
+	job, alone := s.claim(m)
 	if job == nil {
 		return
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	r := s.newRunning(u.reg, job, life, cancel)
+	r.exclusive = alone || u.reg.Exclusive
 	if !s.register(r) {
 		s.release(job, releaseDrain)
 		return
@@ -79,55 +82,57 @@ func (s *session) work(u *puller, m *nats.Msg) {
 	r.run(ctx)
 }
 
-// claim appends running for an offer. It returns the job as it then is, or nil if nothing is to be started.
+// claim appends running for an offer. It returns the job as it then is, or nil if nothing is to be started;
+// alone: it is under a limit of one.
 //
 // If this process dies before the append, the offer comes again after ledger.AckWait. If it dies behind it,
 // the leader finds a running job whose session is silent, and ends the attempt when the lease has passed.
-func (s *session) claim(m *nats.Msg) *ledger.Job {
+func (s *session) claim(m *nats.Msg) (job *ledger.Job, alone bool) {
 	o, err := ledger.DecodeOffer(m.Data)
 	if err != nil {
 		s.log.Warn("offer does not decode", zap.String("subject", m.Subject), zap.Error(err))
 		s.pool.answer(m, ackBody) // the leader offers again what is Queued
-		return nil
+		return nil, false
 	}
 	if !s.usable(o) {
 		s.pool.answer(m, ackBody)
-		return nil
+		return nil, false
 	}
 	if !s.mayClaim() {
 		s.pool.setOpen(false) // or it would come straight back; an answered beat opens the pool again
 		s.pool.answer(m, nakBody)
-		return nil
+		return nil, false
 	}
 	from := o.Job
 	if o.ArgsOmitted {
 		if from, err = s.w.cfg.Ledger.Fold(s.settle, from.Org, from.ID); err != nil {
 			s.log.Warn("args of an offer could not be read", zap.String("subject", m.Subject), zap.Error(err))
-			return nil // it comes again
+			return nil, false // it comes again
 		}
 	}
 	sent := time.Now()
-	job, e, err := s.w.cfg.Ledger.DoFrom(s.settle, from, &ledger.Claim{Generation: o.Job.Generation, Submitted: o.Job.SubmittedSeq,
+	var e *schemas.Event
+	job, e, err = s.w.cfg.Ledger.DoFrom(s.settle, from, &ledger.Claim{Generation: o.Job.Generation, Submitted: o.Job.SubmittedSeq,
 		Session: s.id, Worker: s.w.cfg.Name}, ledger.Meta{Traceparent: from.Traceparent, Tracestate: from.Tracestate})
 	switch {
 	case err == nil && e != nil:
 	case refusedClaim(err):
 		s.pool.answer(m, ackBody) // claimed, canceled or of an earlier life: nothing to do
-		return nil
+		return nil, false
 	default:
 		// Not stored, or not known. The offer comes again; if it is stored the leader misses the attempt
 		// in our beats.
 		s.log.Warn("claim failed", zap.String("subject", m.Subject), zap.Error(err))
-		return nil
+		return nil, false
 	}
 	s.pool.answer(m, ackBody)
 	late := func() bool { return time.Since(sent) > s.w.times.lateClaim }
 	// The look at the subject may itself take long; its answer is then as old as the claim was.
 	if late() || time.Since(sent) > doubtfulClaim && (!s.current(job) || late()) {
 		s.release(job, releaseLateClaim) // the leader may have given it up already (DESIGN D7)
-		return nil
+		return nil, false
 	}
-	return job
+	return job, o.Alone
 }
 
 // current reports that nothing was stored on the job's subject behind its claim.

@@ -36,6 +36,7 @@ type session struct {
 	done    chan struct{} // closed when the session has reached its bounds
 	asked   chan struct{} // closed when somebody asked it to drain
 	closed  chan struct{} // closed when the connection is
+	stuck   chan struct{} // closed when a cut-off session cannot stop a handler that must run alone
 
 	// settle ends when outcomes may no longer be waited for. It is the session's own life, not a call's.
 	settle       context.Context
@@ -52,13 +53,14 @@ type session struct {
 	ended    bool               // done is closed
 	toDrain  bool               // asked is closed
 	cut      bool               // it was said that the leader does not answer
+	isStuck  bool               // stuck is closed
 	giveUp   context.CancelFunc // ends the wait for the answer to the beat that is out; nil before the first
 }
 
 func newSession(w *Worker) (*session, error) {
 	host, _ := os.Hostname() // shown to people only
 	s := &session{w: w, id: schemas.NewSessionID(), nc: w.cfg.Work, host: host, started: time.Now(),
-		beatNow: make(chan struct{}, 1), done: make(chan struct{}), asked: make(chan struct{}), closed: make(chan struct{}),
+		beatNow: make(chan struct{}, 1), done: make(chan struct{}), asked: make(chan struct{}), closed: make(chan struct{}), stuck: make(chan struct{}),
 		running: make(map[schemas.Fence]*running), early: make(map[schemas.Fence]struct{})}
 	s.log = w.cfg.Logger.With(zap.String("component", "worker"), zap.String("worker", w.cfg.Name))
 	s.settle, s.settleCtxEnd = context.WithDeadline(context.Background(), s.started.Add(settleDeadline))
@@ -153,8 +155,13 @@ func (s *session) signOfLife(leaving bool) *ledger.Beat {
 	b.Draining = s.draining
 	b.Attempts = make([]ledger.AttemptRef, 0, len(s.running))
 	for _, r := range s.running {
-		b.Attempts = append(b.Attempts, ledger.AttemptRef{Org: r.a.Org, Job: r.a.ID, Attempt: r.a.Number, Fence: r.a.Fence, Hung: r.hung})
+		ref := ledger.AttemptRef{Org: r.a.Org, Job: r.a.ID, Attempt: r.a.Number, Fence: r.a.Fence, Hung: r.hung}
+		if r.hung { // the leader may have no record of it any more, and counts it all the same
+			ref.Queue, ref.Type, ref.Resource = r.a.Queue, r.a.Type, r.latest().Spec.Resource
+		}
+		b.Attempts = append(b.Attempts, ref)
 	}
+	b.Epoch = s.epoch
 	return b
 }
 
@@ -165,6 +172,7 @@ func (s *session) obey(answer *ledger.BeatAnswer, named []ledger.AttemptRef, sen
 	if answer.Cell != s.cell {
 		s.cell, s.epoch = answer.Cell, 0 // sequences may have been given out again (DESIGN D6)
 	}
+	newer := answer.Epoch > s.epoch
 	s.epoch = max(s.epoch, answer.Epoch)
 	s.answered = sent
 	if !answer.Now.IsZero() {
@@ -198,6 +206,9 @@ func (s *session) obey(answer *ledger.BeatAnswer, named []ledger.AttemptRef, sen
 	}
 	if open {
 		s.pool.setOpen(true)
+	}
+	if newer {
+		s.wake() // a new leader waits for this under limits of one: we take no offer of an earlier one from here on
 	}
 }
 
@@ -282,6 +293,9 @@ func (s *session) supersede(by schemas.Fence) {
 func (s *session) forget(r *running) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if r.hung {
+		s.wake() // what it held of limits is free
+	}
 	delete(s.running, r.a.Fence)
 }
 
@@ -365,7 +379,8 @@ func (s *session) ensure(ctx context.Context) {
 }
 
 // checkCutOff stops the pulls of a session that the leader does not answer, and the handlers of its exclusive
-// types: the leader may give their jobs to others soon.
+// types, and of jobs under a limit of one: the leader may give their jobs to others soon. If one of those does not
+// return, Run ends, and with it the process.
 func (s *session) checkCutOff() {
 	s.mu.Lock()
 	since := s.answered
@@ -382,9 +397,14 @@ func (s *session) checkCutOff() {
 	}
 	var exclusive []*running
 	for _, r := range s.running {
-		if r.reg.Exclusive {
+		if r.exclusive {
 			exclusive = append(exclusive, r)
 		}
+	}
+	stuck := len(exclusive) > 0 && !s.isStuck && time.Since(since) >= s.w.times.cutoff+s.w.times.stuckWait
+	if stuck {
+		s.isStuck = true
+		close(s.stuck)
 	}
 	s.mu.Unlock()
 	s.pool.setOpen(false) // until a beat is answered

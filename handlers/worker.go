@@ -42,6 +42,7 @@ var (
 type times struct {
 	beatEvery, beatRetry, beatTimeout time.Duration
 	cutoff                            time.Duration // unanswered beats after which nothing is claimed
+	stuckWait                         time.Duration // after that, until a handler that must run alone has to have returned
 	lateClaim                         time.Duration // a claim that took longer to settle is not started
 	upkeep                            time.Duration // looking after pulls
 	refusedWait                       time.Duration // for an object store that refuses a result
@@ -50,7 +51,7 @@ type times struct {
 
 func defaultTimes() times {
 	return times{beatEvery: ledger.BeatEvery, beatRetry: 250 * time.Millisecond, beatTimeout: 2 * time.Second,
-		cutoff: ledger.BeatCutoff, lateClaim: 5 * time.Second, upkeep: 500 * time.Millisecond, refusedWait: refusedWait,
+		cutoff: ledger.BeatCutoff, stuckWait: 4 * time.Second, lateClaim: 5 * time.Second, upkeep: 500 * time.Millisecond, refusedWait: refusedWait,
 		progressEvery: progressEvery}
 }
 
@@ -95,6 +96,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	return errors.Join(err, w.closeHandlers())
 }
 
+// errStuck ends Run when no leader answers and a handler that must run alone does not stop (DESIGN D7).
+var errStuck = errors.New("handlers: no leader answers, and a handler that must run alone did not stop: exit")
+
 // Abort cuts a drain short, or begins one that ends at once: handlers are told to stop and their jobs handed
 // back (R-25, second signal). Run returns soon after. Between runs it does nothing.
 func (w *Worker) Abort() {
@@ -130,6 +134,12 @@ func (w *Worker) run(ctx context.Context, abort <-chan struct{}) error {
 	case <-s.asked: // an operator asked for a drain
 	case <-s.closed:
 		cause = fmt.Errorf("handlers: %w", nats.ErrConnectionClosed)
+	case <-s.stuck:
+		// Another attempt may start within a second. Nothing is handed back: nobody answers.
+		s.settleCtxEnd()
+		stopLoops()
+		joined.Wait()
+		return errors.Join(errStuck, s.unsubscribe())
 	}
 	drained := s.drain(abort)
 	stopLoops()

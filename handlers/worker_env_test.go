@@ -33,6 +33,7 @@ type leader struct {
 
 	mu     sync.Mutex
 	mute   bool
+	alone  bool // its offers are under a limit of one
 	answer ledger.BeatAnswer
 	beats  map[schemas.SessionID]*ledger.Beat // latest of each session
 	heard  chan struct{}                      // capacity 1; filled by each beat
@@ -136,7 +137,10 @@ func (ld *leader) queueJob(s spec) *ledger.Job {
 // offer puts a job into WORK.
 func (ld *leader) offer(j *ledger.Job, epoch schemas.Seq) {
 	ld.t.Helper()
-	body, err := (&ledger.Offer{Epoch: epoch, Cell: ld.env.Cell.ID, Job: j}).Encode()
+	ld.mu.Lock()
+	alone := ld.alone
+	ld.mu.Unlock()
+	body, err := (&ledger.Offer{Epoch: epoch, Cell: ld.env.Cell.ID, Job: j, Alone: alone}).Encode()
 	if err == nil {
 		_, err = ld.l.JetStream().Publish(context.Background(), ledger.OfferSubject(j.Spec.Queue, j.Spec.Type, j.Org, j.ID), body)
 	}

@@ -128,6 +128,38 @@ func TestWorkerCutOff(t *testing.T) {
 	}
 }
 
+// TestWorkerThatCannotStop shows DESIGN D7: when no leader answers and a handler under a limit of one does not return,
+// Run ends, so that the process does before the leader gives the job to somebody else.
+func TestWorkerThatCannotStop(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	ld := newLeader(t, env)
+	h := newHeld()
+	defer close(h.free)
+	cfg := serves("alone", h)
+	cfg.Ledger, cfg.Logger = env.Ledger, zap.NewNop()
+	w, err := handlers.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Hasten(20*time.Millisecond, 300*time.Millisecond, 0)
+	w.StuckAfter(200 * time.Millisecond)
+	done := make(chan error, 1)
+	go func() { done <- w.Run(context.Background()) }()
+	ld.set(func(ld *leader) { ld.alone = true })
+	ld.give(spec{typ: "alone", args: `{}`})
+	h.await(t)
+	ld.set(func(ld *leader) { ld.mute = true })
+	select {
+	case err := <-done:
+		if !errors.Is(err, handlers.ErrStuck) {
+			t.Errorf("Run returned %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("Run goes on")
+	}
+}
+
 // TestWorkerNewCell shows DESIGN D6: a changed cell makes a worker forget the epoch it knew.
 func TestWorkerNewCell(t *testing.T) {
 	t.Parallel()
