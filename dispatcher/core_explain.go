@@ -34,6 +34,16 @@ func (c *Core) Explain(q *ledger.ExplainRequest, now time.Time) *ledger.Explanat
 	case waits && x.Free == 0:
 		x.Blockers = append(x.Blockers, ledger.Blocker{Kind: ledger.BlockNoRoom})
 	}
+	if waits {
+		x.Blockers = append(x.Blockers, c.blockers(q, x.Place == ledger.PlaceQueued, now.UnixNano())...)
+	}
+	for i, b := range x.Blockers {
+		if b.Until.IsZero() || i > 0 && x.EarliestStart.IsZero() {
+			x.EarliestStart = time.Time{}
+			break
+		}
+		x.EarliestStart = laterOf(x.EarliestStart, b.Until)
+	}
 	return x
 }
 
