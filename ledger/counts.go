@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -162,13 +161,6 @@ type CountDocument struct {
 	// Latency holds the histograms of waits and durations; null until they are kept.
 	Latency *struct{} `json:"latency"`
 }
-
-// viewsForm rises when documents, such as those of the counters, come to hold other things though the events do not.
-const viewsForm = 2
-
-// ViewsForm names what this version's views make of the ledger. Views of another form were written by a version that
-// reads other events, or writes other documents: the leader writes them anew, and Verify does not judge them.
-func ViewsForm() string { return fmt.Sprintf("%d-%s", viewsForm, schemas.Fingerprint()) }
 
 // CountsDocument is what BucketCounts holds under KeyCountsAll. It is written after every document that
 // it covers, so whoever reads it first and the counters next sees each at its position or later. A position
