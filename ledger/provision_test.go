@@ -305,3 +305,31 @@ func TestRecreateWork(t *testing.T) {
 		t.Errorf("ensure what is there: %v", err)
 	}
 }
+
+// LEASE lives in memory, and its successor begins above all revisions that were given out: a renewal of a leader of
+// the earlier life, which expects the latest one it wrote, is refused, however many were written since (DESIGN D6).
+func TestLeaseRevisionsRise(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	js := env.Ledger.JetStream()
+	put := func() uint64 {
+		t.Helper()
+		kv, err := js.KeyValue(env.Context(), ledger.BucketLease)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rev, err := kv.Create(env.Context(), ledger.LeaseKey, []byte("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rev
+	}
+	before := put()
+	if err := js.DeleteStream(env.Context(), "KV_"+ledger.BucketLease); err != nil {
+		t.Fatal(err)
+	}
+	env.Provision()
+	if after := put(); after <= before {
+		t.Errorf("the first revision of the new bucket is %d, one of the old was %d", after, before)
+	}
+}

@@ -4,6 +4,7 @@ package storm_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -53,12 +54,13 @@ type observer struct {
 	queuedBy map[schemas.Seq]time.Time // by epoch: its first queued event
 	begunBy  map[schemas.Seq]time.Time // by epoch: the first start of a job that it queued
 	changed  chan struct{}             // closed and replaced at each change
+	restores int                       // times that older data may yet be put back: the fold begins anew then
 }
 
 func observe(t *testing.T, url string) *observer {
 	t.Helper()
-	o := &observer{t: t, jobs: make(map[schemas.JobID]*ledger.Job), epochOf: make(map[schemas.JobID]schemas.Seq),
-		queuedBy: make(map[schemas.Seq]time.Time), begunBy: make(map[schemas.Seq]time.Time), changed: make(chan struct{})}
+	o := &observer{t: t, changed: make(chan struct{})}
+	o.begin()
 	feed, err := ledger.NewFeed(ledger.FeedConfig{Ledger: openLedger(t, url)})
 	if err != nil {
 		t.Fatal(err)
@@ -70,20 +72,36 @@ func observe(t *testing.T, url string) *observer {
 			t.Errorf("the test's feed ended: %v", err)
 		}
 	})
-	wg.Go(func() { o.follow(ctx, feed.Subscribe(schemas.Position{})) })
+	wg.Go(func() {
+		for o.follow(ctx, feed.Subscribe(schemas.Position{})) {
+		}
+	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	return o
 }
 
-func (o *observer) follow(ctx context.Context, c *ledger.Cursor) {
+// begin forgets what was folded; mu is held, or nobody else knows of it yet.
+func (o *observer) begin() {
+	o.at, o.running, o.finished, o.epoch, o.elected = 0, 0, 0, 0, time.Time{}
+	o.jobs, o.epochOf = make(map[schemas.JobID]*ledger.Job), make(map[schemas.JobID]schemas.Seq)
+	o.queuedBy, o.begunBy = make(map[schemas.Seq]time.Time), make(map[schemas.Seq]time.Time)
+}
+
+// follow folds until ctx ends, or older data was put back as the test means to: true, and it begins anew.
+func (o *observer) follow(ctx context.Context, c *ledger.Cursor) (again bool) {
 	defer c.Close()
 	for {
 		entries, err := c.Next(ctx)
 		if err != nil {
-			if ctx.Err() == nil {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			if again = errors.Is(err, ledger.ErrPositionExpired) && o.restores > 0; again {
+				o.restores--
+				o.begin()
+			} else if ctx.Err() == nil {
 				o.t.Errorf("the test's fold ended: %v", err)
 			}
-			return
+			return again
 		}
 		o.mu.Lock()
 		for _, e := range entries {
