@@ -179,7 +179,10 @@ func (w *writer) settleOne(ctx context.Context, p *put) error {
 				return nil
 			}
 		}
-		ack, err := w.js.PublishMsg(ctx, p.message(), jetstream.WithExpectLastSequencePerSubject(p.rev))
+		// Without an answer in time it is unknown: what stands there is read again.
+		once, cancel := context.WithTimeout(ctx, putTimeout)
+		ack, err := w.js.PublishMsg(once, p.message(), jetstream.WithExpectLastSequencePerSubject(p.rev))
+		cancel()
 		if err == nil {
 			p.rev, p.err = ack.Sequence, nil
 			return nil

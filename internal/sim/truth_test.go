@@ -25,6 +25,7 @@ type truth struct {
 	lastAt   time.Time // of the latest job event
 	storedAt map[schemas.Seq]time.Time
 	running  map[schemas.Seq]*attempt // by fence
+	ended    map[string]schemas.Seq   // of each job subject, the fence of the attempt that ended last
 	jobs     map[string]*account
 	views    map[string]schemas.Seq // JOBS: sequence of each document
 	receipts []ledger.Receipt
@@ -62,7 +63,7 @@ type seen struct {
 }
 
 func newTruth() *truth {
-	t := &truth{storedAt: make(map[schemas.Seq]time.Time), running: make(map[schemas.Seq]*attempt), jobs: make(map[string]*account),
+	t := &truth{storedAt: make(map[schemas.Seq]time.Time), running: make(map[schemas.Seq]*attempt), ended: make(map[string]schemas.Seq), jobs: make(map[string]*account),
 		views: make(map[string]schemas.Seq), starts: make(map[string]string), hold: make(chan struct{}), busy: make(map[string]int)}
 	t.release = sync.OnceFunc(func() { close(t.hold) })
 	return t
@@ -243,13 +244,15 @@ func (w *world) judgeEvent(m *message) {
 			t.fail("attempt %d of %s is %s's, and %s ended it with %s at %d", fence.Seq, m.subject, r.worker, w.net.engine.writer.name, e.Name(), m.seq)
 		default:
 			r.ended = e.Name()
+			t.ended[m.subject] = fence.Seq
 		}
 		if d, ok := e.Data.(*schemas.Lost); ok && r != nil {
 			w.judgeLoss(r, fence.Seq, d, m.seq)
 		}
 	}
 	if d, ok := e.Data.(*schemas.LateResult); ok {
-		if r := t.running[d.Fence.Seq]; r != nil && r.ended == d.Outcome {
+		// Of an attempt before the latest a repeat is kept: the leader had ended it, and the fold knows no more how.
+		if r := t.running[d.Fence.Seq]; r != nil && r.ended == d.Outcome && t.ended[m.subject] == d.Fence.Seq {
 			t.fail("late result %d on %s repeats the outcome of attempt %d, which stands", m.seq, m.subject, d.Fence.Seq)
 		}
 	}
