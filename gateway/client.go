@@ -47,6 +47,21 @@ type Client struct {
 // the error says outcome_unknown, and its details.id is the job to ask for. Org, Meta.Actor,
 // RegisterUnknown, ArgsRef and Override.Backoff are not the client's to choose.
 func (c *Client) Submit(ctx context.Context, r ledger.SubmitRequest) (*SubmitReply, error) {
+	return c.submit(ctx, "submit."+string(r.Type), r)
+}
+
+// SubmitBatch stores a batch: a job that submits the spec's items at its pace and follows them to their ends. r
+// says when and under which id or key; its type, queue and args are left empty. Else it is as Submit.
+func (c *Client) SubmitBatch(ctx context.Context, r ledger.SubmitRequest, spec *ledger.BatchSpec) (*SubmitReply, error) {
+	args, err := spec.Encode()
+	if err != nil {
+		return nil, ledger.Errorf(ledger.CodeInvalidArgument, "%v", err)
+	}
+	r.Args = args
+	return c.submit(ctx, "batch", r)
+}
+
+func (c *Client) submit(ctx context.Context, subject string, r ledger.SubmitRequest) (*SubmitReply, error) {
 	h, err := submitHeaders(&r)
 	if err != nil {
 		return nil, err
@@ -63,7 +78,7 @@ func (c *Client) Submit(ctx context.Context, r ledger.SubmitRequest) (*SubmitRep
 		return nil, err
 	}
 	var reply SubmitReply
-	if err := c.store(ctx, storing{subject: "submit." + string(r.Type), headers: h, body: body, size: len(r.Args), request: r.RequestID, id: id}, &reply); err != nil {
+	if err := c.store(ctx, storing{subject: subject, headers: h, body: body, size: len(r.Args), request: r.RequestID, id: id}, &reply); err != nil {
 		return nil, err
 	}
 	return &reply, nil
@@ -235,9 +250,14 @@ func (c *Client) Errors(ctx context.Context, r ErrorsRequest) (*ErrorGroups, err
 	return ask[ErrorGroups](ctx, c, "errors", r)
 }
 
-// Workers returns all workers that beat lately.
+// Workers returns all workers that beat lately, but for the servers' own.
 func (c *Client) Workers(ctx context.Context) (*Workers, error) {
-	return ask[Workers](ctx, c, "worker.ls", nil)
+	return c.AllWorkers(ctx, WorkersRequest{})
+}
+
+// AllWorkers is Workers with a choice.
+func (c *Client) AllWorkers(ctx context.Context, r WorkersRequest) (*Workers, error) {
+	return ask[Workers](ctx, c, "worker.ls", r)
 }
 
 // Worker returns one worker; not_found if there is none.

@@ -19,9 +19,10 @@
 //	.retry.<id>        body RetryRequest · reply RetryReply
 //	.resolve.<id>      body ResolveRequest · reply ResolveReply
 //	.resubmit.<id>     body ResubmitRequest · reply ResubmitReply
+//	.batch             body: a ledger.BatchSpec; options are headers as of a submit · reply SubmitReply, of the batch
 //	.bulk              body BulkRequest · reply BulkReply
 //	.errors            body ErrorsRequest · reply ErrorGroups
-//	.worker.ls         reply Workers
+//	.worker.ls         body WorkersRequest · reply Workers
 //	.worker.info.<id>  reply Worker
 //	.worker.drain.<id> body DrainWorkerRequest · reply DrainWorkerReply
 //	.type.add.<name>   body Type · reply Type

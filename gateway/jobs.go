@@ -24,7 +24,16 @@ const (
 
 // submit stores a job. Nothing but the validated fields of the request goes into the ledger.
 func (g *Gateway) submit(ctx context.Context, r *request) ([]byte, error) {
-	req := ledger.SubmitRequest{Org: r.org, Type: schemas.TypeName(r.name), RegisterUnknown: g.cfg.RegisterUnknown}
+	return g.submitWith(ctx, r, schemas.TypeName(r.name), g.l.Submit)
+}
+
+// batch stores a batch: the body is what it is to do.
+func (g *Gateway) batch(ctx context.Context, r *request) ([]byte, error) {
+	return g.submitWith(ctx, r, "", g.l.SubmitBatch)
+}
+
+func (g *Gateway) submitWith(ctx context.Context, r *request, typ schemas.TypeName, submit func(context.Context, ledger.SubmitRequest) (ledger.Receipt, error)) ([]byte, error) {
+	req := ledger.SubmitRequest{Org: r.org, Type: typ, RegisterUnknown: g.cfg.RegisterUnknown}
 	if err := parseHeaders(r.headers, &req); err != nil {
 		return nil, err
 	}
@@ -38,7 +47,7 @@ func (g *Gateway) submit(ctx context.Context, r *request) ([]byte, error) {
 	if id, err := uuid.Parse(options(r.headers).one(HeaderRequestID)); err == nil {
 		req.RequestID = id // only what the caller can repeat is an identity
 	}
-	receipt, err := g.l.Submit(ctx, req)
+	receipt, err := submit(ctx, req)
 	if err != nil {
 		return nil, err
 	}

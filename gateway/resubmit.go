@@ -72,7 +72,11 @@ func (g *Gateway) resubmit(ctx context.Context, r *request) ([]byte, error) {
 		}
 		defer leave()
 	}
-	receipt, err := g.l.Submit(ctx, submit)
+	again := g.l.Submit
+	if submit.Type == ledger.BatchType { // a new batch, whose items are new jobs
+		submit.Type, submit.Queue, again = "", "", g.l.SubmitBatch
+	}
+	receipt, err := again(ctx, submit)
 	if err != nil {
 		return nil, err
 	}

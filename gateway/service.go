@@ -180,6 +180,7 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "retry", pattern: "retry.*", handle: g.retry, about: "give a finished job a fresh budget, or run a retrying one now"},
 		{name: "resolve", pattern: "resolve.*", handle: g.resolve, about: "close a dead letter with a note"},
 		{name: "resubmit", pattern: "resubmit.*", handle: g.resubmit, about: "a new job from an old one"},
+		{name: "batch", pattern: "batch", handle: g.batch, about: "a job that submits many at a pace and follows them"},
 		{name: "bulk", pattern: "bulk", handle: g.bulk, about: "cancel, retry or resolve many jobs"},
 		{name: "errors", pattern: "errors", handle: g.errors, about: "dead letters, grouped by what they died of"},
 		{name: "list", pattern: "list", handle: g.list, about: "jobs that match a filter, newest first"},

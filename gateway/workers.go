@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -61,6 +62,12 @@ type WorkerAttempt struct {
 	Hung bool `json:"hung"`
 }
 
+// WorkersRequest chooses workers.
+type WorkersRequest struct {
+	// All lists the servers' own workers, too: those that serve nothing but jobledger's own queues, such as batches.
+	All bool `json:"all,omitempty"`
+}
+
 // Workers are all workers that beat lately, by name.
 type Workers struct {
 	Items   []Worker    `json:"items"`
@@ -81,7 +88,18 @@ type DrainWorkerReply struct {
 	GraceS float64           `json:"grace_s"`
 }
 
+// serverOwn reports a worker that a server runs for itself.
+func serverOwn(p *ledger.Presence) bool {
+	return len(p.Serves) > 0 && !slices.ContainsFunc(p.Serves, func(s ledger.Serves) bool {
+		return !strings.HasPrefix(string(s.Queue), schemas.ReservedPrefix)
+	})
+}
+
 func (g *Gateway) workerList(ctx context.Context, r *request) ([]byte, error) {
+	var req WorkersRequest
+	if err := r.decode(&req); err != nil {
+		return nil, err
+	}
 	end, err := g.l.End(ctx)
 	if err != nil {
 		return nil, err
@@ -89,7 +107,9 @@ func (g *Gateway) workerList(ctx context.Context, r *request) ([]byte, error) {
 	reply := Workers{Items: []Worker{}, AsOfSeq: end.Seq}
 	described := 0
 	err = g.presences(ctx, ledger.PresenceKeys, func(p *ledger.Presence) {
-		reply.Items = append(reply.Items, g.worker(ctx, r.org, p, &described))
+		if req.All || !serverOwn(p) {
+			reply.Items = append(reply.Items, g.worker(ctx, r.org, p, &described))
+		}
 	})
 	if err != nil {
 		return nil, err

@@ -14,21 +14,23 @@ import (
 
 func (p *program) addWorkerLs(worker *fisk.CmdClause) {
 	var format string
-	cmd := p.command(worker, "ls", "List workers, and how busy they are", func(ctx context.Context) error { return p.listWorkers(ctx, format) })
+	var all bool
+	cmd := p.command(worker, "ls", "List workers, and how busy they are", func(ctx context.Context) error { return p.listWorkers(ctx, format, all) })
 	cmd.HelpLong(`What the leader knows from each worker's latest beat, which comes every 5 s. A worker
 that has missed three is silent; what it runs is given to others when its lease ends.
 A hung handler is one whose attempt has ended, by a timeout for instance, and that has
 not returned: it keeps its slot until it does.`)
 	cmd.Flag("format", "table or csv").EnumVar(&format, "table", "csv")
+	cmd.Flag("all", "List the servers' own workers, too, which run batches").UnNegatableBoolVar(&all)
 }
 
-func (p *program) listWorkers(ctx context.Context, format string) error {
+func (p *program) listWorkers(ctx context.Context, format string, everyone bool) error {
 	c, err := p.openClient("worker ls")
 	if err != nil {
 		return err
 	}
 	defer c.Conn.Close()
-	all, err := c.Workers(ctx)
+	all, err := c.AllWorkers(ctx, gateway.WorkersRequest{All: everyone})
 	if err != nil {
 		return err
 	}
@@ -133,7 +135,7 @@ func (p *program) printWorkerAttempts(w *gateway.Worker) error {
 
 // findWorker returns the worker with this id, or the only one of this name.
 func findWorker(ctx context.Context, c *gateway.Client, id string) (*gateway.Worker, error) {
-	all, err := c.Workers(ctx)
+	all, err := c.AllWorkers(ctx, gateway.WorkersRequest{All: true})
 	if err != nil {
 		return nil, err
 	}

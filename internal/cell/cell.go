@@ -13,6 +13,7 @@ import (
 
 	"github.com/dartwing/jobledger/dispatcher"
 	"github.com/dartwing/jobledger/gateway"
+	"github.com/dartwing/jobledger/handlers"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/projector"
 	"github.com/dartwing/jobledger/schemas"
@@ -83,6 +84,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	var args gateway.ArgsChecker
 	commands := o.ledger("commands", args.Check)
 	requests := o.conn("gateway")
+	batching := o.ledger("batches", args.Check)
 	if o.err != nil {
 		return o.err
 	}
@@ -126,7 +128,13 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	return runParts(ctx, []part{{"feed", feed.Run}, {"dispatcher", host.Run}, {"gateway", door.Run}})
+	batches, err := handlers.NewBatches(handlers.BatchesConfig{Ledger: batching, Feed: feed, Name: "server:" + cfg.ServerID, Version: cfg.Version,
+		Logger: component(cfg.Logger, "batches")})
+	if err != nil {
+		return err
+	}
+	// Batches are stopped first: the dispatcher takes leave of their worker.
+	return runParts(ctx, []part{{"feed", feed.Run}, {"dispatcher", host.Run}, {"gateway", door.Run}, {"batches", batches.Run}})
 }
 
 func component(log *zap.Logger, name string) *zap.Logger {

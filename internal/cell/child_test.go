@@ -3,12 +3,14 @@
 package cell_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -35,7 +37,14 @@ const (
 
 const burnFor = shortLease + 2*time.Second
 
+// envServer makes the test's executable a server process of the cell on the NATS server at this URL.
+const envServer = "CELL_TEST_SERVER"
+
 func TestMain(m *testing.M) {
+	if url := os.Getenv(envServer); url != "" {
+		fmt.Fprintln(os.Stderr, childServer(url)) // it is killed
+		os.Exit(1)
+	}
 	if url := os.Getenv(envChild); url != "" {
 		if err := childWorker(url); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -44,6 +53,65 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// childServer serves the cell, with shortLease. A line on its stdout says that it takes requests.
+func childServer(url string) error {
+	cfg := cell.Config{Logger: zap.NewNop(), Version: "0.0.0", RegisterUnknown: true, Ready: func(cell.Info) { fmt.Println("ready") },
+		Connect: func(string) (*nats.Conn, error) { return nats.Connect(url, nats.MaxReconnects(-1)) }}
+	leaseOf(shortLease)(&cfg)
+	return cell.Run(context.Background(), cfg)
+}
+
+// serverProcess starts a server process and waits until it takes requests. kill ends it as kill -9 does.
+func (s *system) serverProcess() (kill func()) {
+	s.t.Helper()
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), envServer+"="+s.env.URL())
+	c.Stderr = os.Stderr
+	out, err := c.StdoutPipe()
+	if err == nil {
+		err = c.Start()
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	kill = sync.OnceFunc(func() {
+		_ = c.Process.Kill() // fails only when it is gone
+		_ = c.Wait()         // it was killed, and says so
+	})
+	s.t.Cleanup(kill)
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		s.t.Fatalf("the server process does not begin: %v", err)
+	}
+	return kill
+}
+
+// A batch survives the death of its server, whenever that comes: the next one goes on, no item is lost and none
+// doubled.
+func TestBatchSurvivesKills(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t, ledgertest.WithPort())
+	s := newSystem(t, env)
+	kill := s.serverProcess()
+	const n, parallel = 400, 40
+	s.worker("w", "fax", 8, lasting(0))
+	giveBatch(t, env.Client(acme), "faxes", batchSpec("fax", n, parallel))
+	for _, items := range []int{1, n / 4, n / 2} {
+		s.await(fmt.Sprintf("%d ended items", items), func() bool { return s.finished >= items })
+		kill()
+		kill = s.serverProcess()
+	}
+	if got := s.batchEnd("faxes", schemas.StateCompleted); got.Completed != n || got.Items != n {
+		t.Errorf("the batch: %+v", got)
+	}
+	if f := s.facts("faxes"); len(f.submitted) != n || f.open != 0 || f.most > parallel {
+		t.Errorf("%d items were submitted, %d at once, %d left open", len(f.submitted), f.most, f.open)
+	}
+	if j := s.jobs["faxes"]; j.Attempt < 2 {
+		t.Errorf("the batch took %d attempts: no kill has met it", j.Attempt)
+	}
+	kill()
 }
 
 // childWorker serves the type "child" until nothing has come for a while. Each start is a line on its stdout.

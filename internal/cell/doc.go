@@ -4,12 +4,14 @@
 //	feed        the one tail of LEDGER
 //	dispatcher  on every server; the leader's also runs the projector
 //	gateway     the command service
+//	batches     submits the items of batches and follows them
 //
 // Several cells may run in one process, and several servers serve one cell: nothing here is global.
 //
 // # Stopping
 //
-// The first part that ends ends all. They stop in the order of a request's way: the gateway takes no more
+// The first part that ends ends all. Batches are handed back first, while there is a leader to take leave of. The
+// others stop in the order of a request's way: the gateway takes no more
 // and lets its requests end, then the dispatcher gives up the lead and with it the projector writes its
 // last documents, then the feed. Run returns when all have.
 package cell

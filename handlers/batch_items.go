@@ -1,0 +1,206 @@
+package handlers
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// batchActor is who submits and cancels items.
+var batchActor = schemas.Actor{Type: "system", ID: "batch"}
+
+func (r *batchRun) meta() ledger.Meta {
+	m := ledger.Meta{Actor: batchActor, CausationID: string(r.id), CorrelationID: string(r.id)}
+	if a := r.a; a != nil {
+		m.CausationID, m.CorrelationID = string(a.Fence.ID), cmp.Or(a.CorrelationID, m.CorrelationID)
+		m.Traceparent, m.Tracestate = a.Traceparent, a.Tracestate
+	}
+	return m
+}
+
+// each calls do for all items, some at once, and again for those where it fails, until ctx ends. between is called
+// after each round, by the caller's goroutine.
+func (r *batchRun) each(ctx context.Context, items []int, do func(ctx context.Context, i int) error, between func()) error {
+	for len(items) > 0 {
+		round := items[:min(len(items), batchAtOnce)]
+		errs := together(len(round), func(k int) error { return do(ctx, round[k]) })
+		var failed []int
+		var last error
+		for k, err := range errs {
+			if err != nil {
+				failed, last = append(failed, round[k]), err
+			}
+		}
+		items = append(failed, items[len(round):]...)
+		between()
+		if last != nil && !waitUntil(ctx.Done(), time.Now().Add(batchesPause)) {
+			return errors.Join(context.Cause(ctx), last)
+		}
+	}
+	return nil
+}
+
+// together makes n calls at once and returns what came of each.
+func together(n int, do func(k int) error) []error {
+	errs := make([]error, n)
+	var all sync.WaitGroup
+	for k := range n {
+		all.Go(func() { errs[k] = do(k) })
+	}
+	all.Wait()
+	return errs
+}
+
+// recover learns from the ledger what earlier attempts have submitted, beyond what the checkpoint says is settled.
+func (r *batchRun) recover(ctx context.Context) error {
+	if err := r.each(ctx, []int{0}, func(ctx context.Context, _ int) error {
+		now, err := r.b.l.StreamTime(ctx)
+		r.ahead = time.Until(now)
+		return err
+	}, func() {}); err != nil || r.fresh {
+		return err
+	}
+	var unsettled []int
+	for i := range r.s.Next {
+		if !r.s.Settled.has(i) {
+			unsettled = append(unsettled, i)
+		}
+	}
+	if err := r.find(ctx, unsettled); err != nil {
+		return err
+	}
+	// Items are submitted in order, but for those that go at once: behind as many that are not there, none is.
+	for total := len(r.spec.Items); r.s.Next < total; {
+		var round []int
+		for i := r.s.Next; i < min(r.s.Next+batchAtOnce, total); i++ {
+			round = append(round, i)
+		}
+		before := r.s.nOpen + r.s.total()
+		waited := len(r.s.pending)
+		if err := r.find(ctx, round); err != nil {
+			return err
+		}
+		if r.s.nOpen+r.s.total() == before {
+			r.s.pending = r.s.pending[:waited]
+			break
+		}
+		r.s.Next += len(round)
+	}
+	return r.seed(ctx)
+}
+
+// find reads items from the ledger: those that have ended are settled, others are open, and those that are not there
+// are to be submitted.
+func (r *batchRun) find(ctx context.Context, items []int) error {
+	var mu sync.Mutex
+	return r.each(ctx, items, func(ctx context.Context, i int) error {
+		j, err := r.b.l.Fold(ctx, r.org, ledger.BatchItemID(r.items, i))
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+			if r.s.open.has(i) {
+				r.s.open.put(i, false)
+				r.s.nOpen--
+			}
+			if !r.s.Settled.has(i) {
+				r.s.pending = append(r.s.pending, i)
+			}
+			return nil
+		case err != nil:
+			return err
+		}
+		r.s.setOpen(i)
+		if j.State.Finished() {
+			r.s.settle(i, j.State)
+		}
+		return nil
+	}, func() { slices.Sort(r.s.pending) })
+}
+
+// seed tells the pace which items have been let out lately.
+func (r *batchRun) seed(ctx context.Context) error {
+	if r.spec.Pace == nil {
+		return nil
+	}
+	var out []time.Time
+	for i := r.s.Next - 1; i >= 0 && len(out) < r.spec.Pace.Count; i-- {
+		var at time.Time
+		err := r.each(ctx, []int{i}, func(ctx context.Context, i int) error {
+			j, err := r.b.l.Fold(ctx, r.org, ledger.BatchItemID(r.items, i))
+			if errors.Is(err, ledger.ErrNotFound) {
+				return nil
+			}
+			if err == nil {
+				at = j.SubmittedAt
+			}
+			return err
+		}, func() {})
+		if err != nil {
+			return err
+		}
+		if at.IsZero() { // it was refused, or is to be submitted
+			continue
+		}
+		at = at.Add(-r.ahead)
+		if time.Since(at) >= r.pace.window {
+			break
+		}
+		out = append(out, at)
+	}
+	slices.SortFunc(out, time.Time.Compare)
+	r.pace.out = out
+	return nil
+}
+
+// submit submits items at once. If this process dies within, each is stored or not, and the next attempt finds out.
+func (r *batchRun) submit(ctx context.Context, items []int) {
+	receipts := make([]ledger.Receipt, len(items))
+	meta := r.meta()
+	errs := together(len(items), func(k int) (err error) {
+		item := r.spec.Item(items[k])
+		item.Principal = cmp.Or(item.Principal, r.a.SubmittedBy)
+		receipts[k], err = r.b.l.SubmitItem(ctx, r.org, r.id, r.items, items[k], item, meta)
+		return err
+	})
+	var back []int
+	out := 0
+	for k, i := range items {
+		e := ledger.AsError(errs[k])
+		switch {
+		case errs[k] == nil:
+			out++
+			r.s.setOpen(i)
+			if receipts[k].State.Finished() { // an earlier attempt's
+				r.s.settle(i, receipts[k].State)
+			}
+		case later(e):
+			if errors.Is(errs[k], ledger.ErrUnknown) {
+				out++
+			}
+			back = append(back, i)
+		default:
+			r.s.reject(i, e)
+		}
+	}
+	r.pace.took(out, time.Now())
+	if len(back) > 0 {
+		r.s.giveBack(back)
+		r.after = time.Now().Add(batchRefusedWait)
+	}
+}
+
+// later reports a refusal that says nothing about the item: it is tried again.
+func later(e *ledger.Error) bool {
+	switch e.Code {
+	case ledger.CodeQueueFull, ledger.CodeRateLimited, ledger.CodeUnavailable, ledger.CodeInternal, ledger.CodeOrgSuspended:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,244 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// batchAtOnce is how many items of one batch are submitted, read or canceled at once.
+	batchAtOnce = 16
+	// batchKeepShare: a checkpoint is saved when this part of a batch's items has been submitted or has ended since the
+	// last one, at most once a second: not more than twice as many, of some 2 KB each, for a batch of 10,000. What
+	// is not in it is read again from the ledger after a restart.
+	batchKeepShare = 32
+	batchKeepEvery = time.Second
+	// batchLastWords is how long the last checkpoint of a batch may take when its server stops.
+	batchLastWords = 2 * time.Second
+	// batchRefusedWait is the wait before items that the door has no room for are tried again.
+	batchRefusedWait = time.Second
+)
+
+// batchRun is one attempt of a batch.
+type batchRun struct {
+	b     *Batches
+	a     *Attempt // nil while a canceled batch is swept
+	org   schemas.OrgID
+	id    schemas.JobID
+	items string // what the ids of its items begin with
+	spec  *ledger.BatchSpec
+	fresh bool // nothing was submitted before
+
+	// Of the handler's goroutine.
+	s      *batchState
+	pace   *pace
+	ahead  time.Duration // the stream's clock before ours
+	after  time.Time     // nothing is submitted before: the door refused the last ones
+	note   string        // what the batch waits for, for people
+	keptAt time.Time
+
+	mu    sync.Mutex
+	ends  map[int]schemas.State // told by the pump, not taken yet
+	again bool                  // the ledger went back
+	wake  chan struct{}         // capacity 1
+}
+
+func newBatchRun(b *Batches, org schemas.OrgID, id schemas.JobID, generation int, spec *ledger.BatchSpec, checkpoint json.RawMessage) *batchRun {
+	r := &batchRun{b: b, org: org, id: id, items: ledger.BatchItems(org, id, generation), spec: spec, pace: newPace(spec.Pace),
+		ends: make(map[int]schemas.State), wake: make(chan struct{}, 1)}
+	r.s, _ = newBatchState(len(spec.Items), checkpoint)
+	return r
+}
+
+// ended is told by the pump.
+func (r *batchRun) ended(i int, to schemas.State) {
+	if i >= len(r.spec.Items) {
+		return
+	}
+	r.mu.Lock()
+	if _, told := r.ends[i]; !told {
+		r.ends[i] = to
+	}
+	r.mu.Unlock()
+	r.stir()
+}
+
+func (r *batchRun) lookAgain() {
+	r.mu.Lock()
+	r.again = true
+	r.mu.Unlock()
+	r.stir()
+}
+
+// stir makes the handler look.
+func (r *batchRun) stir() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run expands the batch and follows its items to their ends.
+//
+// If this process dies anywhere in here, the next attempt begins from the last checkpoint and asks the ledger what has
+// become of every item that is not settled there.
+func (r *batchRun) run(ctx context.Context) (json.RawMessage, error) {
+	err := r.expand(ctx)
+	cause := context.Cause(ctx)
+	switch {
+	case err == nil:
+		return json.Marshal(r.s.result(r.items, len(r.spec.Items)))
+	case cause == nil:
+		return nil, err
+	case errors.Is(cause, ErrCancelRequested):
+		r.cancel(ctx)
+	case errors.Is(cause, ErrLeaseLost):
+		r.b.sweepLater(batchKey{r.org, r.id}) // if it was canceled meanwhile: what it has submitted since
+	case errors.Is(cause, ErrStopping), errors.Is(cause, ErrCutOff):
+		last, done := context.WithTimeout(context.WithoutCancel(ctx), batchLastWords)
+		defer done()
+		r.keep(last)
+	}
+	return nil, cause
+}
+
+func (r *batchRun) expand(ctx context.Context) error {
+	if err := r.recover(ctx); err != nil {
+		return err
+	}
+	for total := len(r.spec.Items); ; {
+		if err := r.takeEnds(ctx); err != nil {
+			return err
+		}
+		now := time.Now()
+		n, until := r.room(now)
+		r.a.Progress(r.s.progress(total, r.note))
+		if r.s.total() == total {
+			return nil
+		}
+		if r.s.changes >= max(1, total/batchKeepShare) && now.Sub(r.keptAt) >= batchKeepEvery {
+			r.keep(ctx)
+		}
+		if n > 0 {
+			r.submit(ctx, r.s.take(n, total))
+		} else if !r.wait(ctx, until) {
+			return context.Cause(ctx)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// takeEnds counts the ends that the pump told.
+func (r *batchRun) takeEnds(ctx context.Context) error {
+	r.mu.Lock()
+	ends, again := r.ends, r.again
+	if len(ends) == 0 {
+		ends = nil // it goes on being the pump's
+	} else {
+		r.ends = make(map[int]schemas.State)
+	}
+	r.again = false
+	r.mu.Unlock()
+	for i, to := range ends {
+		r.s.settle(i, to)
+	}
+	if again {
+		return r.find(ctx, r.s.openItems())
+	}
+	return nil
+}
+
+// room is how many items may be submitted now; where it is none, when to look again, zero for when something happens.
+func (r *batchRun) room(now time.Time) (n int, until time.Time) {
+	r.note = ""
+	if r.s.left(len(r.spec.Items)) == 0 {
+		return 0, time.Time{}
+	}
+	if now.Before(r.after) {
+		r.note = "waits for room"
+		return 0, r.after
+	}
+	if held, until := r.b.held(r.org, r.id, now.Add(r.ahead)); held {
+		r.note = "paused"
+		if !until.IsZero() {
+			until = until.Add(-r.ahead)
+		}
+		return 0, until
+	}
+	n = min(r.spec.Parallel-r.s.nOpen, r.s.left(len(r.spec.Items)), batchAtOnce)
+	if n <= 0 {
+		return 0, time.Time{}
+	}
+	return r.pace.room(n, now)
+}
+
+// wait waits until something happens, or a time; false when ctx has ended.
+func (r *batchRun) wait(ctx context.Context, until time.Time) bool {
+	var due <-chan time.Time
+	if !until.IsZero() {
+		t := time.NewTimer(time.Until(until))
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-r.wake:
+	case <-due:
+	}
+	return true
+}
+
+// keep saves a checkpoint. One that is not stored costs time after a restart, and nothing else.
+func (r *batchRun) keep(ctx context.Context) {
+	r.keptAt = time.Now()
+	value, err := json.Marshal(r.s)
+	if err == nil {
+		err = r.a.SaveCheckpoint(ctx, value)
+	}
+	if err != nil {
+		r.b.log.Debug("a batch's checkpoint was not stored", zap.String("org", string(r.org)), zap.String("job", string(r.id)), zap.Error(err))
+		return
+	}
+	r.s.changes = 0
+}
+
+// cancel cancels what the batch has submitted, within its grace.
+func (r *batchRun) cancel(ctx context.Context) {
+	grace, done := context.WithTimeout(context.WithoutCancel(ctx), r.a.Grace)
+	defer done()
+	err := r.cancelItems(grace)
+	if err != nil {
+		r.b.log.Warn("not all items of a canceled batch could be canceled in time", zap.String("org", string(r.org)), zap.String("job", string(r.id)), zap.Error(err))
+		r.b.sweepLater(batchKey{r.org, r.id})
+	}
+	r.a.Progress(r.s.progress(len(r.spec.Items), ""))
+}
+
+// cancelItems cancels the items that are open, as far as is known.
+func (r *batchRun) cancelItems(ctx context.Context) error {
+	meta := r.meta()
+	return r.each(ctx, r.s.openItems(), func(ctx context.Context, i int) error {
+		j, _, err := r.b.l.Do(ctx, r.org, ledger.BatchItemID(r.items, i), &ledger.Cancel{Reason: "its batch was canceled"}, meta)
+		var state *ledger.StateError
+		if errors.As(err, &state) || errors.Is(err, ledger.ErrNotFound) {
+			err = nil // it has ended, or was never there
+		}
+		if err == nil && j != nil && j.State.Finished() {
+			r.ended(i, j.State)
+		}
+		return err
+	}, func() {
+		_ = r.takeEnds(ctx) // asks nothing of the ledger unless that went back; then there is nothing to count
+	})
+}

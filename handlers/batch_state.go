@@ -1,0 +1,223 @@
+package handlers
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// Bounds of what a batch tells of single items.
+const (
+	batchErrorsMax  = 20  // items that were refused, with why
+	batchFailedMax  = 100 // ids of items that are dead letters
+	batchErrorBytes = 300 // of one refusal's text
+)
+
+// bitset holds one bit an item.
+type bitset []byte
+
+func newBitset(n int) bitset { return make(bitset, (n+7)/8) }
+
+func (b bitset) has(i int) bool { return b[i/8]&(1<<(i%8)) != 0 }
+
+// put sets or clears a bit.
+func (b bitset) put(i int, on bool) {
+	if b[i/8] &^= 1 << (i % 8); on {
+		b[i/8] |= 1 << (i % 8)
+	}
+}
+
+func (b bitset) count() (n int) {
+	for _, x := range b {
+		n += bits.OnesCount8(x)
+	}
+	return n
+}
+
+// batchCounts are the ends of a batch's items.
+type batchCounts struct {
+	Completed    int `json:"completed"`
+	Canceled     int `json:"canceled"`
+	DeadLettered int `json:"dead_lettered"`
+	Rejected     int `json:"rejected"` // not accepted, hence no job
+}
+
+func (c *batchCounts) total() int { return c.Completed + c.Canceled + c.DeadLettered + c.Rejected }
+
+// BatchError is an item that was refused.
+type BatchError struct {
+	Item    int         `json:"item"` // its number, from 1
+	Code    ledger.Code `json:"code"`
+	Message string      `json:"message"`
+}
+
+// BatchResult is the result of a batch.
+type BatchResult struct {
+	Items int `json:"items"`
+	batchCounts
+	FailedIDs []schemas.JobID `json:"failed_ids"` // of the dead letters, the first that ended so
+	Errors    []BatchError    `json:"errors"`     // of the rejected items, the first
+}
+
+// batchState is what is known of a batch's items. All that a restart needs of it is Settled with its counts: which of
+// the others have been submitted the ledger knows, for their ids are derived and used once.
+type batchState struct {
+	Next    int    `json:"next"`    // items from here on were never tried
+	Settled bitset `json:"settled"` // items that have ended or were refused
+	batchCounts
+	Failed []int        `json:"failed,omitempty"`
+	Errors []BatchError `json:"errors,omitempty"`
+
+	open    bitset // submitted, as far as is known, and not settled
+	nOpen   int
+	pending []int // below Next, not settled, and to be submitted before those from Next on
+	changes int   // submits and ends since the last checkpoint
+}
+
+// newBatchState begins, or goes on from a checkpoint; false if that is none of this batch's.
+func newBatchState(n int, checkpoint json.RawMessage) (*batchState, bool) {
+	s := &batchState{}
+	ok := len(checkpoint) > 0 && json.Unmarshal(checkpoint, s) == nil &&
+		len(s.Settled) == len(newBitset(n)) && s.Next >= 0 && s.Next <= n && s.Settled.count() == s.total()
+	if !ok {
+		s = &batchState{Settled: newBitset(n)}
+	}
+	s.open = newBitset(n)
+	return s, ok
+}
+
+func (s *batchState) setOpen(i int) {
+	if !s.open.has(i) && !s.Settled.has(i) {
+		s.open.put(i, true)
+		s.nOpen++
+		s.changes++
+	}
+}
+
+// settle counts an item's end; its first is the one that counts.
+func (s *batchState) settle(i int, to schemas.State) {
+	if s.Settled.has(i) {
+		return
+	}
+	s.close(i)
+	switch to {
+	case schemas.StateCompleted:
+		s.Completed++
+	case schemas.StateCanceled:
+		s.Canceled++
+	case schemas.StateDeadLettered:
+		s.DeadLettered++
+		if len(s.Failed) < batchFailedMax {
+			s.Failed = append(s.Failed, i)
+		}
+	}
+}
+
+// reject counts an item that was refused.
+func (s *batchState) reject(i int, e *ledger.Error) {
+	if s.Settled.has(i) {
+		return
+	}
+	s.close(i)
+	s.Rejected++
+	if len(s.Errors) < batchErrorsMax {
+		text := e.Message
+		if e.Field != "" {
+			text = e.Field + ": " + text
+		}
+		s.Errors = append(s.Errors, BatchError{Item: i + 1, Code: e.Code, Message: cut(text, batchErrorBytes)})
+	}
+}
+
+func (s *batchState) close(i int) {
+	if s.open.has(i) {
+		s.open.put(i, false)
+		s.nOpen--
+	}
+	s.Settled.put(i, true)
+	s.changes++
+}
+
+// take returns up to n items to submit next.
+func (s *batchState) take(n, items int) (out []int) {
+	for len(s.pending) > 0 && len(out) < n {
+		if i := s.pending[0]; !s.Settled.has(i) && !s.open.has(i) {
+			out = append(out, i)
+		}
+		s.pending = s.pending[1:]
+	}
+	for len(out) < n && s.Next < items {
+		out = append(out, s.Next)
+		s.Next++
+	}
+	return out
+}
+
+// giveBack puts items that could not be submitted yet in front.
+func (s *batchState) giveBack(items []int) {
+	s.pending = append(slices.Clone(items), s.pending...)
+}
+
+// left is how many items wait to be submitted, about.
+func (s *batchState) left(items int) int { return len(s.pending) + items - s.Next }
+
+func (s *batchState) openItems() (out []int) {
+	for i := range s.Next {
+		if s.open.has(i) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// text is the joint progress for people, such as "812 of 1,000 done, 3 failed".
+func (s *batchState) text(items int) string {
+	out := fmt.Sprintf("%s of %s done", thousands(s.total()), thousands(items))
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{s.DeadLettered, "failed"}, {s.Canceled, "canceled"}, {s.Rejected, "rejected"}} {
+		if part.n > 0 {
+			out += fmt.Sprintf(", %s %s", thousands(part.n), part.what)
+		}
+	}
+	return out
+}
+
+func (s *batchState) progress(items int, note string) schemas.Progress {
+	p := schemas.Progress{Percent: 100 * s.total() / items, Message: s.text(items)}
+	if note != "" {
+		p.Message += "; " + note
+	}
+	return p
+}
+
+func (s *batchState) result(prefix string, items int) BatchResult {
+	r := BatchResult{Items: items, batchCounts: s.batchCounts, FailedIDs: []schemas.JobID{}, Errors: s.Errors}
+	for _, i := range s.Failed {
+		r.FailedIDs = append(r.FailedIDs, ledger.BatchItemID(prefix, i))
+	}
+	if r.Errors == nil {
+		r.Errors = []BatchError{}
+	}
+	return r
+}
+
+// thousands writes a number that is not negative as 12,345.
+func thousands(n int) string {
+	digits := strconv.Itoa(n)
+	var out strings.Builder
+	for i, c := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			out.WriteByte(',')
+		}
+		out.WriteRune(c)
+	}
+	return out.String()
+}

@@ -1,0 +1,342 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// BatchSlots is how many batches a server runs at once. Each holds its args.
+	BatchSlots = 64
+	// batchesPause is the wait before what has failed, as the ledger is away, is tried again.
+	batchesPause = time.Second
+	// sweepsMax is how many canceled batches may wait for their items to be canceled.
+	sweepsMax = 1024
+)
+
+// BatchesConfig says how a server runs batches.
+type BatchesConfig struct {
+	// Ledger takes items and cancels; its CheckArgs judges the args of items. Required. Give it a connection of its own.
+	Ledger *ledger.Ledger
+	// Feed is the process's one tail. Required.
+	Feed *ledger.Feed
+	// Name of the worker that runs them, and Version of the program, are shown to people.
+	Name, Version string
+	// Logger is required; use zap.NewNop() for none.
+	Logger *zap.Logger
+}
+
+// Batches runs the batches of a cell (R-09, ledger.SubmitBatch): each server has one. It follows the feed, so that one
+// reading serves all batches, and works for ledger.BatchType from the moment that there is such a type: a cell that
+// never had a batch has no worker for it.
+//
+// It may be started and killed at any time: a batch's items have ids of their own, used once for ever, so that the
+// handler which goes on with a batch finds what an earlier one has submitted.
+type Batches struct {
+	cfg    BatchesConfig
+	l      *ledger.Ledger
+	log    *zap.Logger
+	sweeps chan batchKey
+	wanted chan struct{} // closed when the worker is to run
+
+	mu    sync.Mutex
+	runs  map[string]*batchRun // by org and what the ids of its items begin with
+	holds map[string]heldBatch // by the scope's id: those on batches alone
+	begun bool                 // wanted is closed
+}
+
+type batchKey struct {
+	org schemas.OrgID
+	id  schemas.JobID
+}
+
+// heldBatch is a hold with the sequence that it was set at.
+type heldBatch struct {
+	seq schemas.Seq
+	set schemas.HoldSettings
+}
+
+// NewBatches returns what Run makes work.
+func NewBatches(cfg BatchesConfig) (*Batches, error) {
+	switch {
+	case cfg.Ledger == nil:
+		return nil, errors.New("handlers: BatchesConfig.Ledger is required")
+	case cfg.Feed == nil:
+		return nil, errors.New("handlers: BatchesConfig.Feed is required")
+	case cfg.Logger == nil:
+		return nil, errors.New("handlers: BatchesConfig.Logger is required")
+	}
+	return &Batches{cfg: cfg, l: cfg.Ledger, log: cfg.Logger, sweeps: make(chan batchKey, sweepsMax), wanted: make(chan struct{}),
+		runs: make(map[string]*batchRun), holds: make(map[string]heldBatch)}, nil
+}
+
+// Run runs batches until ctx ends, and hands back those that run then; it returns nil. The error is that of a
+// connection that was closed. Call it once.
+func (b *Batches) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var joined sync.WaitGroup
+	var failed error
+	joined.Go(func() {
+		if err := b.work(ctx); err != nil {
+			failed = err
+			cancel()
+		}
+	})
+	joined.Go(func() { b.sweep(ctx) })
+	err := b.pump(ctx)
+	if ctx.Err() != nil {
+		err = nil
+	}
+	cancel()
+	joined.Wait()
+	return errors.Join(failed, err)
+}
+
+// work runs the worker once there is something for it, again when somebody had it drain.
+func (b *Batches) work(ctx context.Context) error {
+	select {
+	case <-b.wanted:
+	case <-ctx.Done():
+		return nil
+	}
+	w, err := New(Config{Ledger: b.l, Slots: BatchSlots, Name: b.cfg.Name, Version: b.cfg.Version, Grace: -1, Logger: b.log,
+		Serves: []Registration{{Queue: ledger.SystemQueue, Type: ledger.BatchType, Handler: HandlerFunc(b.run), Exclusive: true}}})
+	if err != nil {
+		return err
+	}
+	for {
+		err := w.Run(ctx)
+		if ctx.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) {
+			return err
+		}
+		b.log.Info("the worker for batches ended and starts again", zap.Error(err))
+		if !waitUntil(ctx.Done(), time.Now().Add(batchesPause)) {
+			return nil
+		}
+	}
+}
+
+// pump follows the feed until ctx ends, whose error it returns, or the connection is closed.
+func (b *Batches) pump(ctx context.Context) error {
+	for {
+		if err := b.cfg.Feed.WaitFor(ctx, 0); err != nil {
+			return err
+		}
+		c := b.cfg.Feed.Subscribe(b.cfg.Feed.Last())
+		err := b.follow(ctx, c)
+		c.Close()
+		if !errors.Is(err, ledger.ErrPositionExpired) {
+			return err
+		}
+		b.mu.Lock() // the ledger went back to older data: every batch looks again
+		clear(b.holds)
+		for _, r := range b.runs {
+			r.lookAgain()
+		}
+		b.mu.Unlock()
+	}
+}
+
+func (b *Batches) follow(ctx context.Context, c *ledger.Cursor) error {
+	for {
+		err := b.look(ctx)
+		if err == nil {
+			break
+		}
+		b.log.Warn("the settings of batches cannot be read yet", zap.Error(err))
+		if !waitUntil(ctx.Done(), time.Now().Add(batchesPause)) {
+			return ctx.Err()
+		}
+	}
+	for {
+		entries, err := c.Next(ctx)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if e.Err == nil {
+				b.event(e.Event)
+			}
+		}
+	}
+}
+
+// look reads what was set before the feed's position.
+func (b *Batches) look(ctx context.Context) error {
+	typ, err := b.l.Setting(ctx, ledger.KindType, string(ledger.BatchType))
+	if err != nil {
+		return err
+	}
+	holds, err := b.l.Settings(ctx, ledger.KindHold)
+	if err != nil {
+		return err
+	}
+	for _, e := range holds {
+		b.hold(e.Event)
+	}
+	if typ != nil {
+		b.begin()
+	}
+	return nil
+}
+
+func (b *Batches) begin() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.begun {
+		b.begun = true
+		close(b.wanted)
+	}
+}
+
+// event takes what concerns batches.
+func (b *Batches) event(e *schemas.Event) {
+	switch d := e.Data.(type) {
+	case *schemas.Completed:
+		b.ended(e, schemas.StateCompleted)
+	case *schemas.DeadLettered:
+		b.ended(e, schemas.StateDeadLettered)
+	case *schemas.Canceled:
+		b.ended(e, schemas.StateCanceled)
+		byHandler := d.Outcome == schemas.EventCanceled && !d.Forced
+		if d.Type == ledger.BatchType && !byHandler {
+			b.sweepLater(batchKey{e.Org, e.Job})
+		}
+	case *schemas.TypeSet:
+		if d.Settings.Name == ledger.BatchType {
+			b.begin()
+		}
+	case *schemas.HoldSet:
+		b.hold(e)
+	}
+}
+
+func runKey(org schemas.OrgID, items string) string { return string(org) + "." + items }
+
+// ended tells a batch of one item's end.
+func (b *Batches) ended(e *schemas.Event, to schemas.State) {
+	items, i, ok := ledger.ParseBatchItemID(e.Job)
+	if !ok {
+		return
+	}
+	b.mu.Lock()
+	r := b.runs[runKey(e.Org, items)]
+	b.mu.Unlock()
+	if r != nil {
+		r.ended(i, to)
+	}
+}
+
+// hold takes a hold on a batch alone; others keep items from starting, which is the dispatcher's to see to.
+func (b *Batches) hold(e *schemas.Event) {
+	d, ok := e.Data.(*schemas.HoldSet)
+	s := d.Settings.Scope
+	if !ok || s.Batch == "" || s.Queue != "" || s.Type != "" || s.Resource != "" {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.holds[s.ID()].seq >= e.Seq {
+		return
+	}
+	b.holds[s.ID()] = heldBatch{e.Seq, d.Settings}
+	for _, r := range b.runs {
+		r.stir()
+	}
+}
+
+// held reports whether a hold is on a batch at a stream time, and when it ends by itself; zero where it does not.
+func (b *Batches) held(org schemas.OrgID, id schemas.JobID, now time.Time) (held bool, until time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, scope := range []schemas.HoldScope{{Batch: string(id)}, {Batch: string(id), Org: org}} {
+		h := b.holds[scope.ID()].set
+		if !h.InForce(now) {
+			continue
+		}
+		if h.Until == nil {
+			return true, time.Time{}
+		}
+		if held = true; h.Until.After(until) {
+			until = *h.Until
+		}
+	}
+	return held, until
+}
+
+// run is the handler of a batch.
+func (b *Batches) run(ctx context.Context, a *Attempt) (json.RawMessage, error) {
+	spec, err := ledger.DecodeBatch(a.Args)
+	if err != nil || len(spec.Items) == 0 {
+		return nil, &marked{err: fmt.Errorf("the batch cannot be read: %w", err), class: schemas.ClassPermanent, code: CodeInvalidArgs}
+	}
+	r := newBatchRun(b, a.Org, a.ID, a.Generation, spec, a.Checkpoint)
+	r.a, r.fresh = a, a.Number == 1
+	key := runKey(a.Org, r.items)
+	b.mu.Lock()
+	b.runs[key] = r
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		if b.runs[key] == r { // else another attempt of it runs here
+			delete(b.runs, key)
+		}
+		b.mu.Unlock()
+	}()
+	return r.run(ctx)
+}
+
+// sweepLater asks for the items of a canceled batch to be canceled, because its handler could not. Every server does so
+// that sees the batch canceled. If all of them die before, the items run on: an operator cancels them by batch.
+func (b *Batches) sweepLater(k batchKey) {
+	select {
+	case b.sweeps <- k:
+	default:
+		b.log.Warn("too many batches are canceled at once: the items of this one run on", zap.String("org", string(k.org)), zap.String("job", string(k.id)))
+	}
+}
+
+func (b *Batches) sweep(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case k := <-b.sweeps:
+			if err := b.sweepOne(ctx, k); err != nil && ctx.Err() == nil {
+				b.log.Warn("the items of a canceled batch could not be canceled", zap.String("org", string(k.org)), zap.String("job", string(k.id)), zap.Error(err))
+			}
+		}
+	}
+}
+
+func (b *Batches) sweepOne(ctx context.Context, k batchKey) error {
+	j, err := b.l.Fold(ctx, k.org, k.id)
+	if err != nil || j.State != schemas.StateCanceled {
+		return err
+	}
+	args, err := b.l.Args(ctx, j)
+	if err != nil {
+		return err
+	}
+	spec, err := ledger.DecodeBatch(args)
+	if err != nil {
+		return err
+	}
+	r := newBatchRun(b, k.org, k.id, j.Generation, spec, j.Checkpoint)
+	r.fresh = j.Attempt == 0
+	if err := r.recover(ctx); err != nil {
+		return err
+	}
+	return r.cancelItems(ctx)
+}
