@@ -112,9 +112,11 @@ func (b *limitBooks) inForce(n limitName, since schemas.Seq) int {
 func (b *limitBooks) scopes(j *Job) []limitScope {
 	s := &j.Spec
 	all := []limitScope{
-		{limitName{KindOrg, string(j.Org), false}, ""},
 		{limitName{KindQueue, string(s.Queue), false}, ""}, {limitName{KindQueue, string(s.Queue), true}, j.Org},
 		{limitName{KindType, string(s.Type), false}, ""}, {limitName{KindType, string(s.Type), true}, j.Org},
+	}
+	if s.Queue != SystemQueue { // what servers run themselves takes no place among the org's
+		all = append(all, limitScope{limitName{KindOrg, string(j.Org), false}, ""})
 	}
 	if s.Resource != "" {
 		all = append(all, limitScope{limitName{KindResource, s.Resource, false}, ""}, limitScope{limitName{KindResource, s.Resource, true}, j.Org})
