@@ -36,11 +36,11 @@ func (p *pace) room(n int, now time.Time) (int, time.Time) {
 	for len(p.out) > 0 && now.Sub(p.out[0]) >= p.window {
 		p.out = p.out[1:]
 	}
-	free := min(p.count-len(p.out), p.step)
-	for i := len(p.out) - 1; i >= 0 && now.Sub(p.out[i]) < p.each && free > 0; i-- {
-		free--
+	lately := 0 // within the step that ends now
+	for i := len(p.out) - 1; i >= 0 && now.Sub(p.out[i]) < p.each && lately < p.step; i-- {
+		lately++
 	}
-	if free > 0 {
+	if free := min(p.count-len(p.out), p.step-lately); free > 0 {
 		return min(n, free), time.Time{}
 	}
 	var next time.Time

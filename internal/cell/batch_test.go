@@ -141,10 +141,15 @@ func TestBatches(t *testing.T) {
 }
 
 // A batch keeps its pace by the ledger's own clock: never more in a window than the rate allows, however fast its items
-// are done.
+// are done. It takes no place among its org's running jobs: that of the only one is its items'.
 func TestBatchPace(t *testing.T) {
 	t.Parallel()
 	env, _ := ledgertest.Cell(t)
+	one := 1
+	set := &schemas.OrgSet{Settings: schemas.OrgSettings{Name: acme, MaxRunning: &one}}
+	if _, err := env.Ledger.Put(t.Context(), ledger.Meta{}, set.Place(), func(schemas.Setting) (schemas.Setting, error) { return set, nil }); err != nil {
+		t.Fatal(err)
+	}
 	s := newSystem(t, env)
 	s.worker("w", "fax", 8, lasting(0))
 	spec := batchSpec("fax", 50, 50)
