@@ -52,7 +52,7 @@ func newDedupTables() dedupTables {
 // duplicate judges a job that was submitted; true if an earlier one blocks it.
 func (c *Core) duplicate(e *schemas.Event, s *schemas.Submitted) bool {
 	name := ledger.DedupID(e.Org, s)
-	if name == "" || s.Dedup == schemas.DedupInFlight && strings.HasPrefix(string(e.Job), schemas.ReservedPrefix) {
+	if name == "" || s.Dedup.Exact() && strings.HasPrefix(string(e.Job), schemas.ReservedPrefix) {
 		return false // no content id; or a job id derived from the content, whose subject is exact
 	}
 	t, now := &c.dedup, e.Time.UnixNano()
@@ -67,7 +67,7 @@ func (c *Core) duplicate(e *schemas.Event, s *schemas.Submitted) bool {
 		}
 		delete(t.byJob, b.id)
 	}
-	b := blocker{id: e.Seq, event: e.Seq, at: now, windowMS: s.WindowMS, inFlight: s.Dedup == schemas.DedupInFlight, state: schemas.StateSubmitted}
+	b := blocker{id: e.Seq, event: e.Seq, at: now, windowMS: s.WindowMS, inFlight: s.Dedup.Exact(), state: schemas.StateSubmitted}
 	t.byKey[key], t.byJob[e.Seq] = b, key
 	if !b.inFlight {
 		t.old = append(t.old, dedupAge{until: now + int64(s.WindowMS.Duration()), key: key, id: e.Seq})

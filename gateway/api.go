@@ -112,12 +112,19 @@ type Type struct {
 	MaxAttempts  *int              `json:"max_attempts"`
 	PoisonLimit  *int              `json:"poison_limit"`
 	Backoff      *Backoff          `json:"backoff"`
-	Dedup        *string           `json:"dedup"`          // strict, in_flight, off
+	Dedup        *string           `json:"dedup"`          // strict, in_flight, singleton, off
 	DedupWindowS *float64          `json:"dedup_window_s"` // 0 is off
 	Reuse        string            `json:"reuse"`          // finished, failed, never
 	Exclusive    bool              `json:"exclusive"`
 	Permission   string            `json:"permission"`
-	Schema       json.RawMessage   `json:"schema"`
+	// Limits: 0 or null is none. Rates are of each org.
+	MaxRunning       int              `json:"max_running"`
+	MaxRunningPerOrg int              `json:"max_running_per_org"`
+	StartRate        *schemas.Rate    `json:"start_rate"`
+	SubmitRate       *schemas.Rate    `json:"submit_rate"`
+	Breaker          *schemas.Breaker `json:"breaker"`
+	DisabledOrgs     []schemas.OrgID  `json:"disabled_orgs"` // orgs that may not submit it
+	Schema           json.RawMessage  `json:"schema"`
 
 	Workers *int            `json:"workers"` // null until presence is kept
 	Stats   json.RawMessage `json:"stats"`   // null until statistics are kept

@@ -28,6 +28,23 @@
 //	.type.add.<name>   body Type · reply Type
 //	.type.info.<name>  reply Type
 //	.type.ls           reply Types
+//	.type.set.<name>   body SetRequest · reply Type: some of its policy is changed
+//	.type.apply        body TypesRequest · reply TypesReply
+//	.type.history.<name>      reply SettingHistory
+//	.org.ls            reply Orgs
+//	.org.info          reply Org: the org of the subject
+//	.org.set           body SetRequest · reply Org
+//	.org.history       reply SettingHistory
+//	.queue.ls          reply Queues
+//	.queue.info.<name> reply Queue
+//	.queue.set.<name>  body SetRequest · reply Queue
+//	.queue.history.<name>     reply SettingHistory
+//	.resource.ls       reply Resources
+//	.resource.info.<name>     reply Resource
+//	.resource.set.<name>      body SetRequest · reply Resource
+//	.resource.history.<name>  reply SettingHistory
+//	.hold.ls           reply Holds
+//	.hold.set          body HoldRequest · reply HoldReply: pause or resume a scope
 //
 // An error is the headers Nats-Service-Error and Nats-Service-Error-Code (the HTTP status) and the body
 // {"error":{"code","message","details","request_id"}}; the codes are ledger.Codes. No responders means that

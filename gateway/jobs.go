@@ -107,8 +107,15 @@ func (g *Gateway) record(ctx context.Context, org schemas.OrgID, id schemas.JobI
 	}
 	record := ledger.RecordOf(h.Job)
 	record.Attempts = h.Attempts
-	if result := g.follow(ctx, h.Job); result != nil {
-		record.Result = result
+	switch err := g.withheld(ctx, org); {
+	case err == nil:
+		if result := g.follow(ctx, h.Job); result != nil {
+			record.Result = result
+		}
+	case ledger.AsError(err).Code != ledger.CodeOrgSuspended:
+		return nil, err
+	default:
+		record.Result = json.RawMessage("null")
 	}
 	satisfied, err := g.addParents(ctx, h.Job, &record)
 	if err != nil {
@@ -254,7 +261,7 @@ func (g *Gateway) result(ctx context.Context, r *request) ([]byte, error) {
 		return nil, err
 	}
 	j := h.Job
-	if err := hasResult(j); err != nil {
+	if err := errors.Join(hasResult(j), g.withheld(ctx, r.org)); err != nil {
 		return nil, err
 	}
 	reply := ResultReply{ID: j.ID, Ref: j.ResultRef, Bytes: int64(len(j.Result)), Result: j.Result}

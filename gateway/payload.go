@@ -163,7 +163,7 @@ func (g *Gateway) payload(ctx context.Context, r *request) ([]byte, error) {
 func (g *Gateway) payloadPage(ctx context.Context, j *ledger.Job, of string, at payloadCursor) (*PayloadPage, error) {
 	store, inline, ref := ledger.StoreArgs, j.Spec.Args, j.Spec.ArgsRef
 	if of == PayloadResult {
-		if err := hasResult(j); err != nil {
+		if err := errors.Join(hasResult(j), g.withheld(ctx, j.Org)); err != nil {
 			return nil, err
 		}
 		store, inline, ref = ledger.StoreResults, j.Result, j.ResultRef

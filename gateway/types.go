@@ -112,6 +112,11 @@ func TypeOf(s *schemas.TypeSettings) Type {
 		Dedup: &dedup, DedupWindowS: &windowS, Reuse: string(s.Reuse), Exclusive: s.Exclusive,
 		Permission: s.Permission, Schema: s.Schema,
 	}
+	t.limits(s)
+	if b := s.Breaker; b != nil {
+		effective := b.Effective()
+		t.Breaker = &effective
+	}
 	if t.Queue == "" {
 		t.Queue = schemas.QueueDefault
 	}
@@ -153,6 +158,8 @@ func (t *Type) Settings() (schemas.TypeSettings, error) {
 		Name: t.Name, DisplayName: t.DisplayName, Description: t.Description,
 		Disabled: t.Enabled != nil && !*t.Enabled, Queue: t.Queue, Priority: t.Priority,
 		Reuse: schemas.ReusePolicy(t.Reuse), Exclusive: t.Exclusive, Permission: t.Permission,
+		MaxRunning: t.MaxRunning, MaxRunningPerOrg: t.MaxRunningPerOrg, StartRate: t.StartRate, SubmitRate: t.SubmitRate,
+		Breaker: t.Breaker, DisabledOrgs: t.DisabledOrgs,
 	}
 	if string(t.Schema) != "null" {
 		s.Schema = t.Schema
@@ -204,7 +211,7 @@ func (t *Type) dedup(s *schemas.TypeSettings) error {
 		return nil
 	}
 	if *t.Dedup == "" {
-		return badField("dedup", errors.New("use strict, in_flight or off"))
+		return badField("dedup", errors.New("use strict, in_flight, singleton or off"))
 	}
 	s.Dedup = schemas.DedupPolicy(*t.Dedup)
 	return nil

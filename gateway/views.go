@@ -35,7 +35,7 @@ type views interface {
 	// jobs calls take with every job's record of an org, in no order, and returns the sequence that all of
 	// them are at, or later. take owns the record.
 	jobs(ctx context.Context, org schemas.OrgID, take func(ledger.Record)) (schemas.Seq, error)
-	// counts returns the counters of an org, exact at the sequence it returns.
+	// counts returns the counters of an org, or of all for "", exact at the sequence it returns.
 	counts(ctx context.Context, org schemas.OrgID) (map[ledger.CountKey]ledger.Count, schemas.Seq, error)
 	// typeDocument returns who set a type; nil if the view does not know it.
 	typeDocument(ctx context.Context, name schemas.TypeName) (*ledger.TypeDocument, error)
@@ -142,7 +142,7 @@ func (v *kvViews) counts(ctx context.Context, org schemas.OrgID) (map[ledger.Cou
 			return nil, 0, err
 		}
 		ahead, found := false, map[ledger.CountKey]ledger.Count{}
-		err = scan(ctx, kv, string(org)+".*.*", func(body []byte) error {
+		err = scan(ctx, kv, cmp.Or(string(org), "*")+".*.*", func(body []byte) error {
 			var c ledger.CountDocument
 			if err := json.Unmarshal(body, &c); err != nil {
 				return err

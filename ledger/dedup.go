@@ -16,6 +16,8 @@ func DedupID(org schemas.OrgID, s *schemas.Submitted) string {
 	switch {
 	case s.Dedup == schemas.DedupOff:
 		return ""
+	case s.Dedup == schemas.DedupSingleton:
+		return string(org) + ":s:" + shortHash(string(s.Type), s.Key)
 	case s.Key != "":
 		return string(org) + ":k:" + shortHash(s.Key)
 	case s.Hash != "":
@@ -28,7 +30,7 @@ func DedupID(org schemas.OrgID, s *schemas.Submitted) string {
 // earlier one's policy. age is the stream time between their submitted events; state is the earlier
 // job's when the later is judged. A job canceled as a duplicate is judged by the one it names.
 func Blocks(earlier *schemas.Submitted, state schemas.State, age time.Duration) bool {
-	if earlier.Dedup == schemas.DedupInFlight {
+	if earlier.Dedup.Exact() {
 		return !state.Finished() // however old
 	}
 	if state == schemas.StateCanceled || state == schemas.StateDeadLettered {
@@ -38,8 +40,11 @@ func Blocks(earlier *schemas.Submitted, state schemas.State, age time.Duration) 
 }
 
 // derivedID is the job id of work that may be in flight once: exact uniqueness of any length by the job's
-// own subject (DESIGN D4).
+// own subject (DESIGN D4). A singleton's is that of its type and key: its content may differ each time.
 func derivedID(s *schemas.Submitted) schemas.JobID {
+	if s.Dedup == schemas.DedupSingleton {
+		return schemas.JobID(schemas.ReservedPrefix + "s" + shortHash(string(s.Type), s.Key))
+	}
 	if s.Key != "" {
 		return schemas.JobID(schemas.ReservedPrefix + "k" + shortHash(s.Key))
 	}

@@ -303,3 +303,47 @@ func race(t *testing.T, ledgers []*ledger.Ledger, n int, r ledger.SubmitRequest)
 	}
 	return *won
 }
+
+// D4 (b): of a singleton there is one unfinished job for each type and key, whatever its content, for any length of
+// time; without a key, one of the type. Each end begins a new generation under the same id.
+func TestSingleton(t *testing.T) {
+	t.Parallel()
+	env := submitEnv(t, ledgertest.WithWindow(100*time.Millisecond))
+	l := env.Ledger
+	for _, typ := range []schemas.TypeName{"sync", "other"} {
+		if _, err := l.PutType(env.Context(), schemas.TypeSettings{Name: typ, Dedup: schemas.DedupSingleton}, ledger.Meta{}, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keyed := func(typ schemas.TypeName, key, args string) ledger.SubmitRequest {
+		r := request(typ, args)
+		r.Key = key
+		return r
+	}
+	one := submit(t, l, keyed("sync", "box-1", `1`))
+	waitPast(t, l, one.Seq, 150*time.Millisecond)
+	if again := submit(t, l, keyed("sync", "box-1", `{"other":"content"}`)); !again.Duplicate || again.ID != one.ID || again.Seq != one.Seq {
+		t.Errorf("the same key, past the window: %+v, want a duplicate of %+v", again, one)
+	}
+	whole := submit(t, l, request("sync", `1`))
+	for name, r := range map[string]ledger.SubmitRequest{"key": keyed("sync", "box-2", `1`), "type": keyed("other", "box-1", `1`)} {
+		if got := submit(t, l, r); got.Duplicate || got.ID == one.ID || got.ID == whole.ID {
+			t.Errorf("another %s: %+v", name, got)
+		}
+	}
+	if again := submit(t, l, request("sync", `2`)); !again.Duplicate || again.ID != whole.ID {
+		t.Errorf("without a key: %+v, want the one of the type, %s", again, whole.ID)
+	}
+	for i, end := range []schemas.State{schemas.StateCompleted, schemas.StateCanceled, schemas.StateDeadLettered} {
+		finish(t, l, one.ID, end)
+		next := race(t, []*ledger.Ledger{l, env.NewLedger()}, 12, keyed("sync", "box-1", `1`))
+		if next.ID != one.ID || next.Generation != i+2 {
+			t.Errorf("after %s: %+v, want generation %d", end, next, i+2)
+		}
+	}
+	free := request("sync", `1`)
+	free.NoDedup = true
+	if got := submit(t, l, free); got.Duplicate {
+		t.Errorf("without dedup: %+v", got)
+	}
+}

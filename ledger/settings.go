@@ -133,7 +133,7 @@ func (l *Ledger) settingsOf(ctx context.Context, pattern schemas.Subject) ([]*En
 // are in force already write nothing: the event is then nil. Of two writers at once the later one in ledger
 // order holds, and both are in the history.
 func (l *Ledger) PutType(ctx context.Context, settings schemas.TypeSettings, m Meta, reason string) (*schemas.Event, error) {
-	if err := l.checkSettings(ctx, &settings); err != nil {
+	if err := l.CheckType(ctx, &settings); err != nil {
 		return nil, err
 	}
 	set := &schemas.TypeSet{Settings: settings, Reason: reason}
@@ -200,8 +200,8 @@ func (l *Ledger) registerType(ctx context.Context, name schemas.TypeName, m Meta
 	return l.Type(ctx, name)
 }
 
-// checkSettings refuses values that could not be kept, such as a window longer than LEDGER's own.
-func (l *Ledger) checkSettings(ctx context.Context, t *schemas.TypeSettings) error {
+// CheckType refuses values that could not be kept, such as a window longer than LEDGER's own.
+func (l *Ledger) CheckType(ctx context.Context, t *schemas.TypeSettings) error {
 	if err := t.Validate(); err != nil {
 		return Errorf(CodeInvalidArgument, "type %s: %v", t.Name, err)
 	}
@@ -234,4 +234,18 @@ func sameSettings(a, b any) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// SettingHistory returns the events that ever set a thing of the cell, oldest first: under which rules anything
+// happened (DESIGN D11). It is empty if the thing was never set.
+func (l *Ledger) SettingHistory(ctx context.Context, kind, name string) ([]*Entry, error) {
+	if err := schemas.CheckToken(kind, name); err != nil {
+		return nil, badField(kind, err)
+	}
+	at := schemas.ControlSubject("cell", kind, name)
+	entries, err := l.subject(ctx, at)
+	if err != nil {
+		return nil, coded(fmt.Errorf("settings on %s: %w", at, err))
+	}
+	return slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return !settingOn(e, at) }), nil
 }

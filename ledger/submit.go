@@ -120,7 +120,7 @@ func (l *Ledger) Submit(ctx context.Context, r SubmitRequest) (Receipt, error) {
 		receipt, err = s.under(ctx, r.ID, judgeOnce)
 	case r.ID != "":
 		receipt, err = s.under(ctx, r.ID, s.judgeOwnID)
-	case s.spec.Dedup == schemas.DedupInFlight:
+	case s.spec.Dedup.Exact():
 		receipt, err = s.under(ctx, derivedID(&s.spec), s.judgeInFlight)
 	default:
 		receipt, err = s.fresh(ctx)
@@ -370,10 +370,14 @@ func (s *submission) judgeOwnID(ctx context.Context, j *Job) (bool, error) {
 // judgeOnce judges an id that is used once for ever (DESIGN, Streams and buckets): whatever stands there is the job.
 func judgeOnce(context.Context, *Job) (bool, error) { return true, nil }
 
-// judgeInFlight judges an id derived from the content or the key: the job stands for it while unfinished.
+// judgeInFlight judges an id derived from the content or the key: the job stands for it while unfinished, a
+// singleton's whatever is submitted.
 func (s *submission) judgeInFlight(_ context.Context, j *Job) (bool, error) {
-	if !Blocks(&schemas.Submitted{Dedup: schemas.DedupInFlight}, j.State, 0) {
+	if !Blocks(&s.spec, j.State, 0) {
 		return false, nil
+	}
+	if s.spec.Dedup == schemas.DedupSingleton {
+		return true, nil
 	}
 	return true, s.sameContent(j.ID, &j.Spec)
 }

@@ -160,17 +160,23 @@ type DedupPolicy string
 // The policies. DedupOff stores no content id.
 const (
 	DedupOff      DedupPolicy = ""
-	DedupStrict   DedupPolicy = "strict"
-	DedupInFlight DedupPolicy = "in_flight"
+	DedupStrict   DedupPolicy = "strict"    // an earlier job with the same content, in the window, unless canceled or dead-lettered
+	DedupInFlight DedupPolicy = "in_flight" // an unfinished job with the same content, however old
+	// DedupSingleton: an unfinished job of the type with the same key, whatever its content; without a key, of the type.
+	DedupSingleton DedupPolicy = "singleton"
 )
+
+// Exact reports whether the policy is kept by the job's own id, for any length of time (DESIGN D4), and not by the
+// window of message ids.
+func (p DedupPolicy) Exact() bool { return p == DedupInFlight || p == DedupSingleton }
 
 // Validate reports an unknown policy.
 func (p DedupPolicy) Validate() error {
 	switch p {
-	case DedupOff, DedupStrict, DedupInFlight:
+	case DedupOff, DedupStrict, DedupInFlight, DedupSingleton:
 		return nil
 	}
-	return fmt.Errorf("dedup policy %q is unknown: use strict or in_flight", string(p))
+	return fmt.Errorf("dedup policy %q is unknown: use strict, in_flight or singleton", string(p))
 }
 
 // ReusePolicy says when a finished caller-chosen id may start a new generation.

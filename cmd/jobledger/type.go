@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +18,10 @@ func (p *program) addType(app *fisk.Application) {
 	p.addTypeLs(typ)
 	p.addTypeInfo(typ)
 	p.addTypeAdd(typ)
+	p.addTypeEdit(typ)
+	p.addTypeEnabled(typ, "enable", "Let a type take new jobs again", true)
+	p.addTypeEnabled(typ, "disable", "Refuse new jobs of a type; accepted ones run to their end", false)
+	p.addTypeSchema(typ)
 }
 
 func (p *program) addTypeLs(typ *fisk.CmdClause) {
@@ -54,13 +56,15 @@ func (p *program) listTypes(ctx context.Context, format string) error {
 
 func (p *program) addTypeInfo(typ *fisk.CmdClause) {
 	var name string
+	var history bool
 	cmd := p.command(typ, "info", "Show a type and the policy in force", func(ctx context.Context) error {
-		return p.typeInfo(ctx, name)
+		return p.typeInfo(ctx, name, history)
 	})
 	cmd.Arg("type", "The type").Required().StringVar(&name)
+	cmd.Flag("history", "All policies it ever had: who, when, why").UnNegatableBoolVar(&history)
 }
 
-func (p *program) typeInfo(ctx context.Context, name string) error {
+func (p *program) typeInfo(ctx context.Context, name string, history bool) error {
 	if err := schemas.CheckToken("type", name); err != nil {
 		return usagef("%w", err)
 	}
@@ -69,6 +73,13 @@ func (p *program) typeInfo(ctx context.Context, name string) error {
 		return err
 	}
 	defer c.Conn.Close()
+	if history {
+		h, err := c.TypeHistory(ctx, schemas.TypeName(name))
+		if err != nil {
+			return err
+		}
+		return p.printSettingHistory(h)
+	}
 	t, err := c.Type(ctx, schemas.TypeName(name))
 	if err != nil {
 		return err
@@ -91,6 +102,11 @@ func (p *program) printType(t *gateway.Type) error {
 		{"Backoff", backoffFact(t.Backoff)},
 		{"Dedup", dedupFact(t)},
 		{"Same id", "a new job when the old one is " + t.Reuse},
+		{"Max running", typeLimitsFact(t)},
+		{"Start rate", perOrg(rateText(t.StartRate))},
+		{"Submit rate", perOrg(rateText(t.SubmitRate))},
+		{"Breaker", breakerFact(t.Breaker)},
+		{"Closed to", joined(t.DisabledOrgs)},
 		{"Permission", t.Permission},
 		{"Schema", string(t.Schema)},
 		{"Updated", p.since(t.At) + by(t.Actor)},
@@ -105,106 +121,6 @@ func (p *program) printType(t *gateway.Type) error {
 		}
 	}
 	return nil
-}
-
-// typeFlags are those of `type add`.
-type typeFlags struct {
-	name, description, queue, priority string
-	dedup, backoff, permission, schema string
-	disabled, exclusive                bool
-	runTimeout, grace, dedupWindow     option[time.Duration]
-	maxAttempts                        option[int]
-}
-
-func (p *program) addTypeAdd(typ *fisk.CmdClause) {
-	var f typeFlags
-	cmd := p.command(typ, "add", "Register a type, or replace its policy", func(ctx context.Context) error {
-		return p.typeAdd(ctx, &f)
-	})
-	cmd.HelpLong(`What is not given takes the engine's default; jobs that run keep the policy they
-were queued with.
-
-Examples:
-
-	jobledger type add email-send --max-attempts 5 --backoff 1m,2,1h
-	jobledger type add report --queue bulk --run-timeout 30m --schema report.schema.json`)
-	cmd.Arg("type", "Name of the type").Required().StringVar(&f.name)
-	cmd.Flag("description", "What it does").PlaceHolder("TEXT").StringVar(&f.description)
-	cmd.Flag("queue", "Queue of its jobs").PlaceHolder("NAME").StringVar(&f.queue)
-	cmd.Flag("priority", "low, normal, high or critical").PlaceHolder("P").StringVar(&f.priority)
-	optionFlag(cmd, "run-timeout", "How long one attempt may take", &f.runTimeout, parseDuration).PlaceHolder("D")
-	optionFlag(cmd, "grace", "How long a canceled handler may take to stop", &f.grace, parseDuration).PlaceHolder("D")
-	optionFlag(cmd, "max-attempts", "Runs at most, the first included", &f.maxAttempts, parseInt).PlaceHolder("N")
-	cmd.Flag("backoff", "Wait before a retry: base, factor and longest").PlaceHolder("BASE,FACTOR,MAX").StringVar(&f.backoff)
-	cmd.Flag("dedup", "Which earlier job stands for the same work").EnumVar(&f.dedup, "strict", "in-flight", "off")
-	optionFlag(cmd, "dedup-window", "How long it does, 0 for not at all", &f.dedupWindow, parseDuration).PlaceHolder("D")
-	cmd.Flag("exclusive", "At most one attempt may run anywhere").UnNegatableBoolVar(&f.exclusive)
-	cmd.Flag("disabled", "Refuse new jobs").UnNegatableBoolVar(&f.disabled)
-	cmd.Flag("permission", "Permission that submitting needs").PlaceHolder("NAME").StringVar(&f.permission)
-	cmd.Flag("schema", "File with the JSON Schema of the arguments").PlaceHolder("FILE").StringVar(&f.schema)
-}
-
-func (p *program) typeAdd(ctx context.Context, f *typeFlags) error {
-	t, err := f.policy(p)
-	if err != nil {
-		return err
-	}
-	if p.flags.DryRun {
-		p.talkf("would set type %s", t.Name)
-		return nil
-	}
-	c, err := p.openClient("type add")
-	if err != nil {
-		return err
-	}
-	defer c.Conn.Close()
-	set, err := c.TypeAdd(ctx, t)
-	if err != nil {
-		return err
-	}
-	return p.printType(set)
-}
-
-// policy reads the flags; every mistake that can be seen here is found before a
-// request is made.
-func (f *typeFlags) policy(p *program) (gateway.Type, error) {
-	enabled := !f.disabled
-	t := gateway.Type{
-		Name: schemas.TypeName(f.name), Description: f.description, Enabled: &enabled,
-		Queue: schemas.QueueName(f.queue), Priority: schemas.Priority(f.priority),
-		RunTimeoutS: inSeconds(f.runTimeout), GraceS: inSeconds(f.grace), DedupWindowS: inSeconds(f.dedupWindow),
-		Exclusive: f.exclusive, Permission: f.permission,
-	}
-	if err := schemas.CheckToken("type", f.name); err != nil {
-		return t, usagef("%w", err)
-	}
-	if f.maxAttempts.Set {
-		t.MaxAttempts = &f.maxAttempts.Value
-	}
-	if f.dedup != "" {
-		policy := strings.ReplaceAll(f.dedup, "-", "_")
-		t.Dedup = &policy
-	}
-	if reason := p.flags.Reason.Value; reason != "" {
-		t.Reason = &reason
-	}
-	if f.backoff != "" {
-		var err error
-		if t.Backoff, err = parseBackoff(f.backoff); err != nil {
-			return t, usagef("--backoff: %w", err)
-		}
-	}
-	if f.schema != "" {
-		text, err := os.ReadFile(f.schema)
-		if err != nil {
-			return t, usagef("--schema: %w", err)
-		}
-		if err := schemas.CheckJSON("the schema's bytes", text); err != nil {
-			return t, usagef("--schema: %w", err)
-		}
-		t.Schema = json.RawMessage(text)
-	}
-	return t, nil
 }
 
 // parseBackoff reads base, factor and cap, as in 1m,2,1h.
@@ -226,14 +142,6 @@ func parseBackoff(s string) (*gateway.Backoff, error) {
 		return nil, err
 	}
 	return &gateway.Backoff{BaseS: base.Seconds(), Factor: factor, CapS: longest.Seconds()}, nil
-}
-
-func inSeconds(d option[time.Duration]) *float64 {
-	if !d.Set {
-		return nil
-	}
-	s := d.Value.Seconds()
-	return &s
 }
 
 func yesNo(b *bool) string {

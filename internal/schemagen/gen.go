@@ -78,7 +78,7 @@ var known = map[reflect.Type]*jsonschema.Schema{
 	reflect.TypeFor[schemas.Priority]():    enum(schemas.PriorityLow, schemas.PriorityNormal, schemas.PriorityHigh, schemas.PriorityCritical),
 	reflect.TypeFor[schemas.Resolution]():  enum(schemas.ResolutionOpen, schemas.ResolutionResolved, schemas.ResolutionIgnored),
 	reflect.TypeFor[schemas.LossCause]():   enum(schemas.LossWorkerGone, schemas.LossCellRestart),
-	reflect.TypeFor[schemas.DedupPolicy](): enum(schemas.DedupStrict, schemas.DedupInFlight),
+	reflect.TypeFor[schemas.DedupPolicy](): enum(schemas.DedupStrict, schemas.DedupInFlight, schemas.DedupSingleton),
 	reflect.TypeFor[schemas.ReusePolicy](): enum(schemas.ReuseFinished, schemas.ReuseFailed, schemas.ReuseNever),
 	reflect.TypeFor[schemas.DeadReason](): enum(schemas.DeadPermanentError, schemas.DeadRetriesExhausted, schemas.DeadDependencyFailed,
 		schemas.DeadExpired, schemas.DeadRejected, schemas.DeadOrgDeleted, schemas.DeadPoison),

@@ -1,0 +1,119 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// Org is a tenant, its share and its limits (R-312). What can be set with a SetRequest are its fields up to
+// StartRate.
+type Org struct {
+	Name        schemas.OrgID    `json:"name"`
+	DisplayName string           `json:"display_name"`
+	State       schemas.OrgState `json:"state"`
+	Weight      int              `json:"weight"`
+	MaxRunning  int              `json:"max_running"` // 0: unlimited
+	MaxWaiting  int              `json:"max_waiting"` // 0: unlimited
+	SubmitRate  *schemas.Rate    `json:"submit_rate"`
+	StartRate   *schemas.Rate    `json:"start_rate"`
+	// Counts are its jobs by state; null in a list.
+	Counts *ledger.Count `json:"counts"`
+	SettingAuthor
+}
+
+// Orgs are the orgs that were ever set, by name. Any other that submits has the defaults.
+type Orgs struct {
+	Items []Org   `json:"items"`
+	Next  *string `json:"next"`
+}
+
+func orgOf(s *schemas.OrgSettings, by SettingAuthor) Org {
+	o := Org{Name: s.Name, DisplayName: s.DisplayName, State: s.State, Weight: s.Weight, MaxRunning: s.Running(), MaxWaiting: s.MaxWaiting,
+		SubmitRate: s.SubmitRate, StartRate: s.StartRate, SettingAuthor: by}
+	if o.State == "" {
+		o.State = schemas.OrgActive
+	}
+	if o.Weight == 0 {
+		o.Weight = schemas.WeightDefault
+	}
+	return o
+}
+
+func orgEntry(e *ledger.Entry) Org { return orgOf(&e.Data.(*schemas.OrgSet).Settings, authorOf(e)) }
+
+// orgInfo answers the org of the subject, also one that was never set: it may submit, with the defaults.
+func (g *Gateway) orgInfo(ctx context.Context, r *request) ([]byte, error) {
+	e, err := g.l.Setting(ctx, ledger.KindOrg, string(r.org))
+	if err != nil {
+		return nil, err
+	}
+	o := orgOf(&schemas.OrgSettings{Name: r.org}, SettingAuthor{})
+	if e != nil {
+		o = orgEntry(e)
+	}
+	counts, _, err := g.views.counts(ctx, r.org)
+	if err != nil {
+		return nil, err
+	}
+	o.Counts = new(ledger.Count)
+	for _, c := range counts {
+		o.Counts.Add(c)
+	}
+	return json.Marshal(&o)
+}
+
+func (g *Gateway) orgSet(ctx context.Context, r *request) ([]byte, error) {
+	e, err := change(ctx, g, orgs, string(r.org), r)
+	if err != nil {
+		return nil, err
+	}
+	o := orgEntry(e)
+	return json.Marshal(&o)
+}
+
+func (g *Gateway) orgList(ctx context.Context, _ *request) ([]byte, error) {
+	all, err := g.l.Settings(ctx, ledger.KindOrg)
+	if err != nil {
+		return nil, err
+	}
+	reply := Orgs{Items: make([]Org, 0, len(all))}
+	for _, e := range all {
+		reply.Items = append(reply.Items, orgEntry(e))
+	}
+	return json.Marshal(&reply)
+}
+
+// withheld refuses results while their org is suspended (R-50).
+func (g *Gateway) withheld(ctx context.Context, org schemas.OrgID) error {
+	o, err := g.l.Org(ctx, org)
+	if err != nil || o == nil || o.State != schemas.OrgSuspended {
+		return err
+	}
+	return ledger.Errorf(ledger.CodeOrgSuspended, "org %s is suspended: its results are withheld until it is resumed", org)
+}
+
+// Org returns an org, and how many jobs it has.
+func (c *Client) OrgInfo(ctx context.Context, org schemas.OrgID) (*Org, error) {
+	return ask[Org](ctx, c.of(org), "org.info", nil)
+}
+
+// SetOrg adds or changes an org.
+func (c *Client) SetOrg(ctx context.Context, org schemas.OrgID, r SetRequest) (*Org, error) {
+	return ask[Org](ctx, c.of(org), "org.set", r)
+}
+
+// OrgHistory returns all settings that an org ever had.
+func (c *Client) OrgHistory(ctx context.Context, org schemas.OrgID) (*SettingHistory, error) {
+	return ask[SettingHistory](ctx, c.of(org), "org.history", nil)
+}
+
+// Orgs returns the orgs that were ever set.
+func (c *Client) Orgs(ctx context.Context) (*Orgs, error) { return ask[Orgs](ctx, c, "org.ls", nil) }
+
+// of is a client of another org on the same connection.
+func (c *Client) of(org schemas.OrgID) *Client {
+	return &Client{Conn: c.Conn, Org: org, Timeout: c.Timeout}
+}
