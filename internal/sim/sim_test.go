@@ -93,6 +93,7 @@ var found = map[string]uint64{
 	"a bucket deleted while it was opened held its leader for ever":           20156,
 	"a late result that repeats an earlier attempt's timeout is no defect":    20282,
 	"a lost answer to a document's second put held the views for ten seconds": 20686,
+	"a worker that ends because its handler does not is started again":        22320,
 }
 
 // TestSeedsThatFound tells their stories again.

@@ -3,6 +3,7 @@ package sim_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -183,6 +184,22 @@ func (w *world) drain() {
 	w.net.after(time.Second, func() { w.spawn("worker", runWorker) })
 }
 
+// supervise starts a worker again that has ended by itself, as the programs' supervisors do. The only reason for it is
+// a handler that must run alone and does not stop when no leader answers (DESIGN D7).
+func (w *world) supervise() {
+	for _, p := range w.live("worker") {
+		if !p.hasEnded() {
+			continue
+		}
+		w.net.trace.note("** %s has ended: %v", p.name, p.err)
+		if p.err == nil || !strings.Contains(p.err.Error(), "must run alone did not stop") {
+			w.truth.fail("%s ended by itself: %v", p.name, p.err)
+		}
+		p.crash() // its handlers end with it
+		w.net.after(time.Second, func() { w.spawn("worker", runWorker) })
+	}
+}
+
 // restart crashes the server that holds the streams: what lived in memory is gone.
 func (w *world) restart() {
 	if w.restarts >= restartsMax || w.net.down {
@@ -266,6 +283,7 @@ func (w *world) strike(c *conn, f engineFault) {
 // ended reports that the run is over: all jobs have ended after the faults did, or something is wrong.
 func (w *world) ended() bool {
 	w.judge()
+	w.supervise()
 	if w.truth.failed() {
 		return true
 	}
