@@ -2,8 +2,8 @@
 
 package sim_test
 
-// seedsDefault is how many seeds an ordinary run takes.
-const seedsDefault = 100
+// seedsDefault is how many seeds an ordinary run takes: about half a minute.
+const seedsDefault = 200
 
 // raceDetector reports whether it is built in.
 const raceDetector = false
