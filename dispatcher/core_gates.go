@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -34,6 +35,15 @@ func scopeOf(h schemas.HoldScope) scope { return scope{h.Org, h.Queue, h.Type, h
 
 func (s scope) holdScope() schemas.HoldScope {
 	return schemas.HoldScope{Org: s.org, Queue: s.queue, Type: s.typ, Resource: s.resource}
+}
+
+// orgScope is what an org's own settings bind a job by. Jobs that servers run themselves, such as batches, take no place
+// among the org's running ones: a batch would keep its items from the places that it waits for them to have.
+func orgScope(org schemas.OrgID, q schemas.QueueName, t schemas.TypeName) scope {
+	if q == ledger.SystemQueue {
+		return scope{org: org, queue: q, typ: t}
+	}
+	return scope{org: org}
 }
 
 // odd reports that a scope can only have holds: no setting counts or limits its jobs, so no job's stake names it.
@@ -200,7 +210,7 @@ func (c *Core) stakeOf(l *lane) stake {
 func (c *Core) stakeFor(p *pair, org schemas.OrgID, resource string) stake {
 	q, t := p.queue.name, p.typ
 	st := stake{gates: [stakeGates]*gate{p.gates[0], p.gates[1],
-		c.gate(scope{org: org}), c.gate(scope{org: org, queue: q}), c.gate(scope{org: org, typ: t})}}
+		c.gate(orgScope(org, q, t)), c.gate(scope{org: org, queue: q}), c.gate(scope{org: org, typ: t})}}
 	if resource != "" {
 		st.gates[ofResource], st.gates[ofOrgResource] = c.gate(scope{resource: resource}), c.gate(scope{resource: resource, org: org})
 	}

@@ -260,7 +260,7 @@ func (c *Core) lane(org schemas.OrgID, h *schemas.Head) *lane {
 		}
 		t.nodes++
 		n = &node{pair: p, turn: t, org: org, lanes: make(map[laneKey]*lane, 1),
-			gates: [3]*gate{c.ref(scope{org: org}), c.ref(scope{org: org, queue: h.Queue}), c.ref(scope{org: org, typ: h.Type})}}
+			gates: [3]*gate{c.ref(orgScope(org, h.Queue, h.Type)), c.ref(scope{org: org, queue: h.Queue}), c.ref(scope{org: org, typ: h.Type})}}
 		p.nodes[org] = n
 	}
 	key := laneKey{levelOf(h.Priority), h.Resource}

@@ -31,7 +31,9 @@ func (c *Core) set(e *schemas.Event, d schemas.Setting) {
 	switch d := d.(type) {
 	case *schemas.OrgSet:
 		c.settings.orgs[d.Settings.Name] = &d.Settings
-		c.changed(func(s scope) bool { return s == scope{org: d.Settings.Name} })
+		c.changed(func(s scope) bool {
+			return s == scope{org: d.Settings.Name} || s == orgScope(d.Settings.Name, s.queue, s.typ)
+		})
 	case *schemas.QueueSet:
 		c.settings.queues[d.Settings.Name] = &d.Settings
 		if q := c.queues[d.Settings.Name]; q != nil {
@@ -122,6 +124,9 @@ func (c *Core) configure(g *gate) {
 		}
 	case s == scope{org: s.org, typ: s.typ}:
 		rate = c.configureOrgType(g)
+	case s == orgScope(s.org, s.queue, s.typ): // of what servers run themselves
+		c.configureOrg(g)
+		g.max = 0
 	case s == scope{org: s.org, resource: s.resource}, s == scope{resource: s.resource}:
 		if r := c.settings.resources[s.resource]; r != nil && r.PerOrg == (s.org != "") {
 			g.max, rate = r.MaxRunning, r.StartRate

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/dartwing/jobledger/ledger"
@@ -108,4 +109,31 @@ func (p *player) explain(key string) string {
 		out += fmt.Sprintf("not before %s from now\n", x.EarliestStart.Sub(p.now))
 	}
 	return out
+}
+
+// What servers run themselves, such as batches, takes no place among the running jobs of an org: else a batch would
+// keep its items from starting for ever. A suspended org's batches wait.
+func TestSystemJobsTakeNoPlaceOfTheirOrg(t *testing.T) {
+	for _, system := range []bool{true, false} {
+		c := NewCore(Times{})
+		limit := 1
+		org := &schemas.OrgSettings{Name: "acme", MaxRunning: &limit}
+		set := func() { c.set(&schemas.Event{Seq: 1}, &schemas.OrgSet{Settings: *org}) }
+		set()
+		q := schemas.QueueName("default")
+		if system {
+			q = ledger.SystemQueue
+		}
+		batch := c.stakeFor(c.pair(q, ledger.BatchType), "acme", "")
+		item := c.gate(scope{org: "acme"})
+		if shut := c.shut(item); shut == system {
+			t.Errorf("beside a job of queue %s the org takes another: %t", q, !shut)
+		}
+		org.State = schemas.OrgSuspended
+		set()
+		if !c.barred(batch.gates[ofOrg]) {
+			t.Errorf("jobs of queue %s start for a suspended org", q)
+		}
+		c.giveBack(&batch)
+	}
 }
