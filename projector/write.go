@@ -16,7 +16,7 @@ import (
 const (
 	putsPending = 256              // puts under way at once
 	putTimeout  = 2 * time.Second  // a put without an answer for so long, as in a restart, is unknown: read, then write again
-	readers     = 8                // documents read at once, where a revision is not known
+	readers     = 32               // documents read at once, where a revision is not known
 	putTries    = 4                // reads and puts of one document within one flush; then the next flush goes on
 	drainWait   = 10 * time.Second // a flush that takes longer is given up as a whole
 )
