@@ -78,6 +78,7 @@ func (w *world) ask(ctx context.Context, l *ledger.Ledger, p *plan) {
 		case stage > len(p.later):
 			return
 		case stage == 0:
+			w.chooseParents(p)
 			id, err = w.submit(ctx, l, p)
 		default:
 			id, err = w.change(ctx, l, p, &p.later[stage-1], id)

@@ -44,7 +44,7 @@ func (w *world) settled() error {
 			return fmt.Errorf("%s has not come up", p.name)
 		}
 		st := host.Status()
-		if st.Core.Queued != 0 || st.Core.Running != 0 || st.Core.Duplicates != 0 {
+		if st.Core.Queued != 0 || st.Core.Running != 0 || st.Core.Duplicates != 0 || st.Core.Parked != 0 {
 			return fmt.Errorf("the core of %s does not agree with a fold from zero: %+v", p.name, st.Core)
 		}
 		if !st.Leading {

@@ -42,6 +42,9 @@ type plan struct {
 	later    []change
 	key      string
 	from     time.Time // when it is asked for
+	wants    int       // how many parents are to be chosen when it is
+	pick     *rand.Rand
+	parents  []schemas.ParentRef
 
 	mu    sync.Mutex
 	stage int           // 0: to be submitted; then the number of the next change
@@ -59,6 +62,10 @@ func (c *change) command(now time.Time) ledger.Command {
 	switch c.name {
 	case "cancel":
 		return &ledger.Cancel{Reason: "the simulation asks"}
+	case "cancel all":
+		return &ledger.Cancel{Reason: "the simulation asks", Cascade: true}
+	case "retry alone":
+		return &ledger.Retry{Reason: "the simulation asks", WaiveParents: true, Now: now}
 	case "retry":
 		return &ledger.Retry{Reason: "the simulation asks", Now: now}
 	case "resolve":
@@ -121,7 +128,7 @@ func (p *plan) request() ledger.SubmitRequest {
 		n = p.n / 3
 	}
 	r := ledger.SubmitRequest{Org: testOrg, Type: p.typ, ID: p.id, Key: p.key, Args: mustJSON(work{N: n, Attempts: p.attempts}),
-		Delay: p.delay, DeadlineIn: p.deadline}
+		Delay: p.delay, DeadlineIn: p.deadline, Parents: p.parents}
 	if p.key == "" {
 		r.Override = &schemas.Override{MaxAttempts: &p.max}
 	}

@@ -65,13 +65,14 @@ func TestSeeds(t *testing.T) {
 	}
 	all := newCoverage()
 	began := time.Now()
-	steps := 0
+	steps, children := 0, 0
 	for seed := from; seed < to; seed++ {
 		var w *world
 		var err error
 		t.Run("seed", func(t *testing.T) { w, err = simulate(t, seed, keep) })
 		all.merge(w.net.hits)
 		steps += w.net.steps
+		children += w.truth.children
 		if *single != 0 {
 			t.Logf("trace:\n%s", w.net.trace.tail(1<<20))
 		}
@@ -80,7 +81,7 @@ func TestSeeds(t *testing.T) {
 			break
 		}
 	}
-	t.Logf("%d seeds, %d steps, %s\n%s", to-from, steps, time.Since(began).Round(time.Millisecond), all.table())
+	t.Logf("%d seeds, %d steps, %d times a job's parents let it go on or ended it, %s\n%s", to-from, steps, children, time.Since(began).Round(time.Millisecond), all.table())
 	if missing := all.missing(); len(missing) > 0 {
 		t.Logf("never happened: %q", missing)
 	}

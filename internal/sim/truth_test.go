@@ -30,6 +30,8 @@ type truth struct {
 	views    map[string]schemas.Seq // JOBS: sequence of each document
 	receipts []ledger.Receipt
 	starts   map[string]string
+	ends     map[string][]schemas.State // by subject/generation: every way in which that life ended
+	children int                        // jobs with parents that went on, or ended with one
 
 	mu      sync.Mutex
 	news    []seen
@@ -64,7 +66,7 @@ type seen struct {
 
 func newTruth() *truth {
 	t := &truth{storedAt: make(map[schemas.Seq]time.Time), running: make(map[schemas.Seq]*attempt), ended: make(map[string]schemas.Seq), jobs: make(map[string]*account),
-		views: make(map[string]schemas.Seq), starts: make(map[string]string), hold: make(chan struct{}), busy: make(map[string]int)}
+		views: make(map[string]schemas.Seq), starts: make(map[string]string), ends: make(map[string][]schemas.State), hold: make(chan struct{}), busy: make(map[string]int)}
 	t.release = sync.OnceFunc(func() { close(t.hold) })
 	return t
 }
@@ -226,9 +228,11 @@ func (w *world) judgeEvent(m *message) {
 	w.net.hits.hit(what, "stored")
 	w.net.hits.made[m.seq] = what
 	w.net.trace.note("== %d %s %s", m.seq, m.subject, what)
+	before := j.State
 	if !ledger.Apply(j, e) {
 		t.fail("event %d on %s is not legal: %s", m.seq, m.subject, what)
 	}
+	w.judgeParents(m.subject, m.seq, j, before, e)
 	if d, ok := e.Data.(*schemas.Running); ok {
 		t.running[e.Seq] = &attempt{id: e.ID, subject: m.subject, number: d.Attempt, session: d.Session, worker: d.Worker}
 		return

@@ -94,6 +94,7 @@ func (w *world) begin() {
 	start := time.Now()
 	for i := range jobsPerRun {
 		plan := newPlan(w.net.random("job", i), i)
+		plan.choosePlanned(w.net.random("parents", i))
 		plan.from = start.Add(plan.at)
 		w.plans = append(w.plans, plan)
 	}
