@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -331,4 +332,41 @@ func TestCascade(t *testing.T) {
 			t.Errorf("%s is %s after %d attempts: %s", id, j.State, j.Attempt, j.DeadReason)
 		}
 	}
+}
+
+// R-911: parents end while their children are being submitted, so that some end between the check of the child's
+// parents and the append of its submitted: every child moves.
+func TestParentEndsDuringSubmit(t *testing.T) {
+	t.Parallel()
+	f := newFamily(t)
+	const families = 200
+	ids := make([]schemas.JobID, 0, 2*families)
+	for i := range families {
+		ids = append(ids, schemas.JobID(fmt.Sprintf("p%03d", i)), schemas.JobID(fmt.Sprintf("k%03d", i)))
+	}
+	var all sync.WaitGroup
+	for first := range submitters {
+		all.Go(func() {
+			for i := first; i < families; i += submitters {
+				args := []string{`"complete"`, `"die"`}[i%2]
+				f.ask("parent", ids[2*i], args)
+				f.ask("child", ids[2*i+1], "{}", after(ids[2*i])...)
+			}
+		})
+	}
+	all.Wait()
+	f.awaitFinished(ids)
+	f.check(ids)
+	between := 0
+	for i := range families {
+		parent, child := f.jobs[ids[2*i]], f.jobs[ids[2*i+1]]
+		want := []schemas.State{schemas.StateCompleted, schemas.StateDeadLettered}[i%2]
+		if child.State != want {
+			t.Errorf("%s is %s, its parent %s", child.ID, child.State, parent.State)
+		}
+		if parent.FinishedAt.Before(child.SubmittedAt) {
+			between++
+		}
+	}
+	t.Logf("%d of %d parents had ended when their child was stored", between, families)
 }

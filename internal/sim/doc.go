@@ -41,7 +41,8 @@
 // after its running is stored and not later than a claim may be started; no worker runs more than its slots;
 // budgets and poison limits hold, counted by hand; an acknowledged submit is in the ledger; no attempt is lost
 // whose worker and leader had no trouble; an outcome comes from the worker that claimed; a claim is started or
-// handed back; no document of a view goes back. At the end, once faults have
+// handed back; a job with parents is queued only when they have ended so that it may, and ends with one only if one
+// failed; no document of a view goes back. At the end, once faults have
 // stopped: every job ends, the leader's core holds nothing, WORK is empty, and ledger.Verify finds all views
 // equal to a fold from zero.
 //
