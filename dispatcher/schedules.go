@@ -35,7 +35,7 @@ func (h *Host) tick(ctx context.Context, a act) Result {
 	}
 	var receipt ledger.Receipt
 	if err == nil {
-		receipt, err = h.l.SubmitTick(ctx, set, d.Tick, ledger.Meta{Actor: bySystem})
+		receipt, err = h.l.SubmitTick(ctx, set, d.Tick, ledger.Meta{Actor: bySystem}, "")
 	}
 	if err != nil {
 		return h.tickFailed(d, err)

@@ -45,6 +45,13 @@
 //	.resource.history.<name>  reply SettingHistory
 //	.hold.ls           reply Holds
 //	.hold.set          body HoldRequest · reply HoldReply: pause or resume a scope
+//	.schedule.add.<name>       body AddSchedule · reply Schedule
+//	.schedule.rm|pause|resume.<name>  body ReasonRequest · reply Schedule
+//	.schedule.info.<name>      reply Schedule
+//	.schedule.ls               reply Schedules
+//	.schedule.trigger.<name>   body ReasonRequest · reply SubmitReply
+//	.schedule.next.<name>      body NextRequest · reply NextReply
+//	.schedule.backfill.<name>  body BackfillRequest · reply BackfillReply
 //
 // An error is the headers Nats-Service-Error and Nats-Service-Error-Code (the HTTP status) and the body
 // {"error":{"code","message","details","request_id"}}; the codes are ledger.Codes. No responders means that

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"go.uber.org/zap"
 
+	"github.com/dartwing/jobledger/dispatcher"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -57,6 +58,9 @@ type Config struct {
 	Actor schemas.Actor
 	// Version of the program, as `nats service info` shows it: MAJOR.MINOR.PATCH; 0.0.0 if empty.
 	Version string
+	// Schedules tells how a schedule stands in the fold of this server's dispatcher. nil: what is told of its next
+	// tick follows from its settings, and its last one is not told.
+	Schedules func(ctx context.Context, org schemas.OrgID, name string) (dispatcher.ScheduleState, bool, error)
 	// Ready, if set, is called once requests are taken.
 	Ready func()
 }
@@ -208,6 +212,15 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "type-add", pattern: "type.add.*", handle: g.typeAdd, about: "register a type, or change it"},
 		{name: "type-info", pattern: "type.info.*", handle: g.typeInfo, about: "a type's policy"},
 		{name: "type-ls", pattern: "type.ls", handle: g.typeList, about: "all types"},
+		{name: "schedule-add", pattern: "schedule.add.*", handle: g.scheduleAdd, about: "add a schedule, or change it"},
+		{name: "schedule-rm", pattern: "schedule.rm.*", handle: g.scheduleRemove, about: "remove a schedule"},
+		{name: "schedule-info", pattern: "schedule.info.*", handle: g.scheduleInfo, about: "a schedule, with its next tick"},
+		{name: "schedule-ls", pattern: "schedule.ls", handle: g.scheduleList, about: "all schedules of the org"},
+		{name: "schedule-pause", pattern: "schedule.pause.*", handle: g.schedulePause, about: "let the ticks of a schedule pass"},
+		{name: "schedule-resume", pattern: "schedule.resume.*", handle: g.scheduleResume, about: "go on from now"},
+		{name: "schedule-trigger", pattern: "schedule.trigger.*", handle: g.scheduleTrigger, about: "a job of the schedule, now"},
+		{name: "schedule-next", pattern: "schedule.next.*", handle: g.scheduleNext, about: "the ticks to come"},
+		{name: "schedule-backfill", pattern: "schedule.backfill.*", handle: g.scheduleBackfill, about: "the jobs of past ticks that have none"},
 	}
 }
 

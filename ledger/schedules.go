@@ -137,9 +137,10 @@ func scheduleRequest(s *schemas.ScheduleSettings, m Meta) SubmitRequest {
 
 // SubmitTick stores the job of one tick of a schedule, or finds it: a tick makes at most one job, whoever
 // fires it how often, for its id is used once for ever. set is the schedule's schedule_set. The job runs as the
-// schedule's principal, or as who set the schedule. Errors as of Submit.
-func (l *Ledger) SubmitTick(ctx context.Context, set *Entry, tick time.Time, m Meta) (Receipt, error) {
-	s, r, err := requestOf(set, m)
+// schedule's principal, or as who set the schedule; reason is a person's, if one asked for it. Errors as of
+// Submit.
+func (l *Ledger) SubmitTick(ctx context.Context, set *Entry, tick time.Time, m Meta, reason string) (Receipt, error) {
+	s, r, err := requestOf(set, m, reason)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -150,8 +151,8 @@ func (l *Ledger) SubmitTick(ctx context.Context, set *Entry, tick time.Time, m M
 
 // RunSchedule stores a job as a schedule would make it, for no tick: by hand, now. request, if it is not zero,
 // is as SubmitRequest.RequestID.
-func (l *Ledger) RunSchedule(ctx context.Context, set *Entry, request uuid.UUID, m Meta) (Receipt, error) {
-	_, r, err := requestOf(set, m)
+func (l *Ledger) RunSchedule(ctx context.Context, set *Entry, request uuid.UUID, m Meta, reason string) (Receipt, error) {
+	_, r, err := requestOf(set, m, reason)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -159,13 +160,14 @@ func (l *Ledger) RunSchedule(ctx context.Context, set *Entry, request uuid.UUID,
 	return l.Submit(ctx, r)
 }
 
-func requestOf(set *Entry, m Meta) (*schemas.ScheduleSettings, SubmitRequest, error) {
+func requestOf(set *Entry, m Meta, reason string) (*schemas.ScheduleSettings, SubmitRequest, error) {
 	d, ok := set.Data.(*schemas.ScheduleSet)
 	if !ok {
 		return nil, SubmitRequest{}, coded(errors.New("the event sets no schedule"))
 	}
 	m.CausationID = string(set.ID)
 	r := scheduleRequest(&d.Settings, m)
+	r.Reason = reason
 	if r.Principal == "" {
 		r.Principal = set.Actor.String()
 	}

@@ -84,7 +84,7 @@ func TestSubmitTick(t *testing.T) {
 	var wg sync.WaitGroup
 	receipts, errs := make([]ledger.Receipt, 8), make([]error, 8)
 	for i := range receipts {
-		wg.Go(func() { receipts[i], errs[i] = l.SubmitTick(ctx, set, tick, bySystem) })
+		wg.Go(func() { receipts[i], errs[i] = l.SubmitTick(ctx, set, tick, bySystem, "") })
 	}
 	wg.Wait()
 	first := 0
@@ -106,17 +106,17 @@ func TestSubmitTick(t *testing.T) {
 	if _, _, err := l.Do(ctx, "acme", j.ID, &ledger.Cancel{Reason: "ended"}, ledger.Meta{}); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := l.SubmitTick(ctx, set, tick, bySystem); err != nil || !r.Duplicate || r.State != schemas.StateCanceled || r.Generation != 1 {
+	if r, err := l.SubmitTick(ctx, set, tick, bySystem, ""); err != nil || !r.Duplicate || r.State != schemas.StateCanceled || r.Generation != 1 {
 		t.Errorf("a tick whose job has ended: %+v %v", r, err)
 	}
 	putSchedule(t, env, "n", func(s *schemas.ScheduleSettings) { s.Removed = true })
 	again := putSchedule(t, env, "n", keepSchedule)
-	if r, err := l.SubmitTick(ctx, again, tick, bySystem); err != nil || r.Duplicate || r.ID == j.ID {
+	if r, err := l.SubmitTick(ctx, again, tick, bySystem, ""); err != nil || r.Duplicate || r.ID == j.ID {
 		t.Errorf("the tick of a schedule that was set again: %+v %v", r, err)
 	}
 	request := uuid.Must(uuid.NewV7())
-	one, err1 := l.RunSchedule(ctx, again, request, ledger.Meta{})
-	two, err2 := l.RunSchedule(ctx, again, request, ledger.Meta{})
+	one, err1 := l.RunSchedule(ctx, again, request, ledger.Meta{}, "by hand")
+	two, err2 := l.RunSchedule(ctx, again, request, ledger.Meta{}, "by hand")
 	if err1 != nil || err2 != nil || one.ID != two.ID || one.ID != schemas.JobID(request.String()) {
 		t.Errorf("run by hand: %+v %v, and the same request again: %+v %v", one, err1, two, err2)
 	}

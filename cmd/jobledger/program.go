@@ -58,6 +58,7 @@ func (p *program) application() *fisk.Application {
 	p.addJob(app)
 	p.addDLQ(app)
 	p.addQueue(app)
+	p.addSchedule(app)
 	p.addType(app)
 	p.addResource(app)
 	p.addOrg(app)

@@ -120,7 +120,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	door, err := gateway.New(gateway.Config{Ledger: commands, Conn: requests, Feed: feed, Logger: component(cfg.Logger, "gateway"),
-		RegisterUnknown: cfg.RegisterUnknown, Actor: cfg.Actor, Version: cfg.Version, Ready: func() {
+		RegisterUnknown: cfg.RegisterUnknown, Actor: cfg.Actor, Version: cfg.Version, Schedules: host.Schedule, Ready: func() {
 			if cfg.Ready != nil {
 				cfg.Ready(Info{ServerID: cfg.ServerID, Cell: cell, End: end})
 			}
