@@ -25,6 +25,9 @@ func runClient(ctx context.Context, p *party) error {
 	for _, plan := range w.plans {
 		jobs.Go(func() { w.ask(ctx, l, plan) })
 	}
+	if w.ticking != nil {
+		jobs.Go(func() { w.keepSchedules(ctx, l) })
+	}
 	jobs.Wait()
 	return nil
 }
@@ -39,7 +42,7 @@ func (w *world) clientDone() bool {
 			return false
 		}
 	}
-	return true
+	return w.ticking.done()
 }
 
 // putTypes registers the types, once there is a ledger.

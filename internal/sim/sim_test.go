@@ -25,8 +25,8 @@ var (
 // gcPercent lets garbage grow: a run is short and begins with a collection.
 const gcPercent = 800
 
-// simulate runs one seed.
-func simulate(t *testing.T, seed uint64, keep int) (w *world, err error) {
+// simulate runs one seed, of a world that prepare has changed.
+func simulate(t *testing.T, seed uint64, keep int, prepare ...func(*world)) (w *world, err error) {
 	t.Helper()
 	log := zap.NewNop()
 	if *logs {
@@ -35,6 +35,9 @@ func simulate(t *testing.T, seed uint64, keep int) (w *world, err error) {
 	cryptotest.SetGlobalRandom(t, seed)
 	bubble(t, func() {
 		w = newWorld(seed, log, keep)
+		for _, p := range prepare {
+			p(w)
+		}
 		err = w.run()
 	})
 	return w, err

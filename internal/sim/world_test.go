@@ -52,6 +52,8 @@ type world struct {
 	stormFor    time.Duration
 	drawn       map[string]int
 	restartedAt time.Time
+	ticking     *ticking // schedules, in runs that have some
+	tickUntil   time.Time
 }
 
 func newWorld(seed uint64, log *zap.Logger, keepTrace int) *world {
