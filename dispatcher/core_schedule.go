@@ -43,9 +43,10 @@ type schedule struct {
 	lastID  schemas.Seq // 0 until its submitted is folded
 	open    bool
 
-	retryAt int64 // the job of a tick could not be submitted
-	wake    int64
-	place   int // in the heap
+	retryAt  int64 // the job of a tick could not be submitted
+	refusals int   // in a row
+	wake     int64
+	place    int // in the heap
 }
 
 // scheduleTable holds all schedules.
@@ -163,7 +164,7 @@ func (c *Core) scheduleSet(e *schemas.Event, d *schemas.ScheduleSet) {
 	s.set, s.was = e.Seq, d.Settings
 	s.was.Job = schemas.JobTemplate{} // the host reads it when it makes a job: args may be large
 	s.was.Description = ""
-	s.retryAt = 0
+	s.retryAt, s.refusals = 0, 0
 	c.arm(s)
 }
 
@@ -186,7 +187,7 @@ func (c *Core) tickSubmitted(key scheduleKey, tick time.Time, job schemas.JobID,
 		s.last, s.lastJob, s.lastID, s.open = at, job, id, open
 	}
 	s.over = max(s.over, at)
-	s.retryAt = 0
+	s.retryAt, s.refusals = 0, 0
 	c.arm(s)
 }
 
@@ -277,7 +278,11 @@ func (c *Core) landTick(d *Decision, r *Result) {
 	case Unreadable:
 		s.over = max(s.over, at) // whatever it is, it stands under the tick's id
 	case Later:
-		s.retryAt = r.Until.UnixNano()
+		// Ever later, a minute at last: what refuses one schedule, such as a disabled type, may refuse a thousand.
+		const doublings, most = 4, time.Minute
+		pause := min(laterPause<<min(s.refusals, doublings), most)
+		s.retryAt = r.Until.Add(pause - laterPause).UnixNano()
+		s.refusals++
 	}
 	c.arm(s)
 }
