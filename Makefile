@@ -34,7 +34,7 @@ storm: ## kill and stop real processes under thousands of jobs, minutes; JOBS=n 
 	go test -count=1 -timeout $(STORM_TIMEOUT) -v ./internal/storm -full $(if $(JOBS),-jobs=$(JOBS)) $(if $(SEED),-seed=$(SEED))
 
 damage: ## delete, stop and restart everything under 10,000 jobs in flight, on one server and on three; minutes
-	go test -count=1 -timeout $(STORM_TIMEOUT) -v -run 'TestSystem' ./internal/cell -full
+	go test -count=1 -timeout $(STORM_TIMEOUT) -v -run 'TestSystem|TestDedupRace' ./internal/cell -full
 
 bench: ## measure this machine: jobs a second, latencies, bytes a job
 	go run ./cmd/jobledger bench flow --embedded --jobs 100000 --json
