@@ -21,6 +21,8 @@
 //     with an edge to each of them (core_parents.go); an entry that should not be there
 //     leads at worst to a decision that the job's own fold refuses, a missing one would be a lost job.
 //   - Of the others only Queued and Running jobs have records, so their number is bounded by the slots of workers.
+//   - No job starts over a limit, and no slot is idle while a job may start: gates (core_gates.go) count what is Queued
+//     and Running by scope, and keep what they block out of the heaps of what is ready.
 //   - Of a type that no live worker serves nothing is Queued; of others about as many as slots turn over in
 //     100 ms (room, in core_pools.go).
 //   - Leases are judged on a clock that runs only while this process does and is connected.
