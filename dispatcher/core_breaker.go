@@ -82,6 +82,17 @@ func (b *breaker) close() {
 	*b = breaker{rule: b.rule}
 }
 
+// closeBreaker folds a closing by hand. Probes on their way are like other jobs from here on.
+func (c *Core) closeBreaker(d *schemas.BreakerClosed) {
+	g := c.gates[scope{org: d.Org, typ: d.Type}]
+	if g == nil || g.breaker == nil {
+		return
+	}
+	g.breaker.close()
+	c.lift(g.scope)
+	c.letIn(g)
+}
+
 // probe marks a stake as the probe of an open breaker whose cooldown has passed.
 func (c *Core) probe(st *stake, now int64) {
 	g := st.gates[ofOrgType]

@@ -72,6 +72,8 @@ func (c *Core) fold(e *schemas.Event, again bool) {
 		if !again {
 			c.set(e, d)
 		}
+	case *schemas.BreakerClosed:
+		c.closeBreaker(d)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -445,34 +444,6 @@ func TestLateAdmission(t *testing.T) {
 				t.Errorf("at most %d Queued (limit %d), %d completed (at least %d)", most, tc.most, done, tc.least)
 			}
 			t.Logf("at most %d Queued, %d completed", most, done)
-		})
-	}
-}
-
-// BenchmarkDecide is the cost of one decision with many jobs and orgs waiting.
-func BenchmarkDecide(b *testing.B) {
-	for _, waiting := range []int{1_000, 100_000, 1_000_000} {
-		b.Run(fmt.Sprint("waiting=", waiting), func(b *testing.B) {
-			c := NewCore(DefaultTimes())
-			c.Lead(1, 0)
-			c.Beat(&ledger.Beat{Session: "s", Slots: slotsMax, Serves: []ledger.Serves{{Queue: "q", Type: "t"}}}, 0)
-			at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-			next := schemas.Seq(0)
-			submit := func() {
-				next++
-				c.Apply(&schemas.Event{Seq: next, Time: at, Subject: schemas.JobSubject(schemas.OrgID(fmt.Sprint("o", next%1000)), "j"),
-					Data: &schemas.Submitted{Type: "t", Queue: "q", Priority: schemas.PriorityNormal, Generation: 1}})
-			}
-			for range waiting {
-				submit()
-			}
-			b.ResetTimer()
-			for range b.N {
-				submit()
-				for _, d := range c.Decide(at, 0, 1) {
-					c.Settle(d, Result{Outcome: Gone})
-				}
-			}
 		})
 	}
 }

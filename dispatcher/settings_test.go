@@ -69,6 +69,13 @@ func (w *world) putSetting(set schemas.Setting) string {
 	return ""
 }
 
+// closeBreaker: close-breaker ORG TYPE
+func (p *player) closeBreaker(org, typ string) string {
+	d := &schemas.BreakerClosed{Org: schemas.OrgID(org), Type: schemas.TypeName(typ)}
+	p.put(schemas.NewEvent(d.Place(), d))
+	return ""
+}
+
 // holdOn: hold|lift [org= queue= type= resource= for=]
 func (p *player) holdOn(on bool, opt map[string]string) string {
 	h := schemas.HoldSettings{On: on, Scope: schemas.HoldScope{Org: schemas.OrgID(opt["org"]), Queue: schemas.QueueName(opt["queue"]),

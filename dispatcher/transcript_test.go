@@ -142,6 +142,8 @@ func (p *player) run(words []string) string {
 		return p.statsText()
 	case "set":
 		return p.set(names, opt)
+	case "close-breaker":
+		return p.closeBreaker(names[0], names[1])
 	case "hold", "lift":
 		return p.holdOn(words[0] == "hold", opt)
 	case "explain":

@@ -191,6 +191,8 @@ func reasonOf(data schemas.Data) *string {
 		return opt(d.Note)
 	case schemas.Setting:
 		return opt(d.Why())
+	case *schemas.BreakerClosed:
+		return opt(d.Reason)
 	}
 	return nil
 }
@@ -222,7 +224,7 @@ func actorOf(e *schemas.Event) string {
 		if d.Outcome != "" {
 			return actorWorker
 		}
-	case *schemas.CellStarted, *schemas.LeaderElected, schemas.Setting:
+	case *schemas.CellStarted, *schemas.LeaderElected, *schemas.BreakerClosed, schemas.Setting:
 		return actorServer
 	}
 	return actorDispatcher

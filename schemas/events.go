@@ -319,6 +319,7 @@ func (*QueueSet) Name() EventName        { return EventQueueSet }
 func (*ResourceSet) Name() EventName     { return EventResourceSet }
 func (*HoldSet) Name() EventName         { return EventHoldSet }
 func (*ScheduleSet) Name() EventName     { return EventScheduleSet }
+func (*BreakerClosed) Name() EventName   { return EventBreakerClosed }
 
 // newData returns an empty record for name, or nil if this version does not know the event.
 func newData(name EventName) Data {
@@ -373,6 +374,8 @@ func newData(name EventName) Data {
 		return new(HoldSet)
 	case EventScheduleSet:
 		return new(ScheduleSet)
+	case EventBreakerClosed:
+		return new(BreakerClosed)
 	}
 	return nil
 }

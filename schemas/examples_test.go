@@ -131,6 +131,8 @@ func examples() []*schemas.Event {
 		{Subject: control("cell", "resource", "carrier-7"), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: &schemas.ResourceSet{Reason: "one at a time", Settings: schemas.ResourceSettings{
 			Name: "carrier-7", Description: "the old one", PerOrg: true, MaxRunning: 1, StartRate: &schemas.Rate{Count: 3, PerMS: 1000}}}},
 		{Subject: control("acme", "schedule", "nightly"), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: scheduleExample()},
+		{Subject: control("acme", "breaker", "email-send"), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: &schemas.BreakerClosed{
+			Org: "acme", Type: "email-send", Reason: "the <carrier> is back"}},
 		{Subject: holdExample.Place(), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: holdExample},
 	}
 	for _, e := range events {

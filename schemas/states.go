@@ -58,6 +58,7 @@ const (
 	EventResourceSet   EventName = "resource_set"
 	EventHoldSet       EventName = "hold_set"
 	EventScheduleSet   EventName = "schedule_set"
+	EventBreakerClosed EventName = "breaker_closed"
 )
 
 // JobEvents lists the seventeen events of a job.
@@ -69,7 +70,7 @@ func JobEvents() []EventName {
 
 // ControlEvents lists the control events this version knows.
 func ControlEvents() []EventName {
-	return []EventName{EventCellStarted, EventLeaderElected, EventTypeSet, EventOrgSet, EventQueueSet, EventResourceSet, EventHoldSet, EventScheduleSet}
+	return []EventName{EventCellStarted, EventLeaderElected, EventTypeSet, EventOrgSet, EventQueueSet, EventResourceSet, EventHoldSet, EventScheduleSet, EventBreakerClosed}
 }
 
 // Priority orders the work of one org inside a queue.
