@@ -19,6 +19,13 @@ const serverDefault = nats.DefaultURL
 // restarted server has its workers again within the fail-over of a leader.
 const reconnectWait = 250 * time.Millisecond
 
+// A server that is cut off says no word: so many pings in vain, one after the other, and the connection is given up
+// for one to another server. With the try after that it takes less than a lease, so a worker keeps its attempts.
+const (
+	pingEvery = 4 * time.Second
+	pingsMax  = 2
+)
+
 // target is where to connect and as whom, and how that was decided.
 type target struct {
 	natsContext
@@ -132,6 +139,8 @@ func (p *program) connect(t *target, name string) (*nats.Conn, error) {
 		nats.Timeout(p.flags.Timeout),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
+		nats.PingInterval(pingEvery),
+		nats.MaxPingsOutstanding(pingsMax),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			if !nc.IsClosed() { // by ourselves
 				log.Warn("disconnected, trying to come back", zap.Error(err))
