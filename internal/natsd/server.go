@@ -108,6 +108,10 @@ func (s *Server) StoreDir() string { return s.cfg.StoreDir }
 // Durability is the mode the server runs in.
 func (s *Server) Durability() Durability { return s.cfg.Durability }
 
+// LeadsCluster reports whether this member leads the cluster's JetStream: it places streams and consumers. False for
+// a server that is alone.
+func (s *Server) LeadsCluster() bool { return s.cfg.Cluster != nil && s.ns.JetStreamIsLeader() }
+
 // ConnectInProcess opens a connection that does not touch the network and works
 // with or without a listener. Roles (appends, feed, work) take one each, so that
 // the pending buffer of one cannot delay another (ENGINE 10). It never gives up

@@ -20,7 +20,8 @@ import (
 // connect opens a connection of the test's own that survives whatever the test does to the server.
 func connect(t *testing.T, url string, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	base := []nats.Option{nats.Name("storm"), nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond)}
+	base := []nats.Option{nats.Name("storm"), nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond),
+		nats.PingInterval(3 * time.Second), nats.MaxPingsOutstanding(2)} // a server that is cut off says no word
 	nc, err := nats.Connect(url, append(base, opts...)...)
 	if err != nil {
 		t.Fatal(err)

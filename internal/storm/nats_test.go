@@ -39,9 +39,26 @@ func runNode(description string) error {
 		return err
 	}
 	fmt.Println("ready")
-	<-ctx.Done()
-	return nil
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for led := false; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-look.C:
+			if leads := s.LeadsCluster(); leads != led {
+				led = leads
+				fmt.Fprintf(os.Stderr, `{"msg":%q}`+"\n", map[bool]string{true: saysLeads, false: saysFollows}[leads])
+			}
+		}
+	}
 }
+
+// What a process says as it begins and ends to lead the cluster: to place streams, and to judge requests about them.
+const (
+	saysLeads   = "leads the cluster"
+	saysFollows = "follows in the cluster"
+)
 
 // natsServers is one NATS server, or a cluster, in processes of their own. Member i keeps its name, ports and data.
 type natsServers struct {
@@ -49,20 +66,39 @@ type natsServers struct {
 	configs []natsd.Config
 	nodes   []*process
 	url     string
+	place   place
 }
+
+// place is where the members are: all on this machine's loopback, or each somewhere of its own.
+type place interface {
+	host(i int) string
+	command() []string // before that of a member
+	plug(i int, p *process)
+}
+
+type loopback struct{}
+
+func (loopback) host(int) string    { return "127.0.0.1" }
+func (loopback) command() []string  { return nil }
+func (loopback) plug(int, *process) {}
 
 // startNATS starts n members and returns when all take requests.
 func startNATS(h *home, n int) *natsServers {
 	h.t.Helper()
-	c := &natsServers{h: h, configs: make([]natsd.Config, n), nodes: make([]*process, n)}
+	return startNATSIn(h, n, loopback{})
+}
+
+func startNATSIn(h *home, n int, at place) *natsServers {
+	h.t.Helper()
+	c := &natsServers{h: h, configs: make([]natsd.Config, n), nodes: make([]*process, n), place: at}
 	ports := freePorts(h.t, 2*n)
 	var peers, urls []string
 	for i := range n {
-		urls = append(urls, fmt.Sprintf("nats://127.0.0.1:%d", ports[i]))
-		peers = append(peers, fmt.Sprintf("127.0.0.1:%d", ports[n+i]))
+		urls = append(urls, fmt.Sprintf("nats://%s:%d", at.host(i), ports[i]))
+		peers = append(peers, fmt.Sprintf("%s:%d", at.host(i), ports[n+i]))
 	}
 	for i := range n {
-		c.configs[i] = natsd.Config{Name: fmt.Sprintf("n%d", i+1), StoreDir: filepath.Join(h.dir, fmt.Sprintf("n%d", i+1)), Port: ports[i]}
+		c.configs[i] = natsd.Config{Name: fmt.Sprintf("n%d", i+1), Host: at.host(i), StoreDir: filepath.Join(h.dir, fmt.Sprintf("n%d", i+1)), Port: ports[i]}
 		if n > 1 {
 			c.configs[i].Cluster = &natsd.ClusterConfig{Name: "storm", Port: ports[n+i], Peers: peers}
 		}
@@ -89,8 +125,10 @@ func (c *natsServers) start(i int) <-chan string {
 	if err != nil {
 		c.h.t.Fatal(err)
 	}
-	p, out := c.h.run(c.configs[i].Name, self, []string{envNode + "=" + string(description)})
+	command := append(c.place.command(), self)
+	p, out := c.h.run(c.configs[i].Name, command[0], []string{envNode + "=" + string(description)}, command[1:]...)
 	c.nodes[i] = p
+	c.place.plug(i, p)
 	said := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(out).ReadString('\n') // none, if it ends before
@@ -124,4 +162,14 @@ func (c *natsServers) byName(name string) int {
 func (c *natsServers) kill(i int) {
 	c.nodes[i].kill()
 	c.nodes[i] = nil
+}
+
+// meta is the member that leads the cluster, once one says so.
+func (c *natsServers) meta() (leads int) {
+	c.h.t.Helper()
+	poll(c.h.t, "a leader of the cluster", func() bool {
+		leads = slices.IndexFunc(c.nodes, func(p *process) bool { return p != nil && p.lastSaid(saysLeads, saysFollows) == saysLeads })
+		return leads >= 0
+	})
+	return leads
 }

@@ -178,6 +178,20 @@ func (p *process) await(what string, is func() bool) {
 	}
 }
 
+// lastSaid is the one of these texts that the process logged last; empty if none.
+func (p *process) lastSaid(texts ...string) (last string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, line := range p.said {
+		for _, text := range texts {
+			if strings.Contains(line, text) {
+				last = text
+			}
+		}
+	}
+	return last
+}
+
 // signal sends s to the process alone: its jobs have groups of their own.
 func (p *process) signal(s syscall.Signal) {
 	p.t.Helper()
