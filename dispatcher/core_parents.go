@@ -75,11 +75,16 @@ type parentTables struct {
 	ask      []*parent          // to be looked up; while leading
 	failing  []*child           // to be ended; while leading
 	lookups  map[uint64]*parent // in flight, by number
+	ending   int                // ends of children in flight
 }
 
-// lookupsMax bounds the look-ups in flight, so that a hundred thousand of them, as after a fail-over, leave room
-// for other decisions.
-const lookupsMax = 32
+const (
+	// lookupsMax bounds the look-ups in flight, so that a hundred thousand of them, as after a fail-over, leave room
+	// for other decisions.
+	lookupsMax = 32
+	// endingMax bounds the ends of children in flight: a parent that fails may have a hundred thousand of them.
+	endingMax = 32
+)
 
 func newParentTables() parentTables {
 	return parentTables{children: make(map[schemas.Seq]*child), parents: make(map[parentKey]*parent), lookups: make(map[uint64]*parent)}
@@ -248,7 +253,7 @@ func (c *Core) lookUp(max int) (out []Decision) {
 func (c *Core) endChildren(max int) (out []Decision) {
 	t := &c.family
 	for range len(t.failing) {
-		if len(out) >= max {
+		if len(out) >= max || t.ending >= endingMax {
 			break
 		}
 		ch := t.failing[0]
@@ -261,6 +266,7 @@ func (c *Core) endChildren(max int) (out []Decision) {
 			continue
 		}
 		f := ch.failed
+		t.ending++
 		out = append(out, c.fly(Decision{Kind: DecideDependency, ID: ch.id, At: ch.at, Org: ch.org, Of: f.of, Parent: f.parent, Cascade: f.cascade}, &flight{}))
 	}
 	return out
@@ -317,6 +323,7 @@ func (c *Core) found(p *parent, end *ledger.Ending) {
 // landDependency follows up the end of a child. Where the job's own fold did not confirm it, its parents are looked
 // up again.
 func (c *Core) landDependency(id schemas.Seq, o Outcome) {
+	c.family.ending--
 	ch := c.family.children[id]
 	if ch == nil || ch.failed == nil {
 		return
@@ -367,7 +374,7 @@ func (c *Core) followFamily() {
 	for _, p := range t.ask {
 		p.queued = false
 	}
-	t.ask, t.failing = nil, nil
+	t.ask, t.failing, t.ending = nil, nil, 0
 }
 
 // InFlight is how many decisions were given out and are not settled.

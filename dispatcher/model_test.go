@@ -385,7 +385,7 @@ func (s *story) forgotten() {
 	c := s.core
 	if n := len(c.active) + len(c.fences) + len(c.sessions) + len(c.pools) + len(c.flights) + len(c.deadlines) + len(c.tombs) +
 		len(c.pairs) + len(c.queues) + c.timers.len() + c.waiting + len(c.ahead) +
-		len(c.family.children) + len(c.family.parents) + len(c.family.lookups) + len(c.family.ask) + len(c.family.failing); n != 0 {
+		len(c.family.children) + len(c.family.parents) + len(c.family.lookups) + len(c.family.ask) + len(c.family.failing) + c.family.ending; n != 0 {
 		s.t.Errorf("kept: %+v, %d pairs, %d queues, %d deadlines, %d ahead, %d timers of deadlines", c.Stats(), len(c.pairs), len(c.queues),
 			len(c.deadlines), len(c.ahead), c.deadlineTimes)
 	}
