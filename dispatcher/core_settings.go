@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -31,9 +32,12 @@ func (c *Core) set(e *schemas.Event, d schemas.Setting) {
 	switch d := d.(type) {
 	case *schemas.OrgSet:
 		c.settings.orgs[d.Settings.Name] = &d.Settings
-		c.changed(func(s scope) bool {
-			return s == scope{org: d.Settings.Name} || s == orgScope(d.Settings.Name, s.queue, s.typ)
-		})
+		c.changedAt(scope{org: d.Settings.Name})
+		for key := range c.pairs { // there are few pairs, and may be very many orgs with settings
+			if key.queue == ledger.SystemQueue {
+				c.changedAt(orgScope(d.Settings.Name, key.queue, key.typ))
+			}
+		}
 	case *schemas.QueueSet:
 		c.settings.queues[d.Settings.Name] = &d.Settings
 		if q := c.queues[d.Settings.Name]; q != nil {
@@ -77,7 +81,7 @@ func (c *Core) setHold(h *schemas.HoldSettings) {
 		c.odd++
 		c.ref(s) // nobody else names it
 	}
-	c.changed(func(o scope) bool { return o == s })
+	c.changedAt(s)
 	if odd && !h.On && had {
 		c.odd--
 		c.unref(c.gates[s])
@@ -87,19 +91,29 @@ func (c *Core) setHold(h *schemas.HoldSettings) {
 	}
 }
 
-// changed puts new settings into force at the gates they are about. It looks at every gate: settings change by hand.
+// changed puts new settings into force at the gates they are about. It looks at every gate: settings of queues, types
+// and resources are few, and change by hand.
 func (c *Core) changed(about func(scope) bool) {
-	for s, g := range c.gates {
+	for s := range c.gates {
 		if about(s) {
-			c.configure(g)
-			c.lift(s)
-			c.armGate(g)
-			strangers := g.strangers
-			g.strangers = nil
-			c.freeNodes(strangers)
-			c.letIn(g)
+			c.changedAt(s)
 		}
 	}
+}
+
+// changedAt puts new settings into force at one gate, if anybody has come by it.
+func (c *Core) changedAt(s scope) {
+	g := c.gates[s]
+	if g == nil {
+		return
+	}
+	c.configure(g)
+	c.lift(s)
+	c.armGate(g)
+	strangers := g.strangers
+	g.strangers = nil
+	c.freeNodes(strangers)
+	c.letIn(g)
 }
 
 // configure gives a gate the rules in force.
