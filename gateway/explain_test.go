@@ -31,7 +31,7 @@ func holds(x *gateway.Explanation) []string {
 	return names
 }
 
-// C26: what a job's own events and the workers tell needs no leader: its time, its parents, its retry,
+// what a job's own events and the workers tell needs no leader: its time, its parents, its retry,
 // who runs it, that nobody serves it, how it ended.
 func TestExplainWithoutLeader(t *testing.T) {
 	w := start(t)

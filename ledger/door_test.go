@@ -64,7 +64,7 @@ func seen(t *testing.T, l *ledger.Ledger) {
 	}
 }
 
-// C61: over the waiting limit of a queue a submit is refused with limit and count, and nothing is
+// over the waiting limit of a queue a submit is refused with limit and count, and nothing is
 // recorded; jobs that wait for their time are not counted; work that is there already is answered as ever.
 func TestQueueFull(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// C26, R-18, R-21, R-50, R-331, R-712: what an operator sets acts within a second, explain names each hold with its author, and what was
+// what an operator sets acts within a second, explain names each hold with its author, and what was
 // held starts again when it is lifted.
 func TestSettingsActAndExplain(t *testing.T) {
 	t.Parallel()
