@@ -187,8 +187,8 @@ func (s *system) backfillAll(client *gateway.Client) {
 	})
 }
 
-// A thousand schedules that tick in the same second, and one a second beside them: how late they fire is printed; the
-// aim is a second at p99.
+// A hundred schedules, in full a thousand, that tick in the same second: how late they fire, by the ledger's clock, is
+// printed; the aim is a second at p99.
 func TestSystemTickLateness(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -199,7 +199,10 @@ func TestSystemTickLateness(t *testing.T) {
 	s := newSystem(t, env)
 	s.worker("red", "red", 8, lasting(0))
 	client := env.Client(acme)
-	const schedules, ticks = 500, 3
+	schedules, ticks := 100, 3
+	if *full {
+		schedules = 1000
+	}
 	for i := range schedules {
 		every := 5.0
 		if _, err := client.AddSchedule(t.Context(), gateway.AddSchedule{Schedule: gateway.Schedule{Name: fmt.Sprint("s", i), Type: "red",
