@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,7 +29,7 @@ type HoldReply struct {
 	Scope schemas.HoldScope `json:"scope"`
 	On    bool              `json:"on"`
 	Until *time.Time        `json:"until"`
-	// Jobs are the waiting jobs of the scope by the view, a second old at most; null where a resource
+	// Jobs are the waiting jobs of the scope by the view, a second old at most; null where a resource or a batch
 	// narrows it, which the view does not count by.
 	Jobs *int64 `json:"jobs"`
 }
@@ -59,8 +60,11 @@ func (g *Gateway) holdSet(ctx context.Context, r *request) ([]byte, error) {
 	if err := req.Scope.Validate(); err != nil {
 		return nil, badField("scope", err)
 	}
-	if req.Scope.Batch != "" {
-		return nil, badField("scope", errors.New("a hold stands on a queue, a type, an org or a resource; a batch is paced by its own parallel"))
+	if s := &req.Scope; s.Batch != "" {
+		if s.Queue != "" || s.Type != "" || s.Resource != "" {
+			return nil, badField("scope", errors.New("a batch is paused by itself: name nothing beside it but its org"))
+		}
+		s.Org = cmp.Or(s.Org, r.org) // batches of other orgs may have the same id
 	}
 	now, err := g.l.StreamTime(ctx)
 	if err != nil {
@@ -90,7 +94,7 @@ func (g *Gateway) holdSet(ctx context.Context, r *request) ([]byte, error) {
 			zap.Uint64("seq", uint64(e.Seq)), zap.String("actor", g.cfg.Actor.String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))
 	}
 	reply := HoldReply{ID: req.Scope.ID(), Scope: req.Scope, On: req.On, Until: req.Until}
-	if req.Scope.Resource == "" {
+	if req.Scope.Resource == "" && req.Scope.Batch == "" {
 		if reply.Jobs, err = g.waitingIn(ctx, req.Scope); err != nil {
 			// The hold stands; how many it holds is a courtesy.
 			g.log.Debug("the jobs under a hold cannot be counted", zap.Stringer("scope", req.Scope), zap.Error(err))

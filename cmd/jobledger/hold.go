@@ -12,8 +12,8 @@ import (
 
 // holdFlags are those of `queue pause` and `queue resume`.
 type holdFlags struct {
-	queue, typ, resource, until string
-	all                         bool
+	queue, typ, resource, batch, until string
+	all                                bool
 }
 
 func (p *program) addQueueHold(queue *fisk.CmdClause, on bool) {
@@ -26,6 +26,7 @@ func (p *program) addQueueHold(queue *fisk.CmdClause, on bool) {
 	cmd.Arg("queue", "The queue").StringVar(&f.queue)
 	cmd.Flag("type", "Only jobs of this type").PlaceHolder("TYPE").StringVar(&f.typ)
 	cmd.Flag("resource", "Only jobs that name this resource").PlaceHolder("NAME").StringVar(&f.resource)
+	cmd.Flag("batch", "The items of this batch that it has not submitted yet").PlaceHolder("ID").StringVar(&f.batch)
 	cmd.Flag("all", "Everything there is").UnNegatableBoolVar(&f.all)
 	if !on {
 		cmd.HelpLong(`Name the scope as it was named to pause it; it is lifted as a whole, and jobs start again
@@ -51,7 +52,7 @@ Examples:
 
 // scope is what the flags name.
 func (f *holdFlags) scope(p *program) (schemas.HoldScope, error) {
-	s := schemas.HoldScope{Queue: schemas.QueueName(f.queue), Type: schemas.TypeName(f.typ), Resource: f.resource}
+	s := schemas.HoldScope{Queue: schemas.QueueName(f.queue), Type: schemas.TypeName(f.typ), Resource: f.resource, Batch: f.batch}
 	if p.flags.Org.fromFlag {
 		s.Org = schemas.OrgID(p.flags.Org.Value)
 	}
@@ -59,7 +60,7 @@ func (f *holdFlags) scope(p *program) (schemas.HoldScope, error) {
 	case f.all && !empty:
 		return s, usagef("--all is everything: give nothing beside it")
 	case !f.all && empty:
-		return s, usagef("which jobs? give a queue, --type, --org or --resource, or --all")
+		return s, usagef("which jobs? give a queue, --type, --org, --resource or --batch, or --all")
 	}
 	if err := s.Validate(); err != nil {
 		return s, usagef("%w", err)

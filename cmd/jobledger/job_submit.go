@@ -44,6 +44,7 @@ type submitFlags struct {
 	runTimeout, waitTimeout   option[time.Duration]
 	tags                      []string
 	principal                 string
+	batch, pace, parallel     string
 	wait                      bool
 }
 
@@ -62,12 +63,14 @@ Examples:
 
 	jobledger job submit echo '{"name":"Ada"}' --wait
 	generate | jobledger job submit report-build - --key report-2026-11
-	jobledger job submit cleanup --in 2h --max-attempts 1 --tag env=test`)
+	jobledger job submit cleanup --in 2h --max-attempts 1 --tag env=test
+	jobledger job submit fax --batch numbers.jsonl --pace 50/1m --parallel 10`)
 	cmd.Arg("type", "Type of the job").Required().StringVar(&f.typ)
 	cmd.Arg("args", "Arguments as JSON, - for stdin; {} when absent").StringVar(&f.args)
 	cmd.Flag("file", "Read the arguments from a file").PlaceHolder("FILE").StringVar(&f.file)
 	f.declarePlace(cmd)
 	f.declareIdentity(cmd)
+	f.declareBatch(cmd)
 	cmd.Flag("wait", "Wait for the job's end and print its result").UnNegatableBoolVar(&f.wait)
 	optionFlag(cmd, "wait-timeout", "How long to wait; for ever when absent", &f.waitTimeout, parseDuration).PlaceHolder("D")
 }
@@ -102,6 +105,16 @@ func (p *program) submit(ctx context.Context, f *submitFlags) error {
 	if err != nil {
 		return err
 	}
+	var batch *ledger.BatchSpec
+	if f.batch != "" {
+		if batch, err = f.batchOf(p, &r); err != nil {
+			return err
+		}
+	}
+	if p.flags.DryRun && batch != nil {
+		p.talkf("would submit a batch of %d items of %s", len(batch.Items), f.typ)
+		return nil
+	}
 	if p.flags.DryRun {
 		p.talkf("would submit %s with %d bytes of arguments", r.Type, len(r.Args))
 		return nil
@@ -114,7 +127,7 @@ func (p *program) submit(ctx context.Context, f *submitFlags) error {
 	if f.count.Set {
 		return p.submitMany(ctx, c, r, f.count.Value)
 	}
-	reply, err := c.Submit(ctx, r)
+	reply, err := f.store(ctx, c, r, batch)
 	if err != nil {
 		return err
 	}
@@ -129,7 +142,9 @@ func (p *program) submit(ctx context.Context, f *submitFlags) error {
 	default:
 		err = p.printf("%s\n", reply.ID)
 	}
-	p.warnUnserved(ctx, c, reply.ID)
+	if batch == nil { // a batch is served by the servers
+		p.warnUnserved(ctx, c, reply.ID)
+	}
 	return err
 }
 
@@ -202,6 +217,9 @@ func (f *submitFlags) check(r *ledger.SubmitRequest) error {
 		return usagef("--wait-timeout needs --wait")
 	case f.afterPolicy != "" && len(f.after) == 0:
 		return usagef("--after-policy needs --after")
+	}
+	if err := f.checkBatch(); err != nil {
+		return err
 	}
 	if err := schemas.CheckToken("type", f.typ); err != nil {
 		return usagef("%w", err)

@@ -286,3 +286,53 @@ func TestJobWatch(t *testing.T) {
 		t.Errorf("watch: %+v", got)
 	}
 }
+
+// A batch is read a line an item; what is wrong is a usage error that names the line, and nothing is submitted. The
+// flags are its items', but for those that say when and as what it runs (INTERFACE 2.4, R-09).
+func TestJobSubmitBatch(t *testing.T) {
+	w := startWorld(t)
+	for name, c := range map[string]struct {
+		in, says string
+		args     []string
+	}{
+		"bad line":      {"{\"n\":1}\n\n{n:2}\n", "line 3", nil},
+		"nothing":       {"\n", "no item", nil},
+		"too many":      {strings.Repeat("1\n", 10_001), "line 10001", nil},
+		"args":          {"1\n", "not both", []string{`{"n":1}`}},
+		"count":         {"1\n", "--count", []string{"--count", "2"}},
+		"pace":          {"1\n", "--pace", []string{"--pace", "fast"}},
+		"no window":     {"1\n", "--pace", []string{"--pace", "1/1ms"}},
+		"parallel":      {"1\n", "--parallel", []string{"--parallel", "0"}},
+		"reserved type": {"1\n", "", nil},
+	} {
+		args := append([]string{"job", "submit", "echo", "--batch", "-"}, c.args...)
+		want := exitUsage
+		if name == "reserved type" {
+			args[2], want = "_batch", exitError
+		}
+		if got := w.runWith(c.in, args...); got.code != want || !strings.Contains(got.stderr, c.says) || got.stdout != "" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if got := w.run("job", "submit", "echo", "--pace", "1/1s"); got.code != exitUsage {
+		t.Errorf("a pace without a batch: %+v", got)
+	}
+	if n := strings.TrimSpace(w.must(exitOK, "job", "ls", "-n").stdout); n != "" {
+		t.Errorf("something was submitted: %s", n)
+	}
+	got := w.runWith("{\"n\": 1}\n{\"n\": 2}\n", "job", "submit", "echo", "--batch", "-", "--pace", "50/m", "--parallel", "7", "--priority", "high",
+		"--id", "mine", "--tag", "k=v", "--in", "1h")
+	if got.code != exitOK || got.stdout != "mine\n" || strings.Contains(got.stderr, "nobody serves") {
+		t.Fatalf("the batch: %+v", got)
+	}
+	r := decode[struct {
+		Type, Queue, Priority string
+		Tags                  map[string]string
+		Args                  json.RawMessage
+		NotBefore             *string `json:"not_before"`
+	}](t, w.must(exitOK, "job", "info", "mine", "-j").stdout)
+	want := `{"pace":{"count":50,"per_ms":60000},"parallel":7,"each":{"type":"echo","priority":"high","tags":{"k":"v"}},"items":[{"args":{"n": 1}},{"args":{"n": 2}}]}`
+	if r.Type != "_batch" || r.Queue != "_system" || r.Priority != "normal" || len(r.Tags) != 0 || r.NotBefore == nil || string(r.Args) != want {
+		t.Errorf("the batch is %+v, args %s", r, r.Args)
+	}
+}
