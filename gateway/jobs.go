@@ -71,7 +71,7 @@ func (g *Gateway) get(ctx context.Context, r *request) ([]byte, error) {
 // addUnserved says of a job that only waits for a worker whether there is none. What LIVE cannot
 // tell at once is left out.
 func (g *Gateway) addUnserved(ctx context.Context, r *ledger.Record) {
-	if r.Reason != nil && *r.Reason != ledger.ReasonReady {
+	if r.Reason != nil && *r.Reason != ledger.ReasonReady || r.Queue == ledger.SystemQueue { // servers begin to serve that with the first job
 		return
 	}
 	served, err := g.served(ctx, ledger.Serves{Queue: r.Queue, Type: r.Type})
