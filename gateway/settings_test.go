@@ -78,7 +78,7 @@ func TestBadSettings(t *testing.T) {
 			`{"new":true,"reason":"r","set":{"start_rate":{"count":1,"per_ms":1}}}`, `{`},
 		"acme.queue.set.bulk":     {`{"new":true,"reason":"r","set":{"max_running":-1}}`, `{"new":true,"reason":"r","set":{"owner":"a.b"}}`, `{"new":true,"reason":"r","set":{"weights":{"a.b":1}}}`},
 		"acme.resource.set.thing": {`{"new":true,"reason":"r","set":{"max_running":"many"}}`},
-		"acme.hold.set": {`{"on":true}`, `{"on":true,"reason":"r","scope":{"queue":"a.b"}}`, `{"on":true,"reason":"r","scope":{"batch":"b"}}`,
+		"acme.hold.set": {`{"on":true}`, `{"on":true,"reason":"r","scope":{"queue":"a.b"}}`, `{"on":true,"reason":"r","scope":{"batch":"b","queue":"q"}}`,
 			`{"on":true,"reason":"r","until":"2020-01-01T00:00:00Z"}`, `{"on":false,"reason":"r","until":"2120-01-01T00:00:00Z"}`},
 		"acme.type.apply": {`{}`, `{"types":[]}`},
 	} {
