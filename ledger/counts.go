@@ -167,7 +167,8 @@ type CountDocument struct {
 // holds for the bucket that was created at the time beside it, and for no other of the same name.
 type CountsDocument struct {
 	schemas.Position                  // up to here BucketCounts is complete; Totals, Quarantined and Illegal are exact at it
-	Jobs             schemas.Position `json:"jobs"` // up to here BucketJobs is complete
+	CountsBucket     time.Time        `json:"counts_bucket"` // versions before 0.1.0 say nothing
+	Jobs             schemas.Position `json:"jobs"`          // up to here BucketJobs is complete
 	JobsBucket       time.Time        `json:"jobs_bucket"`
 	JobsRevision     uint64           `json:"jobs_revision"` // documents above it may be ahead of Jobs
 	Config           schemas.Position `json:"config"`        // up to here BucketConfig is complete

@@ -98,6 +98,9 @@ func (w *views) readOnce(ctx context.Context, l *Ledger, org schemas.OrgID, crea
 	if all != nil && all.Form != ViewsForm() {
 		return nil // another version leads: what its views should be is not ours to say
 	}
+	if all != nil && !all.CountsBucket.IsZero() && !all.CountsBucket.Equal(created[1]) {
+		return moved(BucketCounts, errors.New("it is being folded anew, and a leader of the earlier one has spoken for it"))
+	}
 	err = l.eachDocument(ctx, BucketJobs, func(key string, value []byte) error {
 		if org == "" || strings.HasPrefix(key, prefix) {
 			jobs[key] = w.documentOf(value, "event_id")

@@ -31,7 +31,8 @@
 //     that event or later.
 //   - COUNTS/all names the form of what is written (ledger.ViewsForm). Where a server of another version led, which
 //     reads other events or writes other documents, everything is written anew, in place.
-//   - A position is kept with its event id and with the creation time of the bucket it speaks of. Where
+//   - A position is kept with its event id and with the creation time of the bucket it speaks of, COUNTS itself
+//     included: a leader that stood still may not call the counters of a later bucket complete. Where
 //     any of them does not match, that view is folded from zero (DESIGN D2).
 //   - Counts are driven by the fold of each job, so an illegal event counts nothing but itself.
 //   - Every map of jobs is bounded: jobsCached folds, of which about dirtyMax are unwritten, and packedMax

@@ -2,8 +2,11 @@ package projector
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -50,10 +53,35 @@ func (w *Writer) Put(t testing.TB, bucket, key string, seq schemas.Seq) {
 		w.slots[bucket+key] = &slot{known: true}
 	}
 	p := &put{bucket: bucket, key: key, body: fmt.Appendf(nil, `{"seq":%d}`, seq), seq: seq, slot: w.slots[bucket+key]}
-	if err := w.w.flush(t.Context(), &batch{docs: []*put{p}}); err != nil {
+	if err := w.flush(t, p); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// PutAll writes COUNTS/all, true at seq of the bucket that was created at a time. It reports whether the writer found
+// that the bucket is another one.
+func (w *Writer) PutAll(t testing.TB, seq schemas.Seq, created time.Time) (lost bool) {
+	t.Helper()
+	if w.slots["all"] == nil {
+		w.slots["all"] = &slot{known: true}
+	}
+	body, err := json.Marshal(&ledger.CountsDocument{Position: schemas.Position{Seq: seq}, CountsBucket: created})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &put{bucket: ledger.BucketCounts, key: ledger.KeyCountsAll, body: body, seq: seq, life: created, slot: w.slots["all"]}
+	var gone *lostError
+	if err := w.flush(t, p); err != nil && !errors.As(err, &gone) {
+		t.Fatal(err)
+	}
+	return gone != nil
+}
+
+func (w *Writer) flush(t testing.TB, p *put) error {
+	t.Helper()
+	err := w.w.flush(t.Context(), &batch{docs: []*put{p}})
 	p.slot.settle(p)
+	return err
 }
 
 // Unused creates a bucket that is missing and reports whether it is taken for one that never held a document.

@@ -3,6 +3,7 @@ package projector
 import (
 	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -20,6 +21,7 @@ type put struct {
 	setting string
 
 	assumed schemas.Seq // as in jobEntry, when the flush took it
+	life    time.Time   // of COUNTS/all: when the bucket that it speaks of was created
 	anew    bool        // what is true at the same sequence and differs does not stay: another version wrote it
 
 	rev   uint64 // revision of the document that stands there now
@@ -35,6 +37,7 @@ type found struct {
 	EventID      schemas.EventID `json:"event_id"` // of JOBS, where id is the job's
 	Generation   int             `json:"generation"`
 	SubmittedSeq schemas.Seq     `json:"submitted_seq"`
+	CountsBucket time.Time       `json:"counts_bucket"` // of COUNTS/all
 }
 
 // batch is all that one flush writes.
@@ -116,7 +119,7 @@ func (v *views) take() (*batch, error) {
 		v.moved = false
 		if doc := v.position(); doc.Seq >= v.all.seq { // else another leader is ahead
 			b.doc = doc
-			b.all = &put{bucket: ledger.BucketCounts, key: ledger.KeyCountsAll, seq: doc.Seq, anew: v.anew > 0, slot: &v.all}
+			b.all = &put{bucket: ledger.BucketCounts, key: ledger.KeyCountsAll, seq: doc.Seq, life: v.countsBucket, anew: v.anew > 0, slot: &v.all}
 		}
 	}
 	return b, nil
@@ -130,8 +133,8 @@ func (v *views) ahead(s *slot, seq schemas.Seq) bool {
 // position says how far the views are written once everything that was changed is.
 func (v *views) position() ledger.CountsDocument {
 	return ledger.CountsDocument{
-		Position: later(v.countsAt, v.at),
-		Jobs:     later(v.jobsAt, v.at), JobsBucket: v.jobsBucket, JobsRevision: v.jobsRevision,
+		Position: later(v.countsAt, v.at), CountsBucket: v.countsBucket,
+		Jobs: later(v.jobsAt, v.at), JobsBucket: v.jobsBucket, JobsRevision: v.jobsRevision,
 		Config: later(v.configAt, v.at), ConfigBucket: v.configBucket,
 		Totals: v.counts.Total(), Quarantined: v.quarantined, Illegal: v.illegal, Form: ledger.ViewsForm(),
 	}

@@ -54,6 +54,9 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 	jobsInfo, configInfo := jobs.CachedInfo(), config.CachedInfo()
 	v.jobsBucket, v.countsBucket, v.configBucket = jobsInfo.Created.UTC(), counts.CachedInfo().Created.UTC(), configInfo.Created.UTC()
 	v.all = slot{rev: rev, known: true}
+	if doc != nil && !doc.CountsBucket.IsZero() && !doc.CountsBucket.Equal(v.countsBucket) {
+		doc = nil // a leader of the bucket before this one has written it
+	}
 	if doc != nil {
 		v.all.seq = doc.Seq
 	} else {

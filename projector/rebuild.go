@@ -85,12 +85,12 @@ func (w *writer) caughtUp(ctx context.Context, target schemas.Seq) (bool, error)
 		bucket  string
 		at      schemas.Position
 		created time.Time
-	}{{ledger.BucketJobs, doc.Jobs, doc.JobsBucket}, {ledger.BucketConfig, doc.Config, doc.ConfigBucket}} {
+	}{{ledger.BucketCounts, doc.Position, doc.CountsBucket}, {ledger.BucketJobs, doc.Jobs, doc.JobsBucket}, {ledger.BucketConfig, doc.Config, doc.ConfigBucket}} {
 		s, err := w.stream(ctx, b.bucket)
 		if err != nil {
 			return false, err
 		}
-		if b.at.Seq < target || !b.created.Equal(s.CachedInfo().Created) {
+		if b.at.Seq < target || !b.created.IsZero() && !b.created.Equal(s.CachedInfo().Created) {
 			return false, nil
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/ledger/ledgertest"
@@ -43,6 +44,46 @@ func TestBucketRecreatedBeneathALeader(t *testing.T) {
 				a.Forget()
 			}
 		}
+	}
+}
+
+// Nor does a leader that stood still say of a later COUNTS how far it is complete: its counters are being folded from
+// zero. What it wrote before the new leader did is written over, whatever its sequence (DESIGN D2, D9).
+func TestPositionOfARecreatedBucket(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	env.SkipVerify() // nothing is counted
+	created := func() time.Time {
+		s, err := env.Ledger.JetStream().Stream(t.Context(), "KV_"+ledger.BucketCounts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.CachedInfo().Created
+	}
+	for _, before := range []bool{true, false} { // had the leader written it, in the bucket before?
+		recreate(t, env, ledger.BucketCounts)
+		a, b := projector.NewWriter(t, env.Connect()), projector.NewWriter(t, env.Connect())
+		earlier := created()
+		if before {
+			a.PutAll(t, 20, earlier)
+		}
+		recreate(t, env, ledger.BucketCounts)
+		b.PutAll(t, 5, created())
+		if lost := a.PutAll(t, 30, earlier); !lost {
+			t.Error("a leader does not see that COUNTS is another bucket by now")
+		}
+		if at := sequenceOf(t, env, ledger.BucketCounts, ledger.KeyCountsAll); at != 5 {
+			t.Errorf("COUNTS/all is at %d, and the counters are complete up to 5", at)
+		}
+	}
+	recreate(t, env, ledger.BucketCounts)
+	a, b := projector.NewWriter(t, env.Connect()), projector.NewWriter(t, env.Connect())
+	a.PutAll(t, 30, created().Add(-time.Minute)) // into the new bucket, which holds nothing yet
+	if lost := b.PutAll(t, 5, created()); lost {
+		t.Error("the new leader gives its bucket up")
+	}
+	if at := sequenceOf(t, env, ledger.BucketCounts, ledger.KeyCountsAll); at != 5 {
+		t.Errorf("COUNTS/all is at %d, and the counters are complete up to 5", at)
 	}
 }
 

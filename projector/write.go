@@ -174,7 +174,15 @@ func (w *writer) settleOne(ctx context.Context, p *put) error {
 		p.rev = 0
 		if there != nil {
 			p.rev, p.found = there.rev, there.found
-			if p.stays(there) {
+			stays, err := w.stands(ctx, p, there)
+			var gone *lostError
+			switch {
+			case errors.As(err, &gone):
+				return gone
+			case err != nil:
+				p.err = err
+				return ctx.Err()
+			case stays:
 				p.kept, p.err = true, nil
 				return nil
 			}
@@ -190,6 +198,25 @@ func (w *writer) settleOne(ctx context.Context, p *put) error {
 		p.err = err
 	}
 	return ctx.Err()
+}
+
+// stands reports whether what is there is not to be replaced by p. The error is a lostError if the bucket is another
+// one by now than p speaks of.
+func (w *writer) stands(ctx context.Context, p *put, there *stored) (bool, error) {
+	if !p.foreign(there) {
+		return p.stays(there), nil
+	}
+	s, err := w.stream(ctx, p.bucket)
+	if lost(err) || err == nil && !s.CachedInfo().Created.Equal(p.life) {
+		return false, &lostError{p.bucket}
+	}
+	return false, err
+}
+
+// foreign reports that what stands there speaks of an earlier bucket of the name, or of a later one: of the two
+// leaders one does not know that COUNTS was created anew. How far its counters are complete nothing there says.
+func (p *put) foreign(there *stored) bool {
+	return there.found != nil && !p.life.IsZero() && !there.found.CountsBucket.IsZero() && !there.found.CountsBucket.Equal(p.life)
 }
 
 // stays reports whether what is there is not to be replaced by p.
