@@ -112,6 +112,7 @@ func (c *Core) foldSchedules(e *schemas.Event, again bool) {
 	case *schemas.Retried:
 		if s := c.schedules.byJob[d.Submitted]; s != nil && (again || c.active[d.Submitted] == nil) {
 			s.open = true
+			c.arm(s) // under overlap skip it holds up the next tick again
 		}
 	case *schemas.Carried:
 		if t := d.Job.Spec.Tick; t != nil {
@@ -156,6 +157,10 @@ func (c *Core) scheduleSet(e *schemas.Event, d *schemas.ScheduleSet) {
 		s = &schedule{key: key, born: e.Seq, over: e.Time.UnixNano(), wake: never}
 		c.schedules.byKey[key] = s
 		stdheap.Push(&c.schedules.due, s)
+	}
+	if waits := s.open && s.was.OverlapPolicy() == schemas.OverlapSkip; s.was.MissedPolicy() == schemas.MissedSkip && s.plan != nil && !waits {
+		// What was skipped stays so under another policy; the leader that skipped it left no trace.
+		s.over = max(s.over, e.Time.Add(-s.was.Delay()-schemas.MissedGrace).UnixNano()-1)
 	}
 	if !s.was.SameTimes(&d.Settings) || s.plan == nil {
 		s.over = max(s.over, e.Time.UnixNano())

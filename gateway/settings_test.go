@@ -71,6 +71,10 @@ func TestSettings(t *testing.T) {
 func TestBadSettings(t *testing.T) {
 	w := start(t)
 	before := w.end()
+	// Whether a queue is known is asked of the views, too: they are there once a list is answered.
+	if _, err := w.client.List(t.Context(), gateway.ListRequest{MinSeq: before}); err != nil {
+		t.Fatal(err)
+	}
 	for subject, bodies := range map[string][]string{
 		"acme.org.set": {`{"new":true,"set":{}}`, `{"new":true,"reason":" ","set":{}}`, `{"new":true,"reason":"r","set":{"weight":-1}}`, `{"new":true,"reason":"r","set":{"weight":1.5}}`,
 			`{"new":true,"reason":"r","set":{"wieght":1}}`, `{"new":true,"reason":"r","set":{"name":"other"}}`, `{"new":true,"reason":"r","set":{"state":"deleted"}}`,
