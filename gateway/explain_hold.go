@@ -75,7 +75,8 @@ func inWords(j *ledger.Job, b *ledger.Blocker, scope string) (message, fix strin
 	case ledger.BlockOwner:
 		return fmt.Sprintf("queue %s belongs to another org", j.Spec.Queue), fmt.Sprintf("jobledger queue edit %s --owner %s --reason TEXT", j.Spec.Queue, j.Org)
 	case ledger.BlockBreaker:
-		return fmt.Sprintf("type %s fails too often for org %s: its breaker is %s", j.Spec.Type, j.Org, strings.ReplaceAll(b.State, "_", "-")), ""
+		return fmt.Sprintf("type %s fails too often for org %s: its breaker is %s", j.Spec.Type, j.Org, strings.ReplaceAll(b.State, "_", "-")),
+			fmt.Sprintf("jobledger type edit %s --close-breaker --org %s --reason TEXT", j.Spec.Type, j.Org)
 	case ledger.BlockUnsettled:
 		return scope + " may run one job at a time, and workers have not yet told a new leader what still runs", ""
 	case ledger.BlockNoWorker:

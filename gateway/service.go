@@ -209,6 +209,7 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "type-set", pattern: "type.set.*", handle: g.typeSet, about: "change some of a type's policy"},
 		{name: "type-apply", pattern: "type.apply", handle: g.typeApply, about: "register or change many types"},
 		{name: "type-history", pattern: "type.history.*", handle: g.historyOf(ledger.KindType), about: "all policies a type ever had"},
+		{name: "type-close-breaker", pattern: "type.close-breaker.*", handle: g.closeBreaker, about: "let a type that fails too often start again"},
 		{name: "type-add", pattern: "type.add.*", handle: g.typeAdd, about: "register a type, or change it"},
 		{name: "type-info", pattern: "type.info.*", handle: g.typeInfo, about: "a type's policy"},
 		{name: "type-ls", pattern: "type.ls", handle: g.typeList, about: "all types"},

@@ -119,6 +119,9 @@ func placeFact(x *gateway.Explanation) string {
 	case x.Place.Ahead == 0:
 		return "first of the jobs like it"
 	}
+	if x.Place.Ahead == 1 {
+		return "behind one job like it"
+	}
 	return fmt.Sprintf("behind %s jobs like it", thousands(uint64(x.Place.Ahead)))
 }
 

@@ -93,7 +93,15 @@ func TestTypeCommands(t *testing.T) {
 	w.must(exitOK, "type", "add", "mail", "--max-attempts", "3", "--submit-rate", "9/1m")
 	says(t, w.must(exitOK, "type", "edit", "mail", "--max-running", "5", "--breaker", "20,5", "--dedup", "singleton", "--disable-org", "x", "--disable-org", "y", "--reason", "r").stdout,
 		"Attempts: 3", "Max running: 5, unlimited per org", "Submit rate: 9/1m0s per org", "Breaker: opens at 20 % failed of 5", "Dedup: singleton", "Closed to: x, y")
+	closed := w.must(exitOK, "type", "edit", "mail", "--close-breaker", "--reason", "the receiver is back", "--json")
+	if !strings.Contains(closed.stdout, `"type":"mail"`) && !strings.Contains(closed.stdout, `"type": "mail"`) {
+		t.Errorf("a closed breaker: %+v", closed)
+	}
+	w.must(exitUsage, "type", "edit", "mail", "--close-breaker", "--max-running", "1", "--reason", "r")
 	says(t, w.must(exitOK, "type", "edit", "mail", "--enable-org", "x", "--breaker", "none", "--reason", "r").stdout, "Closed to: y")
+	if refused := w.must(exitError, "type", "edit", "mail", "--close-breaker", "--reason", "r"); !strings.Contains(refused.stderr, "[invalid_state]") {
+		t.Errorf("a type without a breaker: %+v", refused)
+	}
 	says(t, w.must(exitOK, "type", "disable", "mail", "--reason", "new format").stdout, "Enabled: no")
 	if refused := w.must(exitError, "job", "submit", "mail"); !strings.Contains(refused.stderr, "[type_disabled]") {
 		t.Errorf("a disabled type: %+v", refused)

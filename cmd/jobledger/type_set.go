@@ -23,7 +23,7 @@ type typeFlags struct {
 	dedup, dedupWindow, backoff, runTimeout, grace       option[any]
 	maxAttempts, running, perOrg, rate, submits, breaker option[any]
 	closeTo, openTo                                      []string
-	disabled, exclusive, shared                          bool
+	disabled, exclusive, shared, closeBreaker            bool
 }
 
 func (p *program) addTypeAdd(typ *fisk.CmdClause) {
@@ -59,6 +59,7 @@ Examples:
 
 	jobledger type edit email-send --max-running 20 --rate 100/1m --reason "provider's terms"
 	jobledger type edit webhook --breaker 50,10,30m --reason "park it while a receiver is down"
+	jobledger type edit webhook --close-breaker --org acme --reason "the receiver is back"
 	jobledger type edit report --disable-org acme --reason "abuse"`)
 	cmd.Arg("type", "The type").Required().StringVar(&f.name)
 	f.declare(cmd)
@@ -66,6 +67,7 @@ Examples:
 	cmd.Flag("shared", "Attempts of several jobs may run beside each other, as at first").UnNegatableBoolVar(&f.shared)
 	cmd.Flag("disable-org", "Refuse new jobs of this org").PlaceHolder("ORG").StringsVar(&f.closeTo)
 	cmd.Flag("enable-org", "Take new jobs of this org again").PlaceHolder("ORG").StringsVar(&f.openTo)
+	cmd.Flag("close-breaker", "Let its jobs of the org (--org) start again, whatever failed before").UnNegatableBoolVar(&f.closeBreaker)
 }
 
 // declare declares what add and edit have in common.
@@ -160,10 +162,42 @@ func (p *program) typeEdit(ctx context.Context, f *typeFlags) error {
 		return usagef("give --exclusive or --shared, not both")
 	}
 	m := &mutation{kind: "type", name: f.name, changes: f.changes()}
+	if f.closeBreaker {
+		if len(m.changes)+len(f.closeTo)+len(f.openTo) > 0 {
+			return usagef("--close-breaker changes no settings: give it alone")
+		}
+		return p.closeBreaker(ctx, schemas.TypeName(f.name))
+	}
 	if err := p.addDisabledOrgs(ctx, f, m.changes); err != nil {
 		return err
 	}
 	return p.mutateType(ctx, m)
+}
+
+// closeBreaker lets a type's jobs of the org start again.
+func (p *program) closeBreaker(ctx context.Context, name schemas.TypeName) error {
+	if err := schemas.CheckToken("type", string(name)); err != nil {
+		return usagef("%w", err)
+	}
+	if p.flags.DryRun {
+		p.talkf("would close the breaker of type %s for org %s", name, p.flags.Org.Value)
+		return nil
+	}
+	reason, err := p.reason()
+	if err != nil {
+		return err
+	}
+	return p.withClient(ctx, "type edit", func(ctx context.Context, c *gateway.Client) error {
+		closed, err := c.CloseBreaker(ctx, name, gateway.CloseBreakerRequest{Reason: reason})
+		if err != nil {
+			return err
+		}
+		if p.flags.JSON {
+			return p.document(closed)
+		}
+		p.talkf("the breaker of type %s is closed for org %s", closed.Type, closed.Org)
+		return nil
+	})
 }
 
 // addDisabledOrgs makes the whole list of what a type is closed to, which is how it is set.
