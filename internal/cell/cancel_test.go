@@ -121,10 +121,11 @@ func TestCancelWaiting(t *testing.T) {
 		s.submitOne(r)
 		return r.ID
 	}
-	ids := []schemas.JobID{
+	parent := give(ledger.SubmitRequest{ID: "unserved", Type: "nobody"})
+	ids := []schemas.JobID{ // the child before its parent, whose end would be its own
+		give(ledger.SubmitRequest{ID: "waiting-on-parent", Type: "fails", Parents: []schemas.ParentRef{{ID: parent}}}),
+		parent,
 		give(ledger.SubmitRequest{ID: "scheduled", Type: "fails", Delay: time.Hour}),
-		give(ledger.SubmitRequest{ID: "unserved", Type: "nobody"}),
-		give(ledger.SubmitRequest{ID: "waiting-on-parent", Type: "fails", Parents: []schemas.ParentRef{{ID: "unserved"}}}),
 		give(ledger.SubmitRequest{ID: "retrying", Type: "fails"}),
 	}
 	s.await("a failed attempt", func() bool { return s.jobs["retrying"] != nil && s.jobs["retrying"].State == schemas.StateRetrying })
