@@ -188,10 +188,7 @@ func messages(t *testing.T, l *ledger.Ledger, subject string) (all []*schemas.Ev
 	t.Helper()
 	for next := uint64(1); ; {
 		ask := fmt.Appendf(nil, `{"seq":%d,"next_by_subj":%q}`, next, subject)
-		reply, err := l.Conn().Request("$JS.API.STREAM.MSG.GET."+ledger.StreamLedger, ask, 10*time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
+		reply := requestAgain(t, l.Conn(), "$JS.API.STREAM.MSG.GET."+ledger.StreamLedger, ask)
 		var answer struct {
 			Message *struct {
 				Subject string
@@ -220,6 +217,21 @@ func messages(t *testing.T, l *ledger.Ledger, subject string) (all []*schemas.Ev
 		all = append(all, e)
 		next = m.Seq + 1
 	}
+}
+
+// requestAgain asks until it is answered: a request written to a connection whose server has just been restarted is
+// lost without a word where the client has not seen the end of the connection yet.
+func requestAgain(t *testing.T, nc *nats.Conn, subject string, data []byte) *nats.Msg {
+	t.Helper()
+	var err error
+	for range 20 {
+		var reply *nats.Msg
+		if reply, err = nc.Request(subject, data, time.Second); err == nil {
+			return reply
+		}
+	}
+	t.Fatalf("%s: %v", subject, err)
+	return nil
 }
 
 // TestFaultTable crosses each kind of append with each way a write fails, with and without a restart of the
@@ -279,9 +291,7 @@ func TestFaultTable(t *testing.T) {
 // publishForeign stores a message that is none of ours, as any client of the account could.
 func publishForeign(t *testing.T, nc *nats.Conn, subject string) {
 	t.Helper()
-	if _, err := nc.Request(subject, []byte("not an event"), 5*time.Second); err != nil {
-		t.Errorf("publish a foreign message: %v", err)
-	}
+	requestAgain(t, nc, subject, []byte("not an event"))
 }
 
 // TestIntruderBeforeEachAppend puts a late result, an illegal event and a foreign message before each kind of
