@@ -23,5 +23,8 @@ func (w *Worker) RefuseResultsFor(d time.Duration) { w.times.refusedWait = d }
 // StuckAfter shortens the wait for a handler that must run alone and does not stop.
 func (w *Worker) StuckAfter(d time.Duration) { w.times.stuckWait = d }
 
+// LookAtHolds sets how old the settings may be by which a job is claimed.
+func (w *Worker) LookAtHolds(age time.Duration) { w.times.holdsFresh = age }
+
 // ErrStuck is what Run then returns.
 var ErrStuck = errStuck

@@ -88,19 +88,14 @@ func (s *session) work(u *puller, m *nats.Msg) {
 // If this process dies before the append, the offer comes again after ledger.AckWait. If it dies behind it,
 // the leader finds a running job whose session is silent, and ends the attempt when the lease has passed.
 func (s *session) claim(m *nats.Msg) (job *ledger.Job, alone bool) {
+	came := time.Now()
 	o, err := ledger.DecodeOffer(m.Data)
 	if err != nil {
 		s.log.Warn("offer does not decode", zap.String("subject", m.Subject), zap.Error(err))
 		s.pool.answer(m, ackBody) // the leader offers again what is Queued
 		return nil, false
 	}
-	if !s.usable(o) {
-		s.pool.answer(m, ackBody)
-		return nil, false
-	}
-	if !s.mayClaim() {
-		s.pool.setOpen(false) // or it would come straight back; an answered beat opens the pool again
-		s.pool.answer(m, nakBody)
+	if !s.ready(m, o) || !s.startable(m, o, came) || !s.ready(m, o) { // again: the look at holds may have taken long
 		return nil, false
 	}
 	from := o.Job
@@ -133,6 +128,20 @@ func (s *session) claim(m *nats.Msg) (job *ledger.Job, alone bool) {
 		return nil, false
 	}
 	return job, o.Alone
+}
+
+// ready reports whether this session may claim an offer at all, and answers it if not.
+func (s *session) ready(m *nats.Msg, o *ledger.Offer) bool {
+	if !s.usable(o) {
+		s.pool.answer(m, ackBody)
+		return false
+	}
+	if !s.mayClaim() {
+		s.pool.setOpen(false) // or it would come straight back; an answered beat opens the pool again
+		s.pool.answer(m, nakBody)
+		return false
+	}
+	return true
 }
 
 // current reports that nothing was stored on the job's subject behind its claim.

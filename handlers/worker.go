@@ -44,6 +44,7 @@ type times struct {
 	cutoff                            time.Duration // unanswered beats after which nothing is claimed
 	stuckWait                         time.Duration // after that, until a handler that must run alone has to have returned
 	lateClaim                         time.Duration // a claim that took longer to settle is not started
+	holdsFresh                        time.Duration // age of the settings that a claim goes by
 	upkeep                            time.Duration // looking after pulls
 	refusedWait                       time.Duration // for an object store that refuses a result
 	progressEvery                     time.Duration // between writes of one attempt's progress
@@ -51,7 +52,7 @@ type times struct {
 
 func defaultTimes() times {
 	return times{beatEvery: ledger.BeatEvery, beatRetry: 250 * time.Millisecond, beatTimeout: 2 * time.Second,
-		cutoff: ledger.BeatCutoff, stuckWait: 4 * time.Second, lateClaim: 5 * time.Second, upkeep: 500 * time.Millisecond, refusedWait: refusedWait,
+		cutoff: ledger.BeatCutoff, stuckWait: 4 * time.Second, lateClaim: 5 * time.Second, holdsFresh: holdsFreshFor, upkeep: 500 * time.Millisecond, refusedWait: refusedWait,
 		progressEvery: progressEvery}
 }
 

@@ -105,10 +105,11 @@ func (ld *leader) await(what string, is func(b *ledger.Beat) bool) *ledger.Beat 
 
 // spec is a job to queue; zero fields have defaults.
 type spec struct {
-	id     schemas.JobID
-	typ    schemas.TypeName
-	args   string
-	policy func(p *schemas.Policy)
+	id       schemas.JobID
+	typ      schemas.TypeName
+	args     string
+	resource string
+	policy   func(p *schemas.Policy)
 }
 
 // queueJob submits a job and queues it, without an offer.
@@ -118,7 +119,8 @@ func (ld *leader) queueJob(s spec) *ledger.Job {
 	if s.id == "" {
 		s.id = schemas.NewJobID()
 	}
-	begin := &ledger.Begin{Spec: schemas.Submitted{Type: s.typ, Queue: queue, Priority: schemas.PriorityNormal, Args: json.RawMessage(s.args)}}
+	begin := &ledger.Begin{Spec: schemas.Submitted{Type: s.typ, Queue: queue, Priority: schemas.PriorityNormal,
+		Resource: s.resource, Args: json.RawMessage(s.args)}}
 	j, _, err := ld.l.Do(ctx, org, s.id, begin, ledger.Meta{Actor: schemas.Actor{Type: "user", ID: "ada"}})
 	if err != nil {
 		ld.t.Fatalf("begin: %v", err)

@@ -17,18 +17,22 @@ const (
 	// settingsCacheMax bounds the cache; the number of types and orgs is the user's.
 	settingsCacheMax = 100_000
 
-	// controlAll chooses the subjects of all settings of the cell.
-	controlAll = "control.cell.>"
+	// controlAll chooses the subjects of all settings of the cell, controlHolds those of holds.
+	controlAll   = "control.cell.>"
+	controlHolds = "control.cell." + KindHold + ".*"
 )
 
-// settingsCache holds the settings that submits asked for. All of them hold until some control event is stored:
-// once a second one reader asks for the sequence of the latest, so that a submit costs no read, however many orgs
-// and types there are. After a change each is read again when it is asked for, once.
+// settingsCache holds the settings that submits and claims asked for. All of them hold until some control event is
+// stored: once a second one reader asks for the sequence of the latest, so that a submit costs no read, however many
+// orgs and types there are. After a change each is read again when it is asked for, once.
 type settingsCache struct {
-	mu      sync.Mutex
-	checked time.Time              // when the latest look at the control events began
-	last    schemas.Position       // of the latest of them then
-	held    map[string]heldSetting // by schemas.Subject.Control
+	looks     looks // at the control events
+	holdLooks looks // and at holds
+
+	mu    sync.Mutex
+	last  schemas.Position       // of the latest control event when the latest look began
+	held  map[string]heldSetting // by schemas.Subject.Control
+	holds holdList
 }
 
 // heldSetting are settings as they were at a control event, or later.
@@ -37,34 +41,15 @@ type heldSetting struct {
 	at  schemas.Position
 }
 
-// due reports whether the caller is the one to look for new control events. Of several callers that find the cache
-// old one looks, the others go on with what is there.
-func (c *settingsCache) due(now time.Time) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now.Sub(c.checked) < settingsFreshFor {
-		return false
-	}
-	c.checked = now
-	return true
-}
-
 // saw notes the latest control event. One that should come later, or is another than before, means that sequences
 // were given out again, as after a restore: nothing that is held is worth anything.
 func (c *settingsCache) saw(last schemas.Position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if last.Seq < c.last.Seq || last.Seq == c.last.Seq && last.ID != c.last.ID {
-		c.held = nil
+		c.held, c.holds = nil, holdList{}
 	}
 	c.last = last
-}
-
-// unsure has the next caller look again.
-func (c *settingsCache) unsure() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.checked = time.Time{}
 }
 
 // position is the control event that what is read from now on is at, or later.
@@ -101,13 +86,8 @@ func (c *settingsCache) put(set schemas.Setting, on schemas.Subject, at schemas.
 // inForce returns the settings of one thing of the cell, at most a second old; nil if it was never set. Nobody may
 // change them.
 func (l *Ledger) inForce(ctx context.Context, kind, name string) (schemas.Setting, error) {
-	if l.settings.due(time.Now()) {
-		last, err := l.lastControl(ctx)
-		if err != nil {
-			l.settings.unsure()
-			return nil, coded(err)
-		}
-		l.settings.saw(last)
+	if err := l.lookSince(ctx, time.Now().Add(-settingsFreshFor)); err != nil {
+		return nil, err
 	}
 	on := schemas.ControlSubject("cell", kind, name)
 	if set, ok := l.settings.get(on); ok {
@@ -128,10 +108,23 @@ func (l *Ledger) inForce(ctx context.Context, kind, name string) (schemas.Settin
 	return set, nil
 }
 
-// lastControl is the position of the latest control event, whatever it is; zero if there is none.
-func (l *Ledger) lastControl(ctx context.Context) (at schemas.Position, err error) {
+// lookSince returns when the latest control event is known as it was at a time, or later.
+func (l *Ledger) lookSince(ctx context.Context, since time.Time) error {
+	return l.settings.looks.since(ctx, since, func(time.Time) error {
+		last, err := l.lastControl(ctx, controlAll)
+		if err != nil {
+			return err
+		}
+		l.settings.saw(last)
+		return nil
+	})
+}
+
+// lastControl is the position of the latest control event on the subjects that a pattern takes, whatever it is; zero if
+// there is none.
+func (l *Ledger) lastControl(ctx context.Context, pattern string) (at schemas.Position, err error) {
 	err = l.reading(ctx, func(ctx context.Context) error {
-		e, err := l.leaderGet(ctx, getRequest{LastFor: controlAll})
+		e, err := l.leaderGet(ctx, getRequest{LastFor: pattern})
 		if err == nil {
 			at = e.Position()
 		}

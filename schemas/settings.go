@@ -157,6 +157,11 @@ func (o *OrgSettings) Running() int {
 	return *o.MaxRunning
 }
 
+// Parked reports whether the org's jobs do not start, whatever else is set (R-50, R-51). A nil receiver is active.
+func (o *OrgSettings) Parked() bool {
+	return o != nil && (o.State == OrgSuspended || o.State == OrgDeleted)
+}
+
 // OrgSet adds or changes an org. Subject control.cell.org.<name>.
 type OrgSet struct {
 	Settings OrgSettings `json:"settings"`

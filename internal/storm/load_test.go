@@ -41,7 +41,13 @@ type load struct {
 // backlog are unfinished, and more of them until enough is called.
 func startLoad(t *testing.T, o *observer, url string, typ schemas.TypeName, n, backlog int) *load {
 	t.Helper()
-	ld := &load{t: t, o: o, l: openLedger(t, url), typ: typ, backlog: backlog, done: make(chan struct{}), target: n, open: backlog > 0}
+	return startLoadFrom(t, o, url, typ, 0, n, backlog)
+}
+
+// startLoadFrom is startLoad of a test whose earlier loads of the type have made the first jobs.
+func startLoadFrom(t *testing.T, o *observer, url string, typ schemas.TypeName, first, n, backlog int) *load {
+	t.Helper()
+	ld := &load{t: t, o: o, l: openLedger(t, url), typ: typ, backlog: backlog, done: make(chan struct{}), next: first, target: first + n, open: backlog > 0}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for range submitParallel {
