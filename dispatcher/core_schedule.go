@@ -15,6 +15,8 @@ import (
 //   - A tick is fired when a leader's now has reached its time and delay. Firing is a decision that the host
 //     carries out as a submit under the tick's own job id, so that a tick makes at most one job whoever fires it.
 //   - Several ticks due at once were missed but for the latest, and that too if it is late (MissedGrace).
+//   - While its org is suspended none is fired: new work of it parks, and a tick parks best by not being made.
+//     Those that passed were missed, when the org is resumed.
 //   - A tick is over when its job is in the ledger, or a later tick's is. All ticks are over that were due before
 //     the schedule got its present times, or was resumed; and under overlap skip those that were due while the
 //     latest tick's job had not ended. All of this is in the ledger, and every fold of it agrees.
@@ -158,7 +160,7 @@ func (c *Core) scheduleSet(e *schemas.Event, d *schemas.ScheduleSet) {
 		c.schedules.byKey[key] = s
 		stdheap.Push(&c.schedules.due, s)
 	}
-	if waits := s.open && s.was.OverlapPolicy() == schemas.OverlapSkip; s.was.MissedPolicy() == schemas.MissedSkip && s.plan != nil && !waits {
+	if waits := s.waits() || c.parked(s); s.was.MissedPolicy() == schemas.MissedSkip && s.plan != nil && !waits {
 		// What was skipped stays so under another policy; the leader that skipped it left no trace.
 		s.over = max(s.over, e.Time.Add(-s.was.Delay()-schemas.MissedGrace).UnixNano()-1)
 	}
@@ -213,7 +215,7 @@ func (c *Core) tickEnded(id schemas.Seq, at time.Time) {
 func (c *Core) arm(s *schedule) {
 	wake := int64(never)
 	_, flying := c.flights[s.born]
-	held := s.was.Paused || s.open && s.was.OverlapPolicy() == schemas.OverlapSkip
+	held := s.was.Paused || s.waits() || c.parked(s)
 	if !flying && !held && s.plan != nil {
 		if next := s.plan.Next(time.Unix(0, s.over)); !next.IsZero() {
 			wake = max(next.Add(s.was.Delay()).UnixNano(), s.retryAt)
@@ -222,6 +224,21 @@ func (c *Core) arm(s *schedule) {
 	if wake != s.wake {
 		s.wake = wake
 		stdheap.Fix(&c.schedules.due, s.place)
+	}
+}
+
+// waits reports whether ticks pass until the latest job has ended.
+func (s *schedule) waits() bool { return s.open && s.was.OverlapPolicy() == schemas.OverlapSkip }
+
+// parked reports whether ticks wait for the schedule's org to be resumed.
+func (c *Core) parked(s *schedule) bool { return c.settings.orgs[s.key.org].Parked() }
+
+// armSchedulesOf has those of one org looked at. It passes all schedules: an org is suspended by hand.
+func (c *Core) armSchedulesOf(org schemas.OrgID) {
+	for key, s := range c.schedules.byKey {
+		if key.org == org {
+			c.arm(s)
+		}
 	}
 }
 
@@ -296,12 +313,13 @@ func (c *Core) landTick(d *Decision, r *Result) {
 type ScheduleState struct {
 	Generation int
 	Set        schemas.Seq   // the event in force
-	Next       time.Time     // tick; zero if there is none, or none while Waits or the schedule is paused
+	Next       time.Time     // tick; zero if there is none, or none while Waits, Parked or the schedule is paused
 	FireAt     time.Time     // when it fires: Next and the schedule's delay
 	Last       time.Time     // tick of LastJob; zero if none was fired
 	LastJob    schemas.JobID // the latest that a tick made
 	Open       bool          // LastJob has not ended
 	Waits      bool          // ticks pass until it has
+	Parked     bool          // the org is suspended: ticks that pass were missed when it is resumed
 	Broken     bool          // this program cannot read the schedule's times
 }
 
@@ -312,11 +330,11 @@ func (c *Core) Schedule(org schemas.OrgID, name string) (ScheduleState, bool) {
 		return ScheduleState{}, false
 	}
 	out := ScheduleState{Generation: s.was.Generation, Set: s.set, LastJob: s.lastJob, Open: s.open, Broken: s.plan == nil,
-		Waits: s.open && s.was.OverlapPolicy() == schemas.OverlapSkip}
+		Waits: s.waits(), Parked: c.parked(s)}
 	if s.last != 0 {
 		out.Last = time.Unix(0, s.last).UTC()
 	}
-	if s.plan != nil && !s.was.Paused && !out.Waits {
+	if s.plan != nil && !s.was.Paused && !out.Waits && !out.Parked {
 		if out.Next = s.plan.Next(time.Unix(0, s.over)); !out.Next.IsZero() {
 			out.FireAt = out.Next.Add(s.was.Delay())
 		}

@@ -31,7 +31,11 @@ func newSettings() settings {
 func (c *Core) set(e *schemas.Event, d schemas.Setting) {
 	switch d := d.(type) {
 	case *schemas.OrgSet:
+		was := c.settings.orgs[d.Settings.Name]
 		c.settings.orgs[d.Settings.Name] = &d.Settings
+		if was.Parked() != d.Settings.Parked() {
+			c.armSchedulesOf(d.Settings.Name)
+		}
 		c.changedAt(scope{org: d.Settings.Name})
 		for key := range c.pairs { // there are few pairs, and may be very many orgs with settings
 			if key.queue == ledger.SystemQueue {
@@ -163,7 +167,7 @@ func (c *Core) configureOrg(g *gate) *schemas.Rate {
 		return nil
 	}
 	g.weight = o.Weight
-	if o.State == schemas.OrgSuspended || o.State == schemas.OrgDeleted {
+	if o.Parked() {
 		g.barredTo = forever
 	}
 	return o.StartRate

@@ -15,10 +15,11 @@ import (
 
 // scheduleModel fires a schedule the dumb way: it looks at every second that has passed.
 type scheduleModel struct {
-	s     schemas.ScheduleSettings
-	over  time.Time
-	open  bool
-	fired []string
+	s      schemas.ScheduleSettings
+	over   time.Time
+	open   bool
+	parked bool // the org is suspended
+	fired  []string
 }
 
 // ticks are those after over, up to now.
@@ -41,7 +42,7 @@ func (m *scheduleModel) ticks(t *rapid.T, now time.Time) (out []time.Time) {
 
 // decide fires what is due, one after the other.
 func (m *scheduleModel) decide(t *rapid.T, now time.Time) {
-	for m.s.Generation > 0 && !m.s.Removed && !m.s.Paused && !(m.open && m.s.OverlapPolicy() == schemas.OverlapSkip) {
+	for m.s.Generation > 0 && !m.parked && !m.s.Removed && !m.s.Paused && !(m.open && m.s.OverlapPolicy() == schemas.OverlapSkip) {
 		due := m.ticks(t, now)
 		due = due[max(0, len(due)-m.s.MadeUp()):]
 		if len(due) == 0 {
@@ -111,7 +112,7 @@ func TestTicksLikeTheModel(t *testing.T) {
 			return "acme/" + string(s.LastJob)
 		}
 		for range rapid.IntRange(20, 60).Draw(t, "steps") {
-			switch rapid.IntRange(0, 11).Draw(t, "step") {
+			switch rapid.IntRange(0, 12).Draw(t, "step") {
 			case 0:
 				change(func(s *schemas.ScheduleSettings) { drawSchedule(t, s) })
 			case 1:
@@ -136,6 +137,9 @@ func TestTicksLikeTheModel(t *testing.T) {
 				p.run([]string{"follow"})
 				w.now = w.now.Add(rapid.SampledFrom([]time.Duration{time.Second, 5 * time.Second, 11 * time.Second, 300 * time.Second, 4000 * time.Second}).Draw(t, "away"))
 				p.run([]string{"lead"})
+			case 12: // the org is suspended, or resumed
+				m.parked = !m.parked
+				p.run([]string{"set", "org", "acme", map[bool]string{true: "state=suspended", false: "state=active"}[m.parked]})
 			case 8: // another leads, who folds the ledger
 				p.run([]string{"takeover"})
 			default:

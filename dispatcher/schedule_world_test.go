@@ -151,5 +151,8 @@ func (p *player) scheduleState(org schemas.OrgID, name string) string {
 	if s.Waits {
 		out += ", waits for it"
 	}
+	if s.Parked {
+		out += ", its org is suspended"
+	}
 	return out + "\n"
 }

@@ -45,11 +45,12 @@ type Schedule struct {
 	DeadlineS   *float64          `json:"deadline_s"` // latest start of each job, from its submit
 	Reason      *string           `json:"reason"`     // of the change: given with an add, told by an info
 
-	NextAt  *time.Time     `json:"next_at"`  // tick; null while paused, while it waits, and when there is none
+	NextAt  *time.Time     `json:"next_at"`  // tick; null while paused or parked, while it waits, and when there is none
 	FiresAt *time.Time     `json:"fires_at"` // when that fires: later by the schedule's share of the jitter
 	LastAt  *time.Time     `json:"last_at"`  // tick of LastJob
 	LastJob *schemas.JobID `json:"last_job"` // the latest that a tick made
 	Waits   bool           `json:"waits"`    // LastJob has not ended: until then ticks pass, by overlap skip
+	Parked  bool           `json:"parked"`   // the org is suspended: ticks that pass were missed when it is resumed
 	Seq     *schemas.Seq   `json:"seq"`      // of the event that set it
 	Actor   *string        `json:"updated_by"`
 	At      *time.Time     `json:"updated_at"`
@@ -199,7 +200,7 @@ func (out *Schedule) stands(s *schemas.ScheduleSettings, state *dispatcher.Sched
 		}
 		return
 	}
-	out.Waits = state.Waits
+	out.Waits, out.Parked = state.Waits, state.Parked
 	if !state.Next.IsZero() {
 		out.NextAt, out.FiresAt = &state.Next, &state.FireAt
 	}

@@ -97,6 +97,8 @@ func (p *program) nextFact(s *gateway.Schedule, show func(time.Time) string) str
 	switch {
 	case s.Paused:
 		return "paused"
+	case s.Parked:
+		return "when the org is resumed"
 	case s.Waits:
 		return "when the last job has ended"
 	case s.NextAt == nil:
