@@ -32,6 +32,7 @@ func TestReplicated(t *testing.T) {
 		}
 	}
 	t.Run("message id is checked first", func(t *testing.T) { replicatedLostReply(t, env) })
+	t.Run("closed door", func(t *testing.T) { closedDoor(t, env) })
 	t.Run("fault table", func(t *testing.T) { replicatedFaults(t, env) })
 	t.Run("races", func(t *testing.T) { replicatedRaces(t, env) })
 	t.Run("buckets", func(t *testing.T) { replicatedBuckets(t, env) })

@@ -91,7 +91,7 @@ func TestQueueFull(t *testing.T) {
 	other.ID = "other"
 	_, err = l.Submit(t.Context(), other)
 	wantCode(t, err, ledger.CodeQueueFull, "")
-	for name, r := range map[string]ledger.SubmitRequest{"in flight": flight, "own id": own} {
+	for name, r := range map[string]ledger.SubmitRequest{"in flight": flight, "own id": own, "strict window": request("echo", `3`)} {
 		if got, err := l.Submit(t.Context(), r); err != nil || !got.Duplicate {
 			t.Errorf("work that is there already (%s): %+v %v", name, got, err)
 		}

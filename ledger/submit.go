@@ -198,20 +198,25 @@ func (s *submission) fresh(ctx context.Context) (Receipt, error) {
 	return Receipt{}, Errorf(CodeUnavailable, "the same work was submitted and ended without success more than %d times within its window", duplicateHopsMax)
 }
 
-// stored returns the receipt of the job that this very request has stored before, or why the door is closed.
-// Whether the stream's window holds the same work of another request cannot be asked without writing.
+// stored returns the receipt of the job that stands for the submission already, or why the door is closed.
 func (s *submission) stored(ctx context.Context, id schemas.JobID) (Receipt, error) {
-	if s.request == uuid.Nil {
-		return Receipt{}, s.shut
+	if s.request != uuid.Nil {
+		j, err := s.l.foldAny(ctx, s.org, id)
+		switch {
+		case err != nil:
+			return Receipt{}, err
+		case s.repeats(j):
+			return s.standsAs(j), nil
+		}
 	}
-	j, err := s.l.foldAny(ctx, s.org, id)
+	j, err := s.windowed(ctx, id)
 	switch {
 	case err != nil:
 		return Receipt{}, err
-	case s.repeats(j):
-		return s.standsAs(j), nil
+	case j == nil:
+		return Receipt{}, s.shut
 	}
-	return Receipt{}, s.shut
+	return s.duplicateOf(j), nil
 }
 
 // repeats reports whether this very request has stored j before.
