@@ -112,6 +112,11 @@ func (r *running) store(o *ledger.Outcome) {
 			r.s.log.Warn("outcome is dropped: the job holds an event of a newer version", r.fields()...)
 			return
 		}
+		if r.s.w.cfg.Ledger.Conn().IsClosed() {
+			// For good: nobody hears beats any more either, and the drain need not wait for what cannot come.
+			r.s.log.Warn("outcome is dropped: the connection is closed", append(r.fields(), zap.Error(err))...)
+			return
+		}
 		if p.hopeless(err, r.s.w.times.refusedWait) {
 			o, p = r.unkept(o, err), nil
 			continue

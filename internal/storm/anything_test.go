@@ -22,7 +22,7 @@ func TestAnythingKilled(t *testing.T) {
 	for range 4 {
 		s.hire()
 	}
-	jobs := jobCount(300, 6000)
+	jobs := jobCount(200, 6000)
 	load := startLoad(t, s.o, s.url, typeName, jobs, size(50, backlogUsual))
 	n := size(3, 24)
 	pause := size(2, 25) // the first time longer than a lease

@@ -31,7 +31,7 @@ func TestOutsideCluster(t *testing.T) {
 	for i := range 4 {
 		workers = append(workers, c.worker(fmt.Sprintf("w%d", i+1), c.url, typeName, 4, "sleep 0.1"))
 	}
-	load := startLoad(t, c.o, c.url, typeName, jobCount(200, 3000), size(50, backlogUsual))
+	load := startLoad(t, c.o, c.url, typeName, jobCount(150, 3000), size(50, backlogUsual))
 	c.o.awaitFinished(20)
 	var resumed []string
 	nodes := []string{ledger.StreamLedger, ledger.StreamWork}

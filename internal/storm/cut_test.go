@@ -32,7 +32,7 @@ func TestCutOff(t *testing.T) {
 	for range cutWorkers {
 		s.hire()
 	}
-	jobs := jobCount(300, 6000)
+	jobs := jobCount(200, 6000)
 	load := startLoad(t, s.o, s.url, typeName, jobs, size(50, backlogUsual))
 	n := size(6, 45)
 	var leaders []string

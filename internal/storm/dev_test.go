@@ -17,7 +17,7 @@ import (
 // lose nothing.
 func TestDevKilled(t *testing.T) {
 	begin(t)
-	jobs, kills := jobCount(200, 5000), size(2, 5)
+	jobs, kills := jobCount(150, 5000), size(2, 5)
 	h := newHome(t)
 	port, store := fmt.Sprint(freePorts(t, 1)[0]), filepath.Join(h.dir, "store")
 	start := func() (*process, string) {

@@ -25,7 +25,7 @@ func TestLeaderStopped(t *testing.T) {
 	for i := range 8 {
 		workers = append(workers, c.worker(fmt.Sprintf("w%d", i+1), c.url, typeName, 4, "sleep 0.1"))
 	}
-	load := startLoad(t, c.o, c.url, typeName, jobCount(200, 5000), size(50, backlogUsual))
+	load := startLoad(t, c.o, c.url, typeName, jobCount(150, 5000), size(50, backlogUsual))
 	c.o.awaitFinished(20)
 	var stopped, killed []string
 	for i := range stops {

@@ -108,6 +108,14 @@ func begin(t *testing.T) {
 	}
 }
 
+// fullOnly skips at the small size a test that costs more than what it shows there is worth; CI runs the full size.
+func fullOnly(t *testing.T) {
+	t.Helper()
+	if !*full {
+		t.Skip("dozens of seconds of processor time: `make storm` runs it")
+	}
+}
+
 // random is what a test chooses with; its seed is printed.
 func random(t *testing.T) *rand.Rand {
 	t.Helper()

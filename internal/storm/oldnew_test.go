@@ -22,6 +22,7 @@ import (
 // It begins with streams that either version has made; and it runs with and without events that only one of them
 // can read, or neither: those concern nobody but whom they are about.
 func TestOldBesideNew(t *testing.T) {
+	fullOnly(t)
 	begin(t)
 	t.Run("old streams and strange events", func(t *testing.T) {
 		begin(t)
@@ -90,7 +91,7 @@ func (b *beside) setOut() {
 	for range 2 {
 		b.workers = append(b.workers, b.hire(released))
 	}
-	b.load = startLoad(b.t, b.o, b.url, typeName, jobCount(200, 1500), size(50, backlogUsual))
+	b.load = startLoad(b.t, b.o, b.url, typeName, jobCount(150, 1500), size(50, backlogUsual))
 	b.o.awaitFinished(10)
 }
 

@@ -65,7 +65,7 @@ func TestDeploys(t *testing.T) {
 	for i := range cutWorkers {
 		workers = append(workers, hire(fmt.Sprintf("w%d", i+1)))
 	}
-	jobs := jobCount(200, 4000)
+	jobs := jobCount(150, 4000)
 	load := startLoad(t, c.o, c.url, typeName, jobs, size(50, backlogUsual))
 	replace := func(old *process) (took time.Duration) {
 		began := time.Now()

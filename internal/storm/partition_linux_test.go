@@ -15,10 +15,8 @@ import (
 // then the one that leads the ledger is cut off without a word and healed: jobs go on each time, and every submit that
 // was acknowledged is found (R-112, DESIGN D1, D6, D12).
 func TestNodeCutOff(t *testing.T) {
+	fullOnly(t)
 	begin(t)
-	if raceDetector && !*full {
-		t.Skip("a cluster and ten processes: without -race, or at full size")
-	}
 	if !isolated(t) {
 		return
 	}
@@ -38,7 +36,7 @@ func TestNodeCutOff(t *testing.T) {
 	for i := range 4 {
 		workers = append(workers, c.worker(fmt.Sprintf("w%d", i+1), c.url, typeName, 4, "sleep 0.1"))
 	}
-	load := startLoad(t, c.o, c.url, typeName, jobCount(200, 3000), size(50, backlogUsual))
+	load := startLoad(t, c.o, c.url, typeName, jobCount(150, 3000), size(50, backlogUsual))
 	c.o.awaitFinished(20)
 	leads := func() int {
 		t.Helper()

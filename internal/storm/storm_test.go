@@ -41,7 +41,7 @@ type fate struct {
 
 func newStorm(t *testing.T, proxies bool) *storm {
 	t.Helper()
-	s := &storm{cell: newCell(t, 1, proxies), rnd: random(t), fates: make(map[string]*fate), troubles: make(map[string]chan struct{}), work: fmt.Sprintf("sleep %.1f", float64(size(5, 1))/10)}
+	s := &storm{cell: newCell(t, 1, proxies), rnd: random(t), fates: make(map[string]*fate), troubles: make(map[string]chan struct{}), work: fmt.Sprintf("sleep %.1f", float64(size(10, 1))/10)}
 	s.l = openLedger(t, s.url)
 	return s
 }

@@ -38,7 +38,7 @@ func TestWorkersKilledAndStopped(t *testing.T) {
 		calm = append(calm, s.worker("calm", s.url, longType, workerSlots, "sleep 65"))
 		long = startLoad(t, s.o, s.url, longType, 2*workerSlots, 0).enough()
 	}
-	jobs := jobCount(300, 20000)
+	jobs := jobCount(200, 20000)
 	load := startLoad(t, s.o, s.url, typeName, jobs, size(50, backlogUsual))
 	s.rage(jobs, size(2, 60))
 	s.o.awaitAll(long)
