@@ -67,7 +67,9 @@ func (h *Host) carryOut(ctx context.Context, a act) Result {
 		return h.failed(a.d, j, err)
 	}
 	if a.d.Kind == DecideOffer {
-		if j.SubmittedSeq != a.d.ID || j.State != schemas.StateQueued {
+		// It may be Queued again, behind an attempt that this core has not read of: what is to be said of that, the tail
+		// brings, behind the holds that were laid before it.
+		if j.SubmittedSeq != a.d.ID || j.State != schemas.StateQueued || j.LastFence.Seq > a.d.At {
 			return Result{Outcome: Gone}
 		}
 		h.counters.Reoffered.Add(1)

@@ -257,6 +257,9 @@ func (r *running) call(ctx context.Context) (result json.RawMessage, err error) 
 	if err := r.fetchParents(ctx); err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil { // it has ended meanwhile, and its successor may run already
+		return nil, context.Cause(ctx)
+	}
 	return r.reg.Handler.Run(ctx, r.a)
 }
 
