@@ -18,7 +18,7 @@ func runClient(ctx context.Context, p *party) error {
 	if err != nil {
 		return err
 	}
-	if err := w.putTypes(ctx, l); err != nil {
+	if err := w.putSettings(ctx, l); err != nil {
 		return err
 	}
 	var jobs sync.WaitGroup
@@ -43,28 +43,6 @@ func (w *world) clientDone() bool {
 		}
 	}
 	return w.ticking.done()
-}
-
-// putTypes registers the types, once there is a ledger.
-func (w *world) putTypes(ctx context.Context, l *ledger.Ledger) error {
-	window, grace := schemas.Millis(3000), schemas.Millis(1000)
-	backoff := schemas.Backoff{ListMS: []schemas.Millis{300, 900, 1500}}
-	for _, t := range []schemas.TypeSettings{
-		{Name: typePlain, TimeoutMS: 6000, GraceMS: &grace, Backoff: backoff, PoisonLimit: 2, WindowMS: &window},
-		{Name: typeOnce, TimeoutMS: 9000, GraceMS: &grace, Backoff: backoff, PoisonLimit: 1, WindowMS: &window, Exclusive: true},
-		{Name: typeLong, TimeoutMS: 60000, GraceMS: &grace, Backoff: backoff, PoisonLimit: 3, WindowMS: &window},
-	} {
-		for {
-			_, err := l.PutType(ctx, t, ledger.Meta{}, "simulation")
-			if err == nil {
-				break
-			}
-			if err := wait(ctx, time.Second); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // ask carries out what is left of one plan: the submit, until it is known to be stored, and then the changes.
@@ -97,12 +75,17 @@ func (w *world) ask(ctx context.Context, l *ledger.Ledger, p *plan) {
 
 // change gives one command, as often as it takes to hear an answer, a few times at most.
 func (w *world) change(ctx context.Context, l *ledger.Ledger, p *plan, c *change, id schemas.JobID) (schemas.JobID, error) {
+	if c.when != nil {
+		if err := w.truth.await(ctx, id, c.when); err != nil {
+			return id, err
+		}
+	}
 	if err := wait(ctx, c.after); err != nil {
 		return id, err
 	}
-	for range 5 {
+	for try := 0; try < 5 || c.name == "lift"; try++ { // what is held would never end
 		once, cancel := context.WithTimeout(ctx, submitTimeout)
-		_, _, err := l.Do(once, testOrg, id, c.command(time.Now()), ledger.Meta{})
+		err := w.give(once, l, p, c, id)
 		cancel()
 		if ctx.Err() != nil {
 			return id, ctx.Err()
@@ -118,6 +101,22 @@ func (w *world) change(ctx context.Context, l *ledger.Ledger, p *plan, c *change
 		return w.submit(ctx, l, p)
 	}
 	return id, nil
+}
+
+// give carries one command out.
+func (w *world) give(ctx context.Context, l *ledger.Ledger, p *plan, c *change, id schemas.JobID) (err error) {
+	switch c.name {
+	case "": // nothing: the job is only submitted again
+	case "hold", "lift":
+		err = w.setHold(ctx, l, p, c.name == "hold")
+	case "close breaker":
+		_, err = l.CloseBreaker(ctx, testOrg, p.typ, ledger.Meta{}, "the simulation asks")
+	case "drain its worker", "crash its worker":
+		w.net.ask(func() { w.deed(id, c.name) })
+	default:
+		_, _, err = l.Do(ctx, testOrg, id, c.command(time.Now()), ledger.Meta{})
+	}
+	return err
 }
 
 // submit asks until there is an answer that is none of the network's.

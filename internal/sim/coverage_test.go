@@ -3,11 +3,9 @@ package sim_test
 import (
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -108,10 +106,13 @@ func (v *coverage) fold(subject string) *ledger.Job {
 
 // describe names the transition that an append would make; empty for other messages.
 func (v *coverage) describe(class string, cmd *command) string {
-	if class != classAppend || !strings.HasPrefix(cmd.subject, "jobs.") {
+	if class != classAppend {
 		return ""
 	}
-	name := schemas.EventName(strings.TrimPrefix(schemas.TypeOf(headersOf(cmd.header)), "jobledger.v1."))
+	name := schemas.EventName(strings.TrimPrefix(headerOf(cmd.header, schemas.HeaderType), "jobledger.v1."))
+	if !strings.HasPrefix(cmd.subject, "jobs.") {
+		return controlled(name)
+	}
 	var head struct {
 		From schemas.State `json:"from"`
 	}
@@ -131,10 +132,10 @@ func transition(from schemas.State, cancel bool, name schemas.EventName) string 
 
 // stored names the transition that a stored event made, marked as no append.
 func (v *coverage) stored(m *message) string {
-	if !strings.HasPrefix(m.subject, "jobs.") {
-		return ""
+	if what := v.made[m.seq]; what != "" {
+		return "~" + what
 	}
-	return "~" + v.made[m.seq]
+	return ""
 }
 
 func (v *coverage) hit(what, column string) {
@@ -193,27 +194,35 @@ func (v *coverage) merge(o *coverage) {
 	}
 }
 
-// legal lists every transition of the table that this version can make, and those that need a part not built.
+// controlled names the storing of a control event, which is a row of its own.
+func controlled(e schemas.EventName) string { return "control > " + string(e) }
+
+// control notes a control event that was stored.
+func (v *coverage) control(m *message) {
+	what := controlled(schemas.EventName(strings.TrimPrefix(headerOf(m.header, schemas.HeaderType), "jobledger.v1.")))
+	v.hit(what, "stored")
+	v.made[m.seq] = what
+}
+
+// legal lists every transition of a job's table, and behind them the control events.
 func legal() (all []string) {
 	for _, cancel := range []bool{false, true} {
 		for _, s := range append([]schemas.State{schemas.StateNone}, schemas.States()...) {
 			if cancel && s != schemas.StateRunning {
 				continue
 			}
-			for _, e := range jobEvents {
+			for _, e := range schemas.JobEvents() {
 				if _, ok := ledger.Next(s, cancel, e); ok {
 					all = append(all, transition(s, cancel, e))
 				}
 			}
 		}
 	}
+	for _, e := range schemas.ControlEvents() {
+		all = append(all, controlled(e))
+	}
 	return all
 }
-
-var jobEvents = []schemas.EventName{schemas.EventSubmitted, schemas.EventQueued, schemas.EventRunning, schemas.EventCompleted,
-	schemas.EventFailed, schemas.EventTimedOut, schemas.EventCanceled, schemas.EventDeadLettered, schemas.EventCancelRequested,
-	schemas.EventReleased, schemas.EventLost, schemas.EventRetried, schemas.EventResolved, schemas.EventIgnored,
-	schemas.EventLateResult, schemas.EventCarried}
 
 // table prints the hits of each legal transition.
 func (v *coverage) table() string {
@@ -236,16 +245,15 @@ func (v *coverage) table() string {
 	return b.String()
 }
 
-// empty counts the transitions and faults that never met.
-func (v *coverage) empty() (n int) {
-	for _, what := range legal() {
-		for _, c := range columns {
-			if v.hits[what][c] == 0 {
-				n++
-			}
+// empty lists the cells that were never hit.
+func (v *coverage) empty() (out []string) {
+	for _, c := range turns {
+		if v.hits[c.what][c.column] == 0 {
+			out = append(out, c.what+": "+c.column)
 		}
 	}
-	return n
+	slices.Sort(out)
+	return out
 }
 
 // missing lists the transitions that never happened.
@@ -257,40 +265,3 @@ func (v *coverage) missing() (out []string) {
 	}
 	return out
 }
-
-// trace keeps the latest messages, and a sum of all, which repeats with the seed.
-type trace struct {
-	lines []string
-	keep  int
-	sum   uint64
-	all   []string // every message, if wanted
-	full  bool
-}
-
-const traceKept = 400
-
-func (t *trace) add(dir, conn, class, subject, what string, f fate) {
-	line := fmt.Sprintf("%d %s %s %s %s %s", time.Now().UnixNano(), dir, conn, class, what, f.kind)
-	h := fnv.New64a()
-	h.Write([]byte(line))
-	t.sum = t.sum*31 + h.Sum64()
-	if t.full {
-		t.all = append(t.all, line)
-	}
-	if t.keep == 0 || what == "" && f.kind == faultNone && class != classBeat && class != classOffer && class != classTail {
-		return
-	}
-	t.note("%s %s %s %s %s %s", dir, conn, class, subject, what, f.kind)
-}
-
-func (t *trace) note(format string, args ...any) {
-	if t.keep == 0 {
-		return
-	}
-	t.lines = append(t.lines, time.Now().Format("15:04:05.000000 ")+fmt.Sprintf(format, args...))
-	if len(t.lines) > 2*t.keep {
-		t.lines = slices.Delete(t.lines, 0, t.keep)
-	}
-}
-
-func (t *trace) tail(n int) string { return strings.Join(t.lines[max(0, len(t.lines)-n):], "\n") }

@@ -41,10 +41,20 @@
 // after its running is stored and not later than a claim may be started; no worker runs more than its slots;
 // budgets and poison limits hold, counted by hand; an acknowledged submit is in the ledger; no attempt is lost
 // whose worker and leader had no trouble; an outcome comes from the worker that claimed; a claim is started or
-// handed back; a job with parents is queued only when they have ended so that it may, and ends with one only if one
-// failed; no document of a view goes back. At the end, once faults have
-// stopped: every job ends, the leader's core holds nothing, WORK is empty, and ledger.Verify finds all views
-// equal to a fold from zero.
+// handed back; a checkpoint comes from the worker whose attempt it is of; a job with parents is queued only when they
+// have ended so that it may, and ends with one only if one failed; under a limit of one a handler starts only when no
+// other one is left; nobody queues or offers a job whose place was taken behind a hold; no document of a view goes
+// back. At the end, once faults have stopped: every job ends, the leader's core holds nothing, WORK is empty, each tick
+// of a schedule made one job, and ledger.Verify finds all views equal to a fold from zero and no limit exceeded.
+//
+// # The table
+//
+// A printed table counts, for each legal transition and each control event, what befell the append that made it: lost,
+// doubled or late on its way, its answer lost or late, refused by a full disk, in flight while others come, the server
+// restarted behind it, its writer cut off, dead or standing still, its message to the folds late. Left to chance many of
+// these would never meet. So each run aims at some cells (aims_test.go): a script has a job go where the transition
+// happens (scripts_test.go), and the fault waits for it there. The test fails if cells stay empty that enough seeds
+// aimed at.
 //
 // # Planted bugs
 //

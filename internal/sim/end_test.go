@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/dartwing/jobledger/ledger"
 )
@@ -25,6 +26,13 @@ func (w *world) checkEnd() error {
 	}
 	if err := w.settled(); err != nil {
 		return fmt.Errorf("%s after the faults ended: %w", settleWithin, err)
+	}
+	if w.ticking != nil {
+		made, err := w.judgeTicks()
+		if err != nil {
+			return err
+		}
+		w.truth.ticks = made
 	}
 	return w.checkFolds()
 }
@@ -54,14 +62,28 @@ func (w *world) settled() error {
 		if st.Core.Waiting != 0 || st.Core.InFlight != 0 {
 			return fmt.Errorf("the leader %s does not agree with a fold from zero: %+v", p.name, st.Core)
 		}
-		if workers := len(w.live("worker")); st.Core.Slots != workers*slotsPerWorker || st.Core.Busy != 0 {
-			return fmt.Errorf("the leader %s counts slots wrong for %d workers: %+v", p.name, workers, st.Core)
+		alive, dying := w.workers()
+		if s := st.Core.Slots; s < alive*slotsPerWorker || s > (alive+dying)*slotsPerWorker || st.Core.Busy != 0 {
+			return fmt.Errorf("the leader %s counts slots wrong for %d workers and %d that are just dead: %+v", p.name, alive, dying, st.Core)
 		}
 	}
 	if leaders != 1 {
 		return fmt.Errorf("%d servers lead", leaders)
 	}
 	return nil
+}
+
+// workers counts those that live, and those that are gone for less than a lease, which the leader may take for alive.
+func (w *world) workers() (alive, dying int) {
+	for _, p := range w.parties {
+		switch {
+		case p.role == "worker" && !p.crashed:
+			alive++
+		case (p.role == "worker" || p.role == "leaving") && time.Since(p.troubledAt) < ledger.Lease+troubleLasts:
+			dying++
+		}
+	}
+	return alive, dying
 }
 
 // checkFolds runs ledger.Verify, which folds all from zero and compares the views.
@@ -72,7 +94,7 @@ func (w *world) checkFolds() error {
 		if err != nil {
 			return err
 		}
-		verdict, err = ledger.Verify(ctx, ledger.VerifyConfig{Ledger: l, Full: true})
+		verdict, err = ledger.Verify(ctx, ledger.VerifyConfig{Ledger: l, Full: true, Limits: true})
 		return err
 	})
 	err := w.net.run(p.hasEnded)

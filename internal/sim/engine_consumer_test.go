@@ -297,7 +297,7 @@ func (e *engine) closePull(k *consumer, p *pullRequest, status string) {
 func (e *engine) serve(k *consumer) {
 	for len(k.pulls) > 0 {
 		p := k.pulls[0]
-		to := e.net.interests(p.reply)
+		to := p.conn.interestsOf(p.reply)
 		if p.conn.gone() || len(to) == 0 {
 			k.pulls = k.pulls[1:]
 			continue

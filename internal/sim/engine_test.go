@@ -49,6 +49,7 @@ type stream struct {
 	first     uint64 // of the next message if there is none
 	last      uint64
 	lastAt    time.Time
+	expires   time.Time // no message does earlier; zero: none does
 	window    map[string]remembered
 	inFlight  map[string]bool // subjects with a write that is not committed yet
 	consumers map[string]*consumer
@@ -136,10 +137,17 @@ func (e *engine) respondIn(c *conn, to, class, lane, what string, header, data [
 	if to == "" {
 		return
 	}
-	for _, s := range e.net.interests(to) {
-		if c == nil || s.conn == c {
+	if c == nil {
+		for _, s := range e.net.interests(to) {
 			e.net.reply(s, class, lane, what, to, "", header, data)
 		}
+		return
+	}
+	if !e.net.open(c) {
+		return
+	}
+	for _, s := range c.interestsOf(to) {
+		e.net.reply(s, class, lane, what, to, "", header, data)
 	}
 }
 
@@ -217,21 +225,21 @@ func (s *stream) refusal(status, code int, text string) []byte {
 // check returns the refusal of a publish, nil to store it. One server looks at the expectation first, a
 // cluster at the message id (ENGINE 1).
 func (e *engine) check(s *stream, cmd *command) []byte {
-	h := headersOf(cmd.header)
-	checks := []func(*stream, *command, nats.Header) []byte{e.checkExpected, e.checkWindow}
+	first, second := e.checkExpected, e.checkWindow
 	if e.r3 {
-		slices.Reverse(checks)
+		first, second = second, first
 	}
-	for _, check := range append(checks, e.checkRoom) {
-		if answer := check(s, cmd, h); answer != nil {
-			return answer
-		}
+	if answer := first(s, cmd); answer != nil {
+		return answer
 	}
-	return nil
+	if answer := second(s, cmd); answer != nil {
+		return answer
+	}
+	return e.checkRoom(s, cmd)
 }
 
-func (e *engine) checkExpected(s *stream, cmd *command, h nats.Header) []byte {
-	v := h.Get("Nats-Expected-Last-Subject-Sequence")
+func (e *engine) checkExpected(s *stream, cmd *command) []byte {
+	v := headerOf(cmd.header, "Nats-Expected-Last-Subject-Sequence")
 	if v == "" {
 		return nil
 	}
@@ -248,8 +256,8 @@ func (e *engine) checkExpected(s *stream, cmd *command, h nats.Header) []byte {
 	return nil
 }
 
-func (e *engine) checkWindow(s *stream, cmd *command, h nats.Header) []byte {
-	id := h.Get("Nats-Msg-Id")
+func (e *engine) checkWindow(s *stream, cmd *command) []byte {
+	id := headerOf(cmd.header, "Nats-Msg-Id")
 	if id == "" {
 		return nil
 	}
@@ -259,7 +267,7 @@ func (e *engine) checkWindow(s *stream, cmd *command, h nats.Header) []byte {
 	return nil
 }
 
-func (e *engine) checkRoom(s *stream, cmd *command, _ nats.Header) []byte {
+func (e *engine) checkRoom(s *stream, cmd *command) []byte {
 	if s.cfg.DiscardNewPerSubject && s.cfg.MaxMsgsPerSubject > 0 && int64(len(s.bySubject[cmd.subject])) >= s.cfg.MaxMsgsPerSubject {
 		return s.refusal(503, codeStoreFailed, "maximum messages per subject exceeded")
 	}
@@ -268,21 +276,23 @@ func (e *engine) checkRoom(s *stream, cmd *command, _ nats.Header) []byte {
 
 // store appends a message to the stream.
 func (e *engine) store(s *stream, cmd *command) *message {
-	h := headersOf(cmd.header)
 	s.last++
 	m := &message{seq: s.last, subject: cmd.subject, header: cmd.header, data: cmd.data, at: e.now()}
-	if ttl, err := time.ParseDuration(h.Get("Nats-TTL")); err == nil && s.cfg.AllowMsgTTL {
+	if ttl, err := time.ParseDuration(headerOf(cmd.header, "Nats-TTL")); err == nil && s.cfg.AllowMsgTTL {
 		m.ends = m.at.Add(ttl)
 	}
 	if s.cfg.MaxAge > 0 {
 		m.ends = m.at.Add(s.cfg.MaxAge)
 	}
-	if h.Get("Nats-Rollup") == "sub" {
+	if !m.ends.IsZero() && (s.expires.IsZero() || m.ends.Before(s.expires)) {
+		s.expires = m.ends
+	}
+	if headerOf(cmd.header, "Nats-Rollup") == "sub" {
 		for _, old := range slices.Clone(s.bySubject[cmd.subject]) {
 			s.remove(old)
 		}
 	}
-	if id := h.Get("Nats-Msg-Id"); id != "" {
+	if id := headerOf(cmd.header, "Nats-Msg-Id"); id != "" {
 		s.window[id] = remembered{seq: m.seq, at: m.at}
 	}
 	s.lastAt = m.at
@@ -363,12 +373,17 @@ func (s *stream) nextFor(subject string, seq uint64) *message {
 func (e *engine) expire() {
 	now := e.now()
 	for _, s := range e.streams {
-		if !s.cfg.AllowMsgTTL && s.cfg.MaxAge == 0 {
+		if s.expires.IsZero() || s.expires.After(now) {
 			continue
 		}
+		s.expires = time.Time{}
 		for _, m := range slices.Clone(s.messages) {
-			if !m.ends.IsZero() && !m.ends.After(now) {
+			switch {
+			case m.ends.IsZero():
+			case !m.ends.After(now):
 				s.remove(m)
+			case s.expires.IsZero() || m.ends.Before(s.expires):
+				s.expires = m.ends
 			}
 		}
 	}
@@ -408,6 +423,18 @@ func headersOf(raw []byte) nats.Header {
 		return nil
 	}
 	return h
+}
+
+// headerOf reads one of raw headers.
+func headerOf(raw []byte, name string) string {
+	for len(raw) > 0 {
+		var line []byte
+		line, raw, _ = bytes.Cut(raw, []byte("\r\n"))
+		if len(line) > len(name) && line[len(name)] == ':' && string(line[:len(name)]) == name {
+			return string(bytes.TrimSpace(line[len(name)+1:]))
+		}
+	}
+	return ""
 }
 
 // withHeaders adds lines to raw headers.

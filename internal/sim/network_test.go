@@ -34,6 +34,7 @@ type network struct {
 	mu    sync.Mutex
 	conns []*conn        // by name
 	dirty []*conn        // those that have written since the latest look
+	deeds []func()       // what parties ask the scheduler to do
 	count map[string]int // connections a party has made in a role
 }
 
@@ -118,9 +119,12 @@ func (n *network) run(done func() bool) error {
 // collect takes what the clients have written, in the order of the connections' names.
 func (n *network) collect() {
 	n.mu.Lock()
-	dirty := n.dirty
-	n.dirty = nil
+	dirty, deeds := n.dirty, n.deeds
+	n.dirty, n.deeds = nil, nil
 	n.mu.Unlock()
+	for _, do := range deeds {
+		do()
+	}
 	slices.SortFunc(dirty, byName)
 	for _, c := range slices.Compact(dirty) {
 		if c.party.paused {
@@ -141,6 +145,14 @@ func (n *network) collect() {
 
 func byName(a, b *conn) int { return strings.Compare(a.name, b.name) }
 
+// ask has the scheduler do something.
+func (n *network) ask(do func()) {
+	n.mu.Lock()
+	n.deeds = append(n.deeds, do)
+	n.mu.Unlock()
+	n.wake()
+}
+
 // wrote notes that a connection has something for the scheduler.
 func (n *network) wrote(c *conn) {
 	n.mu.Lock()
@@ -160,7 +172,11 @@ func (n *network) forget(c *conn) {
 func (n *network) accept(c *conn, cmd *command) {
 	switch cmd.op {
 	case "SUB":
-		c.subs[cmd.sid] = &subscription{conn: c, sid: cmd.sid, subject: cmd.subject, queue: cmd.queue}
+		prefix, _, pattern := strings.Cut(cmd.subject, "*")
+		if i := strings.IndexByte(prefix, '>'); i >= 0 {
+			prefix, pattern = prefix[:i], true
+		}
+		c.subs[cmd.sid] = &subscription{conn: c, sid: cmd.sid, subject: cmd.subject, queue: cmd.queue, prefix: prefix, literal: !pattern}
 	case "UNSUB":
 		if s := c.subs[cmd.sid]; s != nil && cmd.max > 0 {
 			s.left = cmd.max
@@ -288,14 +304,17 @@ type storm struct{ drop, duplicate, delay int }
 
 // draw decides by the seed, the connection, the class and its number: what else happens shifts nothing.
 func (n *network) draw(c *conn, class, what string) fate {
-	r := n.random(c.name, class, c.next(class))
+	r := n.source(c.name, class, c.next(class))
 	f := fate{latency: time.Duration(20+r.IntN(400)) * time.Microsecond}
 	p := r.IntN(1000)
 	if rare(what) {
 		p /= rareFactor
 	}
+	aimed := n.world.aimed(class, what)
 	switch s := n.storm; {
 	case class == classControl:
+	case aimed != faultNone:
+		f.kind, f.extra = aimed, spread(r, 5*time.Millisecond, 8*time.Second)
 	case p < s.drop:
 		f.kind = faultDrop
 	case p < s.drop+s.duplicate:
@@ -320,6 +339,23 @@ func (n *network) random(parts ...any) *rand.Rand {
 	h := fnv.New64a()
 	fmt.Fprint(h, parts...)
 	return rand.New(rand.NewPCG(n.seed, h.Sum64()))
+}
+
+// source is random for what is drawn most often.
+func (n *network) source(name, class string, number uint64) *rand.Rand {
+	// FNV-1a, as in hash/fnv, without its allocations.
+	const offset, prime = 14695981039346656037, 1099511628211
+	h := uint64(offset)
+	for _, s := range [...]string{name, "/", class} {
+		for i := range len(s) {
+			h = (h ^ uint64(s[i])) * prime
+		}
+	}
+	for range 8 {
+		h = (h ^ number&0xff) * prime
+		number >>= 8
+	}
+	return rand.New(rand.NewPCG(n.seed, h))
 }
 
 // spread draws a duration, each power of it as likely as the next.
@@ -352,6 +388,14 @@ func (d *dialer) InProcessConn() (net.Conn, error) {
 	return c, nil
 }
 
+// open reports whether a connection is still one of the network's.
+func (n *network) open(c *conn) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, ok := slices.BinarySearchFunc(n.conns, c, byName)
+	return ok
+}
+
 // sever ends all connections that match.
 func (n *network) sever(crash bool, match func(*conn) bool) {
 	n.mu.Lock()
@@ -365,21 +409,34 @@ func (n *network) sever(crash bool, match func(*conn) bool) {
 	}
 }
 
+// interestsOf returns the subscriptions of one connection that a subject reaches, in a fixed order.
+func (c *conn) interestsOf(subject string) (out []*subscription) {
+	for _, s := range c.subs {
+		if s.takes(subject) {
+			out = append(out, s)
+		}
+	}
+	if len(out) > 1 {
+		slices.SortFunc(out, func(a, b *subscription) int { return strings.Compare(a.sid, b.sid) })
+	}
+	return out
+}
+
+// takes reports whether a subject is one of the subscription's.
+func (s *subscription) takes(subject string) bool {
+	if s.literal {
+		return s.subject == subject
+	}
+	return strings.HasPrefix(subject, s.prefix) && matches(s.subject, subject)
+}
+
 // interests returns the subscriptions that a subject reaches, in a fixed order; of a queue group one.
 func (n *network) interests(subject string) (out []*subscription) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	groups := make(map[string]bool)
 	for _, c := range n.conns {
-		from := len(out)
-		for _, s := range c.subs {
-			if matches(s.subject, subject) {
-				out = append(out, s)
-			}
-		}
-		if len(out)-from > 1 {
-			slices.SortFunc(out[from:], func(a, b *subscription) int { return strings.Compare(a.sid, b.sid) })
-		}
+		out = append(out, c.interestsOf(subject)...)
 	}
 	return slices.DeleteFunc(out, func(s *subscription) bool {
 		taken := s.queue != "" && groups[s.queue]

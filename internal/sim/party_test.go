@@ -218,7 +218,6 @@ func runWorker(ctx context.Context, p *party) error {
 		Serves: []handlers.Registration{
 			{Type: typePlain, Handler: p.world.handler(p)},
 			{Type: typeOnce, Handler: p.world.handler(p), Exclusive: true},
-			{Type: typeLong, Handler: p.world.handler(p)},
 		}})
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -27,6 +28,9 @@ const (
 	doLinger  = "linger"  // obeys its context a moment late
 	doLong    = "long"    // more than a lease
 	doReplies = "replies" // returns an error of a remote side that asks for a later retry
+	doTardy   = "tardy"   // deaf to its context, succeeds after its timeout
+	doFinish  = "finish"  // told to stop, it ends its work first
+	doSave    = "save"    // saves checkpoints, the last one when it is told to stop
 )
 
 // plan is one job that is asked for.
@@ -45,6 +49,8 @@ type plan struct {
 	wants    int       // how many parents are to be chosen when it is
 	pick     *rand.Rand
 	parents  []schemas.ParentRef
+	resource string
+	timeout  *schemas.Millis // nil: the type's
 
 	mu    sync.Mutex
 	stage int           // 0: to be submitted; then the number of the next change
@@ -53,6 +59,7 @@ type plan struct {
 
 // change is a command that is given after a while.
 type change struct {
+	when  *moment // waited for first; nil: at once
 	after time.Duration
 	name  string
 	again bool // the job is submitted again afterwards
@@ -80,8 +87,8 @@ func (c *change) command(now time.Time) ledger.Command {
 	return nil
 }
 
-func newPlan(r *rand.Rand, n int) *plan {
-	p := &plan{n: n, at: time.Duration(r.Int64N(int64(stormFor - 12*time.Second))), typ: typePlain, max: 1 + r.IntN(4)}
+func newPlan(r *rand.Rand, n int, long bool) *plan {
+	p := &plan{n: n, at: time.Duration(r.Int64N(int64(stormFor - 8*time.Second))), typ: typePlain, max: 1 + r.IntN(4)}
 	if r.IntN(4) == 0 {
 		p.typ = typeOnce
 	}
@@ -90,7 +97,7 @@ func newPlan(r *rand.Rand, n int) *plan {
 	} else if r.IntN(2) == 0 {
 		p.key = fmt.Sprintf("key-%d", n/3) // some share it
 	}
-	acts := []string{doReturn, doReturn, doWork, doWork, doFail, doFail, doBury, doCancel, doSleep, doHang, doPanic, doLinger, doReplies}
+	acts := []string{doReturn, doReturn, doWork, doWork, doFail, doFail, doBury, doCancel, doSleep, doHang, doPanic, doLinger, doReplies, doFinish, doSave}
 	for range 1 + r.IntN(4) {
 		p.attempts = append(p.attempts, acts[r.IntN(len(acts))])
 	}
@@ -100,13 +107,16 @@ func newPlan(r *rand.Rand, n int) *plan {
 		return p
 	}
 	if r.IntN(5) == 0 {
+		p.resource = press
+	}
+	if r.IntN(5) == 0 {
 		p.delay = spread(r, 10*time.Millisecond, 5*time.Second)
 	}
 	if r.IntN(5) == 0 {
 		p.deadline = spread(r, 10*time.Millisecond, 20*time.Second)
 	}
-	if r.IntN(8) == 0 {
-		p.typ, p.deadline, p.attempts = typeLong, 0, []string{doLong}
+	if r.IntN(6) == 0 && long {
+		p.typ, p.timeout, p.deadline, p.attempts = typePlain, new(schemas.MillisOf(longTimeout)), 0, []string{doLong}
 	}
 	changes := []string{"cancel", "cancel", "cancel", "retry", "retry", "resolve", "ignore", "carry", "delete org"}
 	for range r.IntN(5) {
@@ -120,6 +130,7 @@ func newPlan(r *rand.Rand, n int) *plan {
 type work struct {
 	N        int      `json:"n"`
 	Attempts []string `json:"attempts"`
+	Press    bool     `json:"press,omitempty"` // under the limit of one
 }
 
 func (p *plan) request() ledger.SubmitRequest {
@@ -127,10 +138,10 @@ func (p *plan) request() ledger.SubmitRequest {
 	if p.key != "" {
 		n = p.n / 3
 	}
-	r := ledger.SubmitRequest{Org: testOrg, Type: p.typ, ID: p.id, Key: p.key, Args: mustJSON(work{N: n, Attempts: p.attempts}),
-		Delay: p.delay, DeadlineIn: p.deadline, Parents: p.parents}
+	r := ledger.SubmitRequest{Org: testOrg, Type: p.typ, ID: p.id, Key: p.key, Args: mustJSON(work{N: n, Attempts: p.attempts, Press: p.resource == press}),
+		Delay: p.delay, DeadlineIn: p.deadline, Parents: p.parents, Resource: p.resource}
 	if p.key == "" {
-		r.Override = &schemas.Override{MaxAttempts: &p.max}
+		r.Override = &schemas.Override{MaxAttempts: &p.max, TimeoutMS: p.timeout}
 	}
 	return r
 }
@@ -143,12 +154,12 @@ func (w *world) handler(p *party) handlers.Handler {
 		if p.isCrashed() {
 			return nil, errRemote // a ghost: its process is dead
 		}
-		w.truth.started(p, a)
-		defer w.truth.returned(p)
 		var j work
 		if err := json.Unmarshal(a.Args, &j); err != nil {
 			return nil, err
 		}
+		alone := w.truth.started(p, a, j.Press)
+		defer w.truth.returned(p, alone)
 		r := w.net.random("handler", j.N, a.Number)
 		switch j.Attempts[min(a.Number, len(j.Attempts))-1] {
 		case doWork:
@@ -171,13 +182,53 @@ func (w *world) handler(p *party) handlers.Handler {
 			w.truth.linger(300 * time.Millisecond)
 			return nil, context.Cause(ctx)
 		case doHang:
-			w.truth.linger(14 * time.Second)
+			w.truth.linger(10 * time.Second)
 			return json.RawMessage(`"late"`), nil
+		case doTardy:
+			w.tarry(a)
+		case doFinish:
+			<-ctx.Done()
+			w.truth.linger(300 * time.Millisecond)
+		case doSave:
+			return nil, save(ctx, a, r)
 		case doPanic:
 			panic("the simulation panics")
 		}
 		return json.RawMessage(`"done"`), nil
 	})
+}
+
+// tarry outlasts the attempt's timeout: until its job is where the late result is to find it.
+func (w *world) tarry(a *handlers.Attempt) {
+	at, ok := w.lateAt[a.ID]
+	if !ok || a.Number > 1 {
+		w.truth.linger(a.Timeout + tardyBy)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), tardyMost)
+	defer cancel()
+	_ = w.truth.await(ctx, a.ID, at)
+}
+
+const (
+	tardyBy   = 2 * time.Second
+	tardyMost = 20 * time.Second
+)
+
+// save keeps checkpoints for a while, and a last one when it is told to stop.
+func save(ctx context.Context, a *handlers.Attempt, r *rand.Rand) error {
+	for i := range 1 + r.IntN(5) {
+		if err := a.SaveCheckpoint(ctx, json.RawMessage(strconv.Itoa(i))); err != nil && ctx.Err() == nil {
+			return handlers.Transient(err)
+		}
+		if wait(ctx, 700*time.Millisecond) != nil {
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Grace/2)
+			defer cancel()
+			_ = a.SaveCheckpoint(last, json.RawMessage(`"last"`)) // its attempt may be closed already
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (p *party) isCrashed() bool {

@@ -3,10 +3,8 @@ package sim_test
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/dartwing/jobledger/ledger"
@@ -131,35 +129,4 @@ func (w *world) judgeTicks() (made int, err error) {
 		}
 	}
 	return made, nil
-}
-
-// TestSchedulesUnderFaults runs schedules through crashes of servers and of the engine, leaders that stand still, lost
-// and doubled messages and a clock that is set: no tick makes two jobs, and all that must be made up are.
-func TestSchedulesUnderFaults(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	defer emptyPools()
-	seeds := uint64(6)
-	if testing.Short() {
-		seeds = 2
-	}
-	total := 0
-	for seed := *first; seed < *first+seeds; seed++ {
-		t.Run("seed", func(t *testing.T) {
-			w, err := simulate(t, seed, traceKept, func(w *world) {
-				w.ticking, w.tickUntil = newTicking(), time.Now().Add(w.stormFor+10*time.Second)
-			})
-			made := 0
-			if err == nil {
-				made, err = w.judgeTicks()
-			}
-			if err != nil {
-				t.Errorf("seed %d: %v\nend of its trace:\n%s", seed, err, w.net.trace.tail(60))
-			}
-			total += made
-		})
-	}
-	t.Logf("%d ticks in %d runs", total, seeds)
-	if total == 0 {
-		t.Error("nothing ticked")
-	}
 }

@@ -211,6 +211,31 @@ func (l *teller) pull(consumer string, batch int, expires time.Duration) (got []
 	return got
 }
 
+// ready waits until a consumer of WORK has so many messages to give: a busy server tells its consumers of a message after
+// it has acknowledged it, and a pull that does not wait may come in between.
+func (l *teller) ready(consumer string, n uint64) {
+	js, err := jetstream.New(l.nc)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for {
+		c, err := js.Consumer(ctx, "WORK", consumer)
+		switch {
+		case err != nil:
+			l.note("consumer %s: %v", consumer, err)
+			return
+		case c.CachedInfo().NumPending >= n:
+			return
+		}
+		if err := wait(ctx, 10*time.Millisecond); err != nil {
+			l.note("consumer %s never had %d messages: %v", consumer, n, err)
+			return
+		}
+	}
+}
+
 // answer acks or naks a delivery, and waits until the server has taken it.
 func (l *teller) answer(m *nats.Msg, body string) {
 	if err := l.nc.Publish(m.Reply, []byte(body)); err != nil {

@@ -76,10 +76,17 @@ func tellWork(l *teller) {
 	l.pub("work.default.t.o.a", "1")
 	l.pub("work.default.t.o.a", "2")
 	l.pub("work.default.t.o.b", "3")
+	l.ready("default~t", 2)
 	l.pull("default~t", 1, 0)
 	got := l.pull("default~t", 5, 0)
+	if len(got) == 0 {
+		return // the other one has more to say
+	}
 	l.answer(got[0], "-NAK")
-	again := l.pull("default~t", 1, 0)
+	again := l.pull("default~t", 1, 5*time.Second)
+	if len(again) == 0 {
+		return
+	}
 	l.answer(got[0], "+ACK") // of the first delivery
 	l.answer(again[0], "+ACK")
 	l.messages("WORK")
@@ -96,7 +103,11 @@ func tellWork(l *teller) {
 func tellRedelivery(l *teller) {
 	l.makeConsumer(400 * time.Millisecond)
 	l.pub("work.default.t.o.a", "1")
+	l.ready("default~t", 1)
 	first := l.pull("default~t", 1, 0)
+	if len(first) == 0 {
+		return
+	}
 	l.pull("default~t", 1, 2000*time.Millisecond)
 	l.answer(first[0], "+ACK")
 	l.pull("default~t", 1, 600*time.Millisecond)

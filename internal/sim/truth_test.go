@@ -22,7 +22,8 @@ const startWithin = 5*time.Second + 100*time.Millisecond
 type truth struct {
 	wrong    []string
 	calmAt   time.Time
-	lastAt   time.Time // of the latest job event
+	calm     chan struct{} // closed when nothing goes wrong any more
+	lastAt   time.Time     // of the latest job event
 	storedAt map[schemas.Seq]time.Time
 	running  map[schemas.Seq]*attempt // by fence
 	ended    map[string]schemas.Seq   // of each job subject, the fence of the attempt that ended last
@@ -31,7 +32,14 @@ type truth struct {
 	receipts []ledger.Receipt
 	starts   map[string]string
 	ends     map[string][]schemas.State // by subject/generation: every way in which that life ended
+	ticks    int                        // jobs that schedules made
 	children int                        // jobs with parents that went on, or ended with one
+
+	holds map[string]hold        // in force, by subject
+	seats map[schemas.JobID]seat // of each job
+	alone []*pressing            // handlers under the limit of one
+
+	situations map[schemas.JobID]*situation // where jobs stand. Guarded by mu.
 
 	mu      sync.Mutex
 	news    []seen
@@ -61,12 +69,14 @@ type seen struct {
 	receipt *ledger.Receipt
 	party   string
 	a       *handlers.Attempt
+	alone   *pressing // nil: it is under no limit of one
 	at      time.Time
 }
 
 func newTruth() *truth {
 	t := &truth{storedAt: make(map[schemas.Seq]time.Time), running: make(map[schemas.Seq]*attempt), ended: make(map[string]schemas.Seq), jobs: make(map[string]*account),
-		views: make(map[string]schemas.Seq), starts: make(map[string]string), ends: make(map[string][]schemas.State), hold: make(chan struct{}), busy: make(map[string]int)}
+		views: make(map[string]schemas.Seq), starts: make(map[string]string), ends: make(map[string][]schemas.State), situations: make(map[schemas.JobID]*situation),
+		holds: make(map[string]hold), seats: make(map[schemas.JobID]seat), hold: make(chan struct{}), calm: make(chan struct{}), busy: make(map[string]int)}
 	t.release = sync.OnceFunc(func() { close(t.hold) })
 	return t
 }
@@ -109,20 +119,27 @@ func (t *truth) acknowledged(r ledger.Receipt) {
 }
 
 // started notes that a handler begins.
-func (t *truth) started(p *party, a *handlers.Attempt) {
+func (t *truth) started(p *party, a *handlers.Attempt, pressed bool) (alone *pressing) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.busy[p.name]++
 	if n := t.busy[p.name]; n > slotsPerWorker {
 		t.wrong = append(t.wrong, fmt.Sprintf("%s runs %d handlers on %d slots", p.name, n, slotsPerWorker))
 	}
-	t.news = append(t.news, seen{party: p.name, a: a, at: time.Now()})
+	if pressed {
+		alone = &pressing{id: a.ID, party: p}
+	}
+	t.news = append(t.news, seen{party: p.name, a: a, alone: alone, at: time.Now()})
+	return alone
 }
 
-func (t *truth) returned(p *party) {
+func (t *truth) returned(p *party, alone *pressing) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.busy[p.name]--
+	if alone != nil {
+		alone.returned = true
+	}
 }
 
 // judge looks at what was seen since the last step.
@@ -139,6 +156,9 @@ func (w *world) judge() {
 			continue
 		}
 		w.judgeStart(&s)
+		if s.alone != nil {
+			w.judgeAlone(&s)
+		}
 	}
 }
 
@@ -173,7 +193,7 @@ func (w *world) judgeStart(s *seen) {
 		t.fail("%s was started by %s, but its claim %d is not stored", key, s.party, a.Fence.Seq)
 	case r.number != a.Number || !strings.HasSuffix(r.subject, "."+string(a.ID)):
 		t.fail("%s was started by %s, but its claim says attempt %d of %s", key, s.party, r.number, r.subject)
-	case s.at.Sub(t.storedAt[a.Fence.Seq]) > startWithin:
+	case s.at.Sub(t.storedAt[a.Fence.Seq]) > startWithin && len(a.Parents) == 0 || s.at.Sub(t.storedAt[a.Fence.Seq]) > startWithin+a.Timeout: // it reads its parents first
 		t.fail("%s was started by %s %s after its claim was stored", key, s.party, s.at.Sub(t.storedAt[a.Fence.Seq]))
 	}
 }
@@ -189,7 +209,11 @@ func (w *world) stored(s *stream, m *message) {
 		w.truth.storedAt[schemas.Seq(m.seq)] = time.Now()
 		if strings.HasPrefix(m.subject, "jobs.") {
 			w.judgeEvent(m)
+		} else {
+			w.judgeControl(m)
 		}
+	case "WORK":
+		w.judgeOffer(m)
 	case "KV_JOBS":
 		w.judgeView(s, m)
 		w.net.trace.note("== view %d %s", m.seq, m.subject)
@@ -232,6 +256,13 @@ func (w *world) judgeEvent(m *message) {
 	if !ledger.Apply(j, e) {
 		t.fail("event %d on %s is not legal: %s", m.seq, m.subject, what)
 	}
+	t.moved(j)
+	if e.Name() == schemas.EventQueued && j.State == schemas.StateQueued {
+		w.judgeQueued(j, t.seats[j.ID], m.seq)
+	}
+	if before != j.State {
+		t.seats[j.ID] = seat{schemas.Seq(m.seq), w.net.engine.writer.role}
+	}
 	w.judgeParents(m.subject, m.seq, j, before, e)
 	if d, ok := e.Data.(*schemas.Running); ok {
 		t.running[e.Seq] = &attempt{id: e.ID, subject: m.subject, number: d.Attempt, session: d.Session, worker: d.Worker}
@@ -252,6 +283,11 @@ func (w *world) judgeEvent(m *message) {
 		}
 		if d, ok := e.Data.(*schemas.Lost); ok && r != nil {
 			w.judgeLoss(r, fence.Seq, d, m.seq)
+		}
+	}
+	if d, ok := e.Data.(*schemas.Checkpointed); ok {
+		if r := t.running[d.Fence.Seq]; r != nil && r.worker != w.net.engine.writer.name {
+			t.fail("the checkpoint %d of %s's attempt on %s is of %s", m.seq, r.worker, m.subject, w.net.engine.writer.name)
 		}
 	}
 	if d, ok := e.Data.(*schemas.LateResult); ok {
@@ -359,6 +395,15 @@ func (t *truth) count(m *message, e *schemas.Event) {
 	if a.poison > 0 && a.losses >= a.poison {
 		t.fail("%s goes on at %d after %d losses in a row", m.subject, m.seq, a.losses)
 	}
+}
+
+func (w *world) allFinished() bool {
+	for _, j := range w.net.hits.folds {
+		if j.Exists() && !j.State.Finished() {
+			return false
+		}
+	}
+	return true
 }
 
 func (w *world) unfinished() (out []string) {

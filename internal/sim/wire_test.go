@@ -40,7 +40,9 @@ type subscription struct {
 	sid     string
 	subject string
 	queue   string
-	left    int // messages until it ends by itself; 0: no bound
+	left    int    // messages until it ends by itself; 0: no bound
+	prefix  string // of subject, before its first wildcard
+	literal bool   // it has none
 }
 
 const info = `INFO {"server_id":"SIM","server_name":"sim","version":"2.15.2","proto":1,"headers":true,"max_payload":8388608,"jetstream":true,"client_id":1}` + "\r\n"

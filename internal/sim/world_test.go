@@ -14,23 +14,27 @@ import (
 
 // Sizes and times of one run.
 const (
-	jobsPerRun     = 12
-	stormFor       = 26 * time.Second // simulated; then nothing goes wrong any more
-	longStorm      = 65 * time.Second // of some runs: leases pass while things still go wrong
+	jobsPerRun     = 9                // beside those that go where a fault waits
+	stormFor       = 16 * time.Second // simulated; then nothing goes wrong any more
+	longStorm      = 45 * time.Second // of some runs: leases pass while things still go wrong
 	settleWithin   = 5 * time.Minute  // simulated; by then every job has ended
 	stopWithin     = 2 * time.Minute  // simulated; then its connections are closed, and after as long again it hangs
-	restartsMax    = 2                // of the engine
+	clientPause    = 3 * time.Second
+	restartsMax    = 2 // of the engine
 	crashesMax     = 5
 	pausesMax      = 4
 	leaseAndMore   = 35 * time.Second // longer than any lease, shorter than two
+	aWhile         = 10 * time.Second // shorter than any
 	testOrg        = schemas.OrgID("acme")
 	typePlain      = schemas.TypeName("plain")
 	typeOnce       = schemas.TypeName("once")
-	typeLong       = schemas.TypeName("long")
+	longTimeout    = 60 * time.Second // of attempts that last longer than a lease
 	submitTimeout  = 4 * time.Second
 	slotsPerWorker = 3
-	quiet          = 4 * time.Second
+	quiet          = 3 * time.Second
 	troubleLasts   = 5 * time.Second
+	ticksEvery     = 10              // of so many seeds one has schedules
+	tickingEnds    = 4 * time.Second // before the faults do
 )
 
 // world is one run: the parties, what goes wrong, and what is known to be true.
@@ -54,14 +58,18 @@ type world struct {
 	restartedAt time.Time
 	ticking     *ticking // schedules, in runs that have some
 	tickUntil   time.Time
+	aims        []*aim
+	lateAt      map[schemas.JobID]*moment // when a late result is to come
+
+	withSchedules bool
 }
 
 func newWorld(seed uint64, log *zap.Logger, keepTrace int) *world {
 	n := newNetwork(seed)
 	n.trace.keep, n.trace.full = keepTrace, keepTrace == 0
-	w := &world{seed: seed, net: n, log: log, r: n.random("plan"), replicas: 1, truth: newTruth(), drawn: make(map[string]int), stormFor: stormFor}
+	w := &world{seed: seed, net: n, log: log, r: n.random("plan"), replicas: 1, truth: newTruth(), drawn: make(map[string]int), lateAt: make(map[schemas.JobID]*moment), stormFor: stormFor}
 	n.world = w
-	if w.r.IntN(6) == 0 {
+	if w.r.IntN(8) == 0 {
 		w.stormFor = longStorm
 	}
 	if w.r.IntN(2) == 0 {
@@ -69,6 +77,7 @@ func newWorld(seed uint64, log *zap.Logger, keepTrace int) *world {
 	}
 	n.engine.stored = w.stored
 	n.engine.unanswered = w.fault
+	w.takeAim()
 	return w
 }
 
@@ -95,10 +104,17 @@ func (w *world) begin() {
 	}
 	start := time.Now()
 	for i := range jobsPerRun {
-		plan := newPlan(w.net.random("job", i), i)
+		plan := newPlan(w.net.random("job", i), i, w.stormFor == longStorm)
 		plan.choosePlanned(w.net.random("parents", i))
 		plan.from = start.Add(plan.at)
 		w.plans = append(w.plans, plan)
+	}
+	if w.seed%ticksEvery == 0 || w.withSchedules {
+		w.ticking, w.tickUntil = newTicking(), start.Add(w.stormFor-tickingEnds)
+	}
+	w.scripted()
+	for _, plan := range w.plans[jobsPerRun:] {
+		plan.from = start.Add(plan.at)
 	}
 	w.spawn("client", runClient)
 	for range 4 + w.r.IntN(7) {
@@ -120,9 +136,9 @@ func (w *world) mischief() {
 	case 2:
 		w.crash(w.any("server"))
 	case 3:
-		w.any("worker").pause(spread(r, time.Second, leaseAndMore))
+		w.any("worker").pause(spread(r, time.Second, w.longest()))
 	case 4:
-		w.any("server").pause(spread(r, time.Second, leaseAndMore))
+		w.any("server").pause(spread(r, time.Second, w.longest()))
 	case 5:
 		w.any([]string{"worker", "server"}[r.IntN(2)]).cutOff(spread(r, 200*time.Millisecond, leaseAndMore))
 	case 6:
@@ -131,12 +147,20 @@ func (w *world) mischief() {
 		w.net.engine.skew += time.Duration(r.Int64N(int64(8*time.Second))) - 4*time.Second
 		w.net.trace.note("** the server's clock is now %s off", w.net.engine.skew)
 	case 8:
-		w.drain()
+		w.drain(w.any("worker"))
 	case 9:
 		w.fillDisk(spread(r, 2*time.Second, 15*time.Second))
 	case 10:
 		w.dropViews()
 	}
+}
+
+// longest is how long a process stands still at most: longer than a lease where the run lasts for it.
+func (w *world) longest() time.Duration {
+	if w.stormFor == longStorm {
+		return leaseAndMore
+	}
+	return aWhile
 }
 
 func (w *world) any(role string) *party {
@@ -179,19 +203,18 @@ func (w *world) dropViews() {
 }
 
 // drain stops a worker as SIGTERM does; another one takes its place.
-func (w *world) drain() {
-	p := w.any("worker")
+func (w *world) drain(p *party) {
 	w.net.trace.note("** %s is told to stop", p.name)
 	p.stop()
-	p.role = "leaving"
+	p.role, p.troubledAt = "leaving", time.Now()
 	w.net.after(time.Second, func() { w.spawn("worker", runWorker) })
 }
 
 // supervise starts a worker again that has ended by itself, as the programs' supervisors do. The only reason for it is
 // a handler that must run alone and does not stop when no leader answers (DESIGN D7).
 func (w *world) supervise() {
-	for _, p := range w.live("worker") {
-		if !p.hasEnded() {
+	for _, p := range w.parties {
+		if p.role != "worker" || p.crashed || !p.hasEnded() {
 			continue
 		}
 		w.net.trace.note("** %s has ended: %v", p.name, p.err)
@@ -232,6 +255,7 @@ func (w *world) calmDown() {
 	w.calm = true
 	w.net.storm = storm{}
 	w.truth.calmAt = time.Now()
+	close(w.truth.calm)
 	for _, p := range w.parties {
 		w.setCut(p, false)
 	}
@@ -244,6 +268,9 @@ func (w *world) fault(what string) engineFault {
 	}
 	if w.calm || what == "" {
 		return engineFine
+	}
+	if f := w.aimedInside(what); f != engineFine {
+		return f
 	}
 	w.drawn[what]++ // job ids are random and no key
 	r := w.net.random("engine", what, w.drawn[what])
@@ -279,6 +306,10 @@ func (w *world) strike(c *conn, f engineFault) {
 		w.crash(c.party)
 	case enginePause:
 		w.pauses++
+		if c.party.role == "client" {
+			c.party.pause(clientPause) // it holds no lease, and all the others wait for what it asks for
+			return
+		}
 		c.party.pause(leaseAndMore)
 	}
 }
@@ -293,7 +324,7 @@ func (w *world) ended() bool {
 	if !w.calm || !w.clientDone() {
 		return w.calm && time.Since(w.truth.calmAt) > settleWithin
 	}
-	if len(w.unfinished()) == 0 && time.Since(w.truth.lastAt) > quiet && time.Since(w.truth.calmAt) > quiet && w.settled() == nil {
+	if time.Since(w.truth.lastAt) > quiet && time.Since(w.truth.calmAt) > quiet && w.allFinished() && w.settled() == nil {
 		return true
 	}
 	return time.Since(w.truth.calmAt) > settleWithin
