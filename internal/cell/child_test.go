@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	if err := flag.Set("test.parallel", "12"); err != nil { // they wait, for leases mostly, and work little
+	if err := flag.Set("test.parallel", "8"); err != nil { // they wait, for leases mostly, and work little
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
