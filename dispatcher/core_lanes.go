@@ -24,6 +24,12 @@ type fifo struct {
 
 func (f *fifo) push(e entry) {
 	last := len(f.chunks) - 1
+	if last == 0 && len(f.chunks[0]) == cap(f.chunks[0]) && 2*f.read >= len(f.chunks[0]) {
+		// Of an org that always has a few waiting, what was taken out is the room for what comes: or each of them
+		// would fill a whole chunk in time.
+		kept := copy(f.chunks[0], f.chunks[0][f.read:])
+		f.chunks[0], f.read = f.chunks[0][:kept], 0
+	}
 	if last < 0 || len(f.chunks[last]) == chunkMax {
 		// The first chunk grows by append from nothing: most lanes hold a handful of jobs.
 		var chunk []entry
@@ -149,7 +155,13 @@ type node struct {
 	jobs    int                 // entries in lanes, dead ones included
 	// listed: in pair.ready, under the key the turn had when it was put there.
 	listed bool
-	key    turnKey
+}
+
+// seat is a node among what is ready of its pair. The key stands beside it, so that the heap is put in order without a
+// look at the nodes, of which there may be too many for the processor's cache.
+type seat struct {
+	key  turnKey
+	node *node
 }
 
 // turnKey orders the orgs of a queue: the least served first, then round robin.
@@ -185,10 +197,10 @@ type pair struct {
 	typ    schemas.TypeName
 	gates  [2]*gate // of its queue and its type
 	nodes  map[schemas.OrgID]*node
-	ready  heap[*node] // nodes with entries by their turn's key; keys in it may be stale, never too great
-	pools  []*pool     // of live workers that serve the pair
-	queued int         // Queued jobs
-	active int         // Queued and Running jobs
+	ready  heap[seat] // nodes with entries by their turn's key; keys in it may be stale, never too great
+	pools  []*pool    // of live workers that serve the pair
+	queued int        // Queued jobs
+	active int        // Queued and Running jobs
 }
 
 // queue is one isolation class with its own ring of orgs.
@@ -226,7 +238,7 @@ func (c *Core) pair(q schemas.QueueName, t schemas.TypeName) *pair {
 		c.queues[q] = qu
 	}
 	p := &pair{queue: qu, typ: t, nodes: make(map[schemas.OrgID]*node), gates: [2]*gate{c.ref(scope{queue: q}), c.ref(scope{typ: t})}}
-	p.ready.less = func(a, b *node) bool { return a.key.before(b.key) }
+	p.ready.less = func(a, b seat) bool { return a.key.before(b.key) }
 	c.pairs[key] = p
 	qu.pairs++
 	return p
@@ -365,8 +377,8 @@ func (c *Core) show(l *lane) {
 
 func (c *Core) showNode(n *node) {
 	if !n.listed && n.at == nil && n.shown > 0 {
-		n.listed, n.key = true, n.turn.key
-		n.pair.ready.push(n)
+		n.listed = true
+		n.pair.ready.push(seat{n.turn.key, n})
 	}
 }
 
@@ -454,7 +466,7 @@ func (c *Core) sweepTombs() {
 	c.stats.Swept++
 	c.letAllIn() // what waits at gates may be empty now
 	for _, p := range c.pairs {
-		p.ready.filter(func(n *node) bool { return n.jobs > 0 })
+		p.ready.filter(func(s seat) bool { return s.node.jobs > 0 })
 		for _, n := range p.nodes {
 			if n.jobs == 0 {
 				c.unlist(n)

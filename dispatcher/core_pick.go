@@ -58,7 +58,8 @@ func (c *Core) leastServed(pairs []*pair, now time.Time) *turn {
 // front returns the node at the top of the pair's heap, with its true key.
 func (c *Core) front(p *pair) *node {
 	for p.ready.len() > 0 {
-		n := p.ready.top()
+		s := &p.ready.items[0]
+		n := s.node
 		switch {
 		case n.jobs == 0:
 			p.ready.pop()
@@ -66,8 +67,8 @@ func (c *Core) front(p *pair) *node {
 		case n.shown == 0: // all its strands wait at gates
 			p.ready.pop()
 			n.listed = false
-		case n.key != n.turn.key: // served through another pair meanwhile: keys only grow
-			n.key = n.turn.key
+		case s.key != n.turn.key: // served meanwhile, through this pair or another: keys only grow
+			s.key = n.turn.key
 			p.ready.fixTop()
 		default:
 			g := c.nodeBar(n)
@@ -96,13 +97,22 @@ func (c *Core) unlist(n *node) {
 	c.dropNode(n)
 }
 
+// nodeOf returns what an org has waiting in the pair, nil if nothing. As a rule it is at the front: the search for whose
+// turn it is has just brought it there.
+func (p *pair) nodeOf(t *turn) *node {
+	if p.ready.len() > 0 && p.ready.top().node.turn == t {
+		return p.ready.top().node
+	}
+	return p.nodes[t.org]
+}
+
 // pickOf takes the org's next job among the pairs; false if it only had dead or blocked entries there.
 func (c *Core) pickOf(t *turn, pairs []*pair, now time.Time) (picked, bool) {
 	var best [levels]*lane // the longest waiting of each priority
 	var has [levels]bool
 	for _, p := range pairs {
-		n, ok := p.nodes[t.org]
-		if !ok || p.full(now) || n.at != nil || c.pairBar(p) != nil || c.nodeBar(n) != nil {
+		n := p.nodeOf(t)
+		if n == nil || p.full(now) || n.at != nil || c.pairBar(p) != nil || c.nodeBar(n) != nil {
 			continue
 		}
 		for level := range levels {
