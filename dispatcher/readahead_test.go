@@ -43,7 +43,7 @@ func TestReadAheadIsGivenUp(t *testing.T) {
 	r := newReadAhead()
 	batch := func(at schemas.Seq) []*ledger.Entry {
 		var out []*ledger.Entry
-		for i := range schemas.Seq(aheadBatch) {
+		for i := range schemas.Seq(r.next()) {
 			out = append(out, submittedEntry(at+i, 0))
 		}
 		return out
@@ -61,17 +61,54 @@ func TestReadAheadIsGivenUp(t *testing.T) {
 		}
 	}
 	reads := 0
-	for i := range schemas.Seq(10 * aheadRetry) { // nothing is used
+	const full = aheadBytesMax / (aheadBatchMin * cacheEntryBytes) // batches of the least size: until then nothing is known
+	for i := range schemas.Seq(full + 20*aheadRetry) {             // nothing is used
 		if r.worth() {
 			reads++
 			r.put(batch(1_000_000 + i*aheadBatch))
 		}
 	}
-	if reads > 40 {
+	if reads > full*5/4 {
 		t.Errorf("%d reads ahead of which nothing was used", reads)
 	}
 	r.clear()
 	if r.take(1_000_000) != nil {
 		t.Error("cleared, and yet held")
+	}
+}
+
+// Of orgs whose jobs lie in as many bands, and that take turns, each has a batch of its own: with few orgs no job is read
+// twice, and with many the batches become smaller, within the same bytes.
+func TestReadAheadOfManyBands(t *testing.T) {
+	for _, bands := range []int{200, 600} {
+		r := newReadAhead()
+		const each = 160
+		reads, most := 0, 0
+		for i := range schemas.Seq(each) {
+			for b := range schemas.Seq(bands) {
+				at := 1 + b*each + i
+				if r.take(at) != nil {
+					continue
+				}
+				if !r.worth() {
+					t.Fatalf("%d bands: given up", bands)
+				}
+				reads++
+				var out []*ledger.Entry
+				for j := range min(schemas.Seq(r.next()), each-i) {
+					out = append(out, submittedEntry(at+j, 512))
+				}
+				r.put(out[1:])
+				most = max(most, r.bytes)
+			}
+		}
+		jobs := bands * each
+		if most > aheadBytesMax+aheadBatch*(cacheEntryBytes+512) {
+			t.Errorf("%d bands: %d bytes were kept", bands, most)
+		}
+		if perfect := 2 * bands; bands == 200 && reads > perfect || reads > jobs/aheadUseful {
+			t.Errorf("%d bands: %d reads for %d jobs", bands, reads, jobs)
+		}
+		t.Logf("%d bands: %d reads for %d jobs, %d MiB at most", bands, reads, jobs, most>>20)
 	}
 }
