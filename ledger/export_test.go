@@ -3,6 +3,8 @@ package ledger
 import (
 	"context"
 	"time"
+
+	"github.com/dartwing/jobledger/schemas"
 )
 
 // FreshFor makes payloads old sooner than PayloadFresh, as a suspended process finds them.
@@ -20,4 +22,14 @@ func AtTheDoor(ctx context.Context, l *Ledger, r *SubmitRequest) error {
 	}
 	s.pass.leave(Receipt{Duplicate: true}, nil)
 	return nil
+}
+
+// LastControl and LatestControl are looks for changed settings: one that begins anew, and one that reads on.
+func (l *Ledger) LastControl(ctx context.Context) (schemas.Position, error) {
+	return l.lastControl(ctx, controlAll)
+}
+
+// LatestControl reads on.
+func (l *Ledger) LatestControl(ctx context.Context) (schemas.Position, error) {
+	return l.latestControl(ctx)
 }

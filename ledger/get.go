@@ -106,8 +106,19 @@ func (l *Ledger) leaderMessage(ctx context.Context, stream string, req getReques
 // in an empty ledger.
 func (l *Ledger) End(ctx context.Context) (schemas.Position, error) {
 	var end schemas.Position
-	err := l.reading(ctx, func(ctx context.Context) error {
-		e, err := l.leaderGet(ctx, getRequest{LastFor: ">"})
+	state, err := l.state(ctx)
+	if err != nil {
+		return end, err
+	}
+	if state.LastSeq == 0 {
+		return end, nil
+	}
+	err = l.reading(ctx, func(ctx context.Context) error {
+		// By its sequence: the server finds the last message of a wildcard by a look at every subject there is.
+		e, err := l.leaderGet(ctx, getRequest{Seq: schemas.Seq(state.LastSeq)})
+		if errors.Is(err, errNoMessage) { // it was purged, or another leader, that does not know it yet, has answered
+			e, err = l.leaderGet(ctx, getRequest{LastFor: ">"})
+		}
 		if err == nil {
 			end = e.Position()
 		}

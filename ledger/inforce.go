@@ -20,6 +20,10 @@ const (
 	// controlAll chooses the subjects of all settings of the cell, controlHolds those of holds.
 	controlAll   = "control.cell.>"
 	controlHolds = "control.cell." + KindHold + ".*"
+
+	// controlLastEvery is how often the latest control event itself is looked for, which costs the server a look at
+	// every subject of settings: as many as there are orgs.
+	controlLastEvery = 30 * time.Second
 )
 
 // settingsCache holds the settings that submits and claims asked for. All of them hold until some control event is
@@ -30,9 +34,18 @@ type settingsCache struct {
 	holdLooks looks // and at holds
 
 	mu    sync.Mutex
+	tail  controlTail            // what the latest look left
 	last  schemas.Position       // of the latest control event when the latest look began
 	held  map[string]heldSetting // by schemas.Subject.Control
 	holds holdList
+}
+
+// controlTail is what a look at the control events leaves for the next: none stands behind last up to clear.
+type controlTail struct {
+	last       schemas.Position
+	clear      schemas.Seq
+	found      time.Time // when last was looked for
+	reconnects uint64    // of the connection then: behind another one may stand another ledger
 }
 
 // heldSetting are settings as they were at a control event, or later.
@@ -50,6 +63,19 @@ func (c *settingsCache) saw(last schemas.Position) {
 		c.held, c.holds = nil, holdList{}
 	}
 	c.last = last
+}
+
+// tailed returns what the latest look left, and leave leaves it to the next.
+func (c *settingsCache) tailed() controlTail {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tail
+}
+
+func (c *settingsCache) leave(t controlTail) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tail = t
 }
 
 // position is the control event that what is read from now on is at, or later.
@@ -111,13 +137,44 @@ func (l *Ledger) inForce(ctx context.Context, kind, name string) (schemas.Settin
 // lookSince returns when the latest control event is known as it was at a time, or later.
 func (l *Ledger) lookSince(ctx context.Context, since time.Time) error {
 	return l.settings.looks.since(ctx, since, func(time.Time) error {
-		last, err := l.lastControl(ctx, controlAll)
+		last, err := l.latestControl(ctx)
 		if err != nil {
 			return err
 		}
 		l.settings.saw(last)
 		return nil
 	})
+}
+
+// latestControl is the position of the latest control event. As a rule it reads on from where the look before ended, which
+// costs what was stored in between.
+func (l *Ledger) latestControl(ctx context.Context) (schemas.Position, error) {
+	t := l.settings.tailed()
+	state, err := l.state(ctx)
+	if err != nil {
+		return schemas.Position{}, err
+	}
+	now, end, reconnects := time.Now(), schemas.Seq(state.LastSeq), l.nc.Stats().Reconnects
+	if !t.found.IsZero() && now.Sub(t.found) < controlLastEvery && t.reconnects == reconnects && end >= t.clear {
+		err := l.reading(ctx, func(ctx context.Context) error {
+			_, err := l.leaderGet(ctx, getRequest{Seq: t.clear + 1, NextFor: controlAll})
+			return err
+		})
+		if errors.Is(err, errNoMessage) {
+			t.clear = end
+			l.settings.leave(t)
+			return t.last, nil
+		}
+		if err != nil {
+			return schemas.Position{}, err
+		}
+	}
+	last, err := l.lastControl(ctx, controlAll)
+	if err != nil {
+		return schemas.Position{}, err
+	}
+	l.settings.leave(controlTail{last: last, clear: max(end, last.Seq), found: now, reconnects: reconnects})
+	return last, nil
 }
 
 // lastControl is the position of the latest control event on the subjects that a pattern takes, whatever it is; zero if
