@@ -11,7 +11,7 @@ GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' . | xa
 RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '^[[:space:]]"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check storm damage bench pairs golden fuzz build
+.PHONY: help run test check storm damage bench pairs scale golden fuzz build
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: ## measure this machine: jobs a second, latencies, bytes a job
 
 pairs: ## is it slower than a commit before? pairs of both in turn, with the interval; OLD=commit N=pairs JOBS=n
 	go run ./internal/pairs $(if $(OLD),-old '$(OLD)') $(if $(N),-n $(N)) $(if $(JOBS),-jobs $(JOBS))
+
+scale: ## many tenants on one ledger: fairness, memory, restart; JOBS=n (1000000 is full, an hour) PART=name,... JSON=1
+	go run ./internal/scale $(if $(JOBS),-jobs $(JOBS)) $(if $(PART),-part $(PART)) $(if $(JSON),-json)
 
 golden: ## rewrite golden files and transcripts; review the diff
 	@[ -n "$(GOLDEN_PKGS)" ] || { echo "no package has golden files"; exit 1; }

@@ -16,10 +16,13 @@ import (
 // stand stands for leader, and leads when it wins, until ctx ends.
 func (h *Host) stand(ctx context.Context) error {
 	// A server that has far to fold must not keep the lease from one that is ready.
-	for {
+	for begin := time.Now(); ; {
 		end, err := h.l.End(ctx)
 		if err == nil {
 			err = h.reach(ctx, end.Seq)
+		}
+		if err == nil {
+			h.log.Info("ledger folded", zap.Uint64("events", uint64(end.Seq)), zap.Float64("took_s", time.Since(begin).Seconds()))
 		}
 		if err == nil || ctx.Err() != nil {
 			break

@@ -33,7 +33,7 @@ const (
 // flowFlags say what `bench flow` sends through the cell.
 type flowFlags struct {
 	jobs, orgs, slots, payload, rate option[int]
-	embedded                         bool
+	embedded, rules                  bool
 	cpuProfile                       string
 }
 
@@ -62,6 +62,7 @@ Examples:
 	optionFlag(cmd, "payload", fmt.Sprintf("Size of the args, %d by default", benchPayloadDefault), &f.payload, parseInt).PlaceHolder("BYTES")
 	optionFlag(cmd, "rate", "Submits a second; as fast as they go when absent", &f.rate, parseInt).PlaceHolder("R")
 	cmd.Flag("embedded", "Measure a cell of its own whatever the environment names").UnNegatableBoolVar(&f.embedded)
+	cmd.Flag("rules", "Put every kind of rule in force, none of which holds a job up").UnNegatableBoolVar(&f.rules)
 	cmd.Flag("cpuprofile", "Write a CPU profile").Hidden().StringVar(&f.cpuProfile)
 }
 
@@ -88,6 +89,7 @@ func (f *flowFlags) check() error {
 type flow struct {
 	jobs, slots, rate   int
 	orgs                []schemas.OrgID
+	rules               bool
 	name                string // of its queue and type
 	args                json.RawMessage
 	log                 *zap.Logger
@@ -138,7 +140,7 @@ func (p *program) benchFlow(ctx context.Context, f *flowFlags) (err error) {
 func (f *flowFlags) flow(log *zap.Logger) *flow {
 	id := string(schemas.NewJobID())
 	run := &flow{jobs: f.jobs.Or(benchJobsDefault), slots: f.slots.Or(benchSlotsDefault), rate: f.rate.Value,
-		name: "bench-" + id, log: log}
+		rules: f.rules, name: "bench-" + id, log: log}
 	for i := range f.orgs.Or(1) {
 		run.orgs = append(run.orgs, schemas.OrgID(fmt.Sprintf("bench-%s-%d", id, i+1)))
 	}
@@ -152,29 +154,12 @@ type benchHandler struct{}
 
 func (benchHandler) Run(context.Context, *handlers.Attempt) (json.RawMessage, error) { return nil, nil }
 
-// unlimited takes the limit off the orgs that the bench makes: it measures what the cell can do, and an org's default
-// is below that (R-312).
-func (f *flow) unlimited(ctx context.Context) error {
-	none := 0
-	for _, org := range f.orgs {
-		set := &schemas.OrgSet{Settings: schemas.OrgSettings{Name: org, MaxRunning: &none}, Reason: "bench flow"}
-		_, err := f.submits.Put(ctx, ledger.Meta{Actor: benchActor}, set.Place(), func(schemas.Setting) (schemas.Setting, error) { return set, nil })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // measure sends all jobs through the cell and returns what the ledger says of
 // them. A process that dies in here leaves an org with unfinished jobs and no
 // worker for them.
 func (f *flow) measure(ctx context.Context) (*flowResult, error) {
 	queue, kind := schemas.QueueName(f.name), schemas.TypeName(f.name)
-	if _, err := f.submits.PutType(ctx, schemas.TypeSettings{Name: kind, Queue: queue}, ledger.Meta{Actor: benchActor}, "bench flow"); err != nil {
-		return nil, err
-	}
-	if err := f.unlimited(ctx); err != nil {
+	if err := f.settle(ctx); err != nil {
 		return nil, err
 	}
 	before, err := f.snapshot(ctx)
@@ -285,7 +270,7 @@ func (f *flow) submitAll(ctx context.Context) error {
 				if err := waitUntil(ctx, due); err != nil {
 					return err
 				}
-				if err := f.submit(ctx, f.orgs[i%int64(len(f.orgs))]); err != nil {
+				if err := f.submit(ctx, int(i)); err != nil {
 					return err
 				}
 			}
@@ -298,9 +283,10 @@ func (f *flow) submitAll(ctx context.Context) error {
 
 // submit submits one job. A submit that the engine did not answer is repeated
 // under its request id, which finds the job if it was stored.
-func (f *flow) submit(ctx context.Context, org schemas.OrgID) error {
-	r := ledger.SubmitRequest{Org: org, Type: schemas.TypeName(f.name), Args: f.args, NoDedup: true,
+func (f *flow) submit(ctx context.Context, i int) error {
+	r := ledger.SubmitRequest{Org: f.orgs[i%len(f.orgs)], Type: schemas.TypeName(f.name), Args: f.args, NoDedup: true,
 		Meta: ledger.Meta{Actor: benchActor}, RequestID: uuid.New()}
+	f.obey(&r, i)
 	begin := time.Now()
 	for try := 1; ; try++ {
 		receipt, err := f.submits.Submit(ctx, r)

@@ -22,10 +22,14 @@ import (
 const clusterReplicas = 3
 
 func (p *program) addServerRun(server *fisk.CmdClause) {
-	var file string
+	var file, profile string
 	var cfg serverConfig
 	run := p.command(server, "run", "Serve a cell, in production", func(ctx context.Context) error {
-		return p.runServer(ctx, &cfg, file)
+		stop, err := profileTo(profile)
+		if err != nil {
+			return err
+		}
+		return errors.Join(p.runServer(ctx, &cfg, file), stop())
 	}).Default()
 	run.HelpLong(`With an embedded NATS server whose data is in --store, or on an outside NATS with
 --server or --context: there several servers may serve one cell, and one of them
@@ -37,6 +41,7 @@ Examples:
 	jobledger server run -c /etc/jobledger/jobledger.conf
 	jobledger server run --server nats://n1:4222,nats://n2:4222 --replicas 3`)
 	run.Flag("config", "Configuration file, see server config check").Short('c').PlaceHolder("FILE").StringVar(&file)
+	run.Flag("cpuprofile", "Write a CPU profile").Hidden().StringVar(&profile)
 	cfg.declare(run)
 }
 

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/dartwing/jobledger/internal/release"
@@ -20,6 +21,7 @@ import (
 const (
 	pairsDefault = 10
 	jobsDefault  = 5000
+	rulesOrgs    = 10 // with -rules: each org has rates of its own
 )
 
 // measures are what is compared. Not the latencies: without a rate the flow is a backlog, and they are its length.
@@ -57,15 +59,13 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	old := flags.String("old", "HEAD^", "commit or tag to compare with what is checked out, changes included")
 	n := flags.Int("n", pairsDefault, "pairs to run")
 	jobs := flags.Int("jobs", jobsDefault, "jobs of each run")
+	rules := flags.Bool("rules", false, "compare what is checked out with itself: new has every rule in force")
+	asJSON := flags.Bool("json", false, "print what the pairs tell as JSON, and nothing else")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *n < 1 || *jobs < 1 {
 		return errors.New("-n and -jobs must be at least 1")
-	}
-	before, err := release.Find(ctx, ".", *old)
-	if err != nil {
-		return err
 	}
 	dir, err := os.MkdirTemp("", "jobledger-pairs-")
 	if err != nil {
@@ -73,29 +73,60 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	programs := [2]string{filepath.Join(dir, "old"), filepath.Join(dir, "new")}
-	if err := before.Build(ctx, programs[0]); err != nil {
-		return err
-	}
 	if err := release.BuildCurrent(ctx, ".", programs[1]); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "new: what is checked out; old: %s; %d pairs of %d jobs\n", before.Name, *n, *jobs)
 	more := append([]string{"bench", "flow", "--embedded", "--json", "--jobs", strconv.Itoa(*jobs)}, flags.Args()...)
-	return compare(out, *n, *jobs, func(i int) (*flow, error) { return bench(ctx, programs[i], more) })
+	lines := [2][]string{more, more}
+	what := "new: what is checked out; old: "
+	if *rules {
+		programs[0] = programs[1]
+		lines[0] = append(slices.Clip(more), "--orgs", strconv.Itoa(rulesOrgs))
+		lines[1] = append(slices.Clip(lines[0]), "--rules")
+		what = "new: every rule in force; old: none"
+	} else {
+		before, err := release.Find(ctx, ".", *old)
+		if err != nil {
+			return err
+		}
+		if err := before.Build(ctx, programs[0]); err != nil {
+			return err
+		}
+		what += before.Name
+	}
+	talk := out
+	if *asJSON {
+		talk = io.Discard
+	}
+	fmt.Fprintf(talk, "%s; %d pairs of %d jobs\n", what, *n, *jobs)
+	told, err := compare(talk, *n, *jobs, func(i int) (*flow, error) { return bench(ctx, programs[i], lines[i]) })
+	if err != nil || !*asJSON {
+		return err
+	}
+	return json.NewEncoder(out).Encode(told)
+}
+
+// comparison is what all pairs tell of one measure, as ratios new/old.
+type comparison struct {
+	Measure  string  `json:"measure"`
+	Median   float64 `json:"median"`
+	Low      float64 `json:"low"`
+	High     float64 `json:"high"`
+	Coverage float64 `json:"coverage"` // chance that low to high holds the true median
 }
 
 // compare runs n pairs and prints them and what they tell. measure runs the old program (0) or the new one (1).
-func compare(out io.Writer, n, jobs int, measure func(i int) (*flow, error)) error {
+func compare(out io.Writer, n, jobs int, measure func(i int) (*flow, error)) ([]comparison, error) {
 	ratios := make([][]float64, len(measures))
 	for pair := range n {
 		var flows [2]*flow
 		for _, i := range [2]int{pair % 2, 1 - pair%2} {
 			f, err := measure(i)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if f.Completed != jobs {
-				return fmt.Errorf("%d of %d jobs were completed: there is nothing to compare", f.Completed, jobs)
+				return nil, fmt.Errorf("%d of %d jobs were completed: there is nothing to compare", f.Completed, jobs)
 			}
 			flows[i] = f
 		}
@@ -114,6 +145,7 @@ func compare(out io.Writer, n, jobs int, measure func(i int) (*flow, error)) err
 		fmt.Fprintln(out)
 	}
 	fmt.Fprintln(out)
+	var told []comparison
 	for m, measure := range measures {
 		if len(ratios[m]) == 0 {
 			continue
@@ -121,8 +153,9 @@ func compare(out io.Writer, n, jobs int, measure func(i int) (*flow, error)) err
 		i := medianInterval(ratios[m])
 		fmt.Fprintf(out, "%-18s  new/old: median %.3f, %.1f %% interval %.3f to %.3f: %s\n",
 			measure.name, i.median, 100*i.coverage, i.low, i.high, i.verdict(measure.moreIsBetter))
+		told = append(told, comparison{measure.name, i.median, i.low, i.high, i.coverage})
 	}
-	return nil
+	return told, nil
 }
 
 // bench runs one measurement to its end.

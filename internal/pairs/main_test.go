@@ -13,7 +13,7 @@ import (
 func TestCompare(t *testing.T) {
 	var order []int
 	var out strings.Builder
-	err := compare(&out, 6, 100, func(i int) (*flow, error) {
+	told, err := compare(&out, 6, 100, func(i int) (*flow, error) {
 		order = append(order, i)
 		drift := float64(1000 - 100*(len(order)-1)/2) // the machine becomes slower
 		return &flow{DonePerS: drift * []float64{1, 2}[i], SubmitPerS: drift, Completed: 100, CPU: "a machine"}, nil
@@ -30,6 +30,9 @@ func TestCompare(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}
 	}
+	if len(told) != 2 || told[0].Measure != "finished a second" || told[0].Median < 1.8 {
+		t.Errorf("told %+v", told)
+	}
 	if strings.Contains(text, "CPU a job") {
 		t.Errorf("CPU is compared and was not measured:\n%s", text)
 	}
@@ -43,7 +46,7 @@ func TestCompareNothing(t *testing.T) {
 		"leaves jobs": func(int) (*flow, error) { return &flow{DonePerS: 1, Completed: 99}, nil },
 	} {
 		var out strings.Builder
-		if err := compare(&out, 1, 100, measure); err == nil {
+		if _, err := compare(&out, 1, 100, measure); err == nil {
 			t.Errorf("a run that %s: %s", name, fmt.Sprint(&out))
 		}
 	}

@@ -1,0 +1,19 @@
+// Command scale measures how many tenants get along on one ledger: it starts the program's own server with files, fills it,
+// and prints what came of each promise as one table, or as JSON. `make scale` runs it.
+//
+// # Parts
+//
+//	flood    one org submits all jobs, then 200 others ten each; critical jobs; shares by weight
+//	bands    a single org's drain, and that of 200 orgs whose jobs stand in separate bands of the ledger
+//	timers   a tenth of the jobs come due within one second, under limits
+//	restart  a server is killed with as many timers and as many waiting jobs, and folds the ledger anew
+//	rules    `bench flow` with every rule in force and without, in pairs (see internal/pairs)
+//
+// # Where the figures come from
+//
+// Times between events are the ledger's own, read back after the measurement, which costs nothing of it. Each part but the
+// last runs on a server and a folder of its own, and ends in the checker (ledger.Verify, with limits): a part whose ledger is
+// not sound has no figures. Workers and submitters are in this process, so the server's memory is its own.
+//
+// Nothing here is imported, and nothing stays on disk.
+package main

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger/ledgertest"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// inProcess is a server in the test's own process.
+type inProcess struct {
+	env *ledgertest.Env
+	srv *ledgertest.Server
+}
+
+func (s *inProcess) url() string                  { return s.env.URL() }
+func (s *inProcess) memory() (now, most int64)    { return 1 << 20, 2 << 20 }
+func (s *inProcess) fold() (int64, time.Duration) { return 1, time.Second }
+func (s *inProcess) crash()                       { s.srv.Stop(); s.env.Stop() }
+func (s *inProcess) stop() error                  { s.crash(); return nil }
+
+// TestParts: every part runs to its end at a tiny size, its ledger is sound, and what does not depend on how fast the
+// machine is holds (R-15, R-16, R-32, R-115, C20).
+func TestParts(t *testing.T) {
+	t.Parallel()
+	results := &report{Jobs: 300}
+	for _, p := range parts {
+		b := &bed{jobs: results.Jobs, store: filepath.Join(t.TempDir(), "store"), part: p.name, results: results, talk: io.Discard, log: zap.NewNop(),
+			start: func(_ context.Context, store string) (server, error) {
+				env := ledgertest.Start(t, ledgertest.WithPort(), ledgertest.WithStoreDir(store))
+				env.SkipVerify() // the part itself has the checker look, and removes the folder
+				return &inProcess{env, env.RunServer()}, nil
+			}}
+		if err := b.measure(t.Context(), p.run); err != nil {
+			t.Fatalf("%s: %v", p.name, err)
+		}
+	}
+	var text strings.Builder
+	if err := results.print(&text, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range results.Figures {
+		if f.Aim == "0" && f.Value != 0 {
+			t.Errorf("%s: %s: %v", f.Part, f.What, f.Value)
+		}
+	}
+	for _, want := range []string{"behind the flood", "critical jobs", "weights 1:2:4", "in bands / one org", "lost", "serves after"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("nothing about %q in\n%s", want, &text)
+		}
+	}
+}
+
+// TestUnfair: the deviation of shares is that of the worst org in the worst span.
+func TestUnfair(t *testing.T) {
+	begin := time.Unix(0, 0)
+	s := &story{}
+	for i := range 1200 { // 12 s: a and b take turns, but for the last two seconds, in which b gets two of three
+		org := schemas.OrgID("ab"[i%2 : i%2+1])
+		if i >= 1000 {
+			org = schemas.OrgID("abb"[i%3 : i%3+1])
+		}
+		s.order = append(s.order, &told{org: org, started: begin.Add(time.Duration(i) * 10 * time.Millisecond)})
+	}
+	worst, spans := s.unfair(map[schemas.OrgID]int{"a": 1, "b": 1}, begin, begin.Add(12*time.Second))
+	if spans != 3 || worst < 0.06 || worst > 0.08 {
+		t.Errorf("%d spans, at worst %.3f", spans, worst)
+	}
+	if worst, spans = s.unfair(map[schemas.OrgID]int{"a": 1, "b": 1}, begin, begin.Add(10*time.Second)); spans != 1 || worst != 0 {
+		t.Errorf("%d spans, at worst %.3f, of equal shares", spans, worst)
+	}
+}
