@@ -42,6 +42,8 @@ type home struct {
 
 	starts  string // one line for each start of an attempt: job, generation, attempt, worker
 	effects string // one line for each whose work was done
+
+	timeouts bool // attempts may time out
 }
 
 func newHome(t *testing.T) *home {

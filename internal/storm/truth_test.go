@@ -46,6 +46,7 @@ type attempt struct {
 // story is what a test's ledger and files tell.
 type story struct {
 	t        *testing.T
+	timeouts bool // attempts may time out
 	attempts map[attemptKey]*attempt
 	jobs     map[schemas.JobID]*ledger.Job
 	byFence  map[schemas.Seq]*attempt
@@ -64,7 +65,7 @@ func judge(t *testing.T, h *home, url string, acked []schemas.JobID) *story {
 // tell is judge without the checker.
 func tell(t *testing.T, h *home, url string, acked []schemas.JobID) *story {
 	t.Helper()
-	s := &story{t: t, attempts: make(map[attemptKey]*attempt), jobs: make(map[schemas.JobID]*ledger.Job), byFence: make(map[schemas.Seq]*attempt)}
+	s := &story{t: t, timeouts: h.timeouts, attempts: make(map[attemptKey]*attempt), jobs: make(map[schemas.JobID]*ledger.Job), byFence: make(map[schemas.Seq]*attempt)}
 	if err := openLedger(t, url).Replay(t.Context(), ledger.ReplayQuery{Org: acme}, s.fold); err != nil {
 		t.Fatal(err)
 	}
@@ -199,6 +200,7 @@ func (s *story) check(a *attempt) {
 		s.t.Errorf("attempt %v on %s has no end", a.key, a.worker)
 	case a.end == schemas.EventCompleted && (len(a.starts) != 1 || len(a.effects) != 1):
 		s.t.Errorf("attempt %v is completed, with starts %v and effects %v", a.key, a.starts, a.effects)
+	case s.timeouts && a.end == schemas.EventTimedOut:
 	case len(a.starts) == 0 && a.end != schemas.EventLost && a.end != schemas.EventReleased:
 		s.t.Errorf("attempt %v was claimed, never started and not given up: %s", a.key, a.end)
 	case a.end != schemas.EventCompleted && a.end != schemas.EventLost && a.end != schemas.EventReleased:
