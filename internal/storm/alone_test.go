@@ -304,15 +304,14 @@ func TestLimitsOfOne(t *testing.T) {
 	a.hire("o1", soloType)
 	a.hire("o2", soloType)
 	limits := append(slices.Clone(resources), soloType)
-	stop := a.flow(limits, jobCount(24, 400), size(24, 60), size(100, 30))
+	stop := a.flow(limits, jobCount(24, 400), size(24, 60), size(3, 30))
 	t.Cleanup(stop)
-	a.o.await("a timeout", func() bool {
+	a.o.await("timeouts under each limit, and one more", func() bool {
+		n := 0
 		for _, j := range a.o.jobs {
-			if j.Used > 0 {
-				return true
-			}
+			n += j.Used
 		}
-		return false
+		return n > len(limits)
 	})
 	var fails []string
 	for range size(1, 4) {
