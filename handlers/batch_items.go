@@ -63,7 +63,10 @@ func (r *batchRun) recover(ctx context.Context) error {
 		now, err := r.b.l.StreamTime(ctx)
 		r.ahead = time.Until(now)
 		return err
-	}, func() {}); err != nil || r.fresh {
+	}, func() {}); err != nil {
+		return err
+	}
+	if err := r.lookAtOrg(ctx); err != nil || r.fresh {
 		return err
 	}
 	var unsettled []int

@@ -49,6 +49,9 @@ type batchRun struct {
 	ends  map[int]schemas.State // told by the pump, not taken yet
 	again bool                  // the ledger went back
 	wake  chan struct{}         // capacity 1
+	// orgParked: the org is suspended, as of the event at orgAt.
+	orgParked bool
+	orgAt     schemas.Seq
 }
 
 func newBatchRun(b *Batches, org schemas.OrgID, id schemas.JobID, generation int, spec *ledger.BatchSpec, checkpoint json.RawMessage) *batchRun {
@@ -73,7 +76,7 @@ func (r *batchRun) ended(i int, to schemas.State) {
 
 func (r *batchRun) lookAgain() {
 	r.mu.Lock()
-	r.again = true
+	r.again, r.orgAt = true, 0
 	r.mu.Unlock()
 	r.stir()
 }
@@ -119,7 +122,7 @@ func (r *batchRun) expand(ctx context.Context) error {
 			return err
 		}
 		now := time.Now()
-		n, until := r.room(now)
+		n, until := r.room(ctx, now)
 		r.a.Progress(r.s.progress(total, r.note))
 		if r.s.total() == total {
 			return nil
@@ -153,13 +156,16 @@ func (r *batchRun) takeEnds(ctx context.Context) error {
 		r.s.settle(i, to)
 	}
 	if again {
+		if err := r.lookAtOrg(ctx); err != nil {
+			return err
+		}
 		return r.find(ctx, r.s.openItems())
 	}
 	return nil
 }
 
 // room is how many items may be submitted now; where it is none, when to look again, zero for when something happens.
-func (r *batchRun) room(now time.Time) (n int, until time.Time) {
+func (r *batchRun) room(ctx context.Context, now time.Time) (n int, until time.Time) {
 	r.note = ""
 	if r.s.left(len(r.spec.Items)) == 0 {
 		return 0, time.Time{}
@@ -168,18 +174,27 @@ func (r *batchRun) room(now time.Time) (n int, until time.Time) {
 		r.note = "waits for room"
 		return 0, r.after
 	}
-	if held, until := r.b.held(r.org, r.id, now.Add(r.ahead)); held {
-		r.note = "paused"
-		if !until.IsZero() {
-			until = until.Add(-r.ahead)
-		}
-		return 0, until
+	at := now.Add(r.ahead)
+	if r.note, until = r.paused(at); r.note != "" {
+		return 0, r.ours(until)
 	}
 	n = min(r.spec.Parallel-r.s.nOpen, r.s.left(len(r.spec.Items)), batchAtOnce)
 	if n <= 0 {
 		return 0, time.Time{}
 	}
+	if n, until = r.free(ctx, n, at); n == 0 {
+		r.note = "paused"
+		return 0, r.ours(until)
+	}
 	return r.pace.room(n, now)
+}
+
+// ours is a stream time by this process's clock; zero stays zero.
+func (r *batchRun) ours(at time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	return at.Add(-r.ahead)
 }
 
 // wait waits until something happens, or a time; false when ctx has ended.

@@ -144,6 +144,19 @@ func (s *batchState) close(i int) {
 	s.changes++
 }
 
+// peek returns up to n items that take would return.
+func (s *batchState) peek(n, items int) (out []int) {
+	for _, i := range s.pending {
+		if len(out) < n && !s.Settled.has(i) && !s.open.has(i) {
+			out = append(out, i)
+		}
+	}
+	for i := s.Next; len(out) < n && i < items; i++ {
+		out = append(out, i)
+	}
+	return out
+}
+
 // take returns up to n items to submit next.
 func (s *batchState) take(n, items int) (out []int) {
 	for len(s.pending) > 0 && len(out) < n {

@@ -51,19 +51,13 @@ type Batches struct {
 
 	mu    sync.Mutex
 	runs  map[string]*batchRun // by org and what the ids of its items begin with
-	holds map[string]heldBatch // by the scope's id: those on batches alone
-	begun bool                 // wanted is closed
+	holds batchHolds
+	begun bool // wanted is closed
 }
 
 type batchKey struct {
 	org schemas.OrgID
 	id  schemas.JobID
-}
-
-// heldBatch is a hold with the sequence that it was set at.
-type heldBatch struct {
-	seq schemas.Seq
-	set schemas.HoldSettings
 }
 
 // NewBatches returns what Run makes work.
@@ -77,7 +71,7 @@ func NewBatches(cfg BatchesConfig) (*Batches, error) {
 		return nil, errors.New("handlers: BatchesConfig.Logger is required")
 	}
 	return &Batches{cfg: cfg, l: cfg.Ledger, log: cfg.Logger, sweeps: make(chan batchKey, sweepsMax), wanted: make(chan struct{}),
-		runs: make(map[string]*batchRun), holds: make(map[string]heldBatch)}, nil
+		runs: make(map[string]*batchRun)}, nil
 }
 
 // Run runs batches until ctx ends, and hands back those that run then; it returns nil. The error is that of a
@@ -140,7 +134,7 @@ func (b *Batches) pump(ctx context.Context) error {
 			return err
 		}
 		b.mu.Lock() // the ledger went back to older data: every batch looks again
-		clear(b.holds)
+		b.holds = batchHolds{}
 		for _, r := range b.runs {
 			r.lookAgain()
 		}
@@ -217,8 +211,11 @@ func (b *Batches) event(e *schemas.Event) {
 		if d.Settings.Name == ledger.BatchType {
 			b.begin()
 		}
+		b.stir() // its items may go to another queue from here on
 	case *schemas.HoldSet:
 		b.hold(e)
+	case *schemas.OrgSet:
+		b.org(e, d)
 	}
 }
 
@@ -236,43 +233,6 @@ func (b *Batches) ended(e *schemas.Event, to schemas.State) {
 	if r != nil {
 		r.ended(i, to)
 	}
-}
-
-// hold takes a hold on a batch alone; others keep items from starting, which is the dispatcher's to see to.
-func (b *Batches) hold(e *schemas.Event) {
-	d, ok := e.Data.(*schemas.HoldSet)
-	s := d.Settings.Scope
-	if !ok || s.Batch == "" || s.Queue != "" || s.Type != "" || s.Resource != "" {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.holds[s.ID()].seq >= e.Seq {
-		return
-	}
-	b.holds[s.ID()] = heldBatch{e.Seq, d.Settings}
-	for _, r := range b.runs {
-		r.stir()
-	}
-}
-
-// held reports whether a hold is on a batch at a stream time, and when it ends by itself; zero where it does not.
-func (b *Batches) held(org schemas.OrgID, id schemas.JobID, now time.Time) (held bool, until time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, scope := range []schemas.HoldScope{{Batch: string(id)}, {Batch: string(id), Org: org}} {
-		h := b.holds[scope.ID()].set
-		if !h.InForce(now) {
-			continue
-		}
-		if h.Until == nil {
-			return true, time.Time{}
-		}
-		if held = true; h.Until.After(until) {
-			until = *h.Until
-		}
-	}
-	return held, until
 }
 
 // run is the handler of a batch.

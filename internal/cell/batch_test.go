@@ -166,17 +166,24 @@ func TestBatchPace(t *testing.T) {
 	}
 }
 
-// A batch that is paused submits nothing more, and goes on when the hold is lifted; items that run meanwhile end.
+// A batch submits nothing more while a hold is on it, on its org, or on the queue or type of its items, or while its org
+// is suspended, and goes on when that ends; items that run meanwhile end.
 func TestBatchPause(t *testing.T) {
 	t.Parallel()
 	env, _ := ledgertest.Cell(t)
 	s := newSystem(t, env)
 	c := env.Client(acme)
-	free := make(chan struct{})
-	s.worker("w", "fax", 20, holding(free))
-	hold := func(on bool) {
+	permits := make(chan struct{})
+	s.worker("w", "fax", 20, func(ctx context.Context, a *handlers.Attempt) (json.RawMessage, error) {
+		select {
+		case <-permits:
+			return a.Args, nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	})
+	put := func(set schemas.Setting) {
 		t.Helper()
-		set := &schemas.HoldSet{Settings: schemas.HoldSettings{Scope: schemas.HoldScope{Batch: "faxes"}, On: on}}
 		if _, err := env.Ledger.Put(t.Context(), ledger.Meta{}, set.Place(), func(schemas.Setting) (schemas.Setting, error) { return set, nil }); err != nil {
 			t.Fatal(err)
 		}
@@ -196,17 +203,41 @@ func TestBatchPause(t *testing.T) {
 			}
 		}
 	}
-	giveBatch(t, c, "faxes", batchSpec("fax", 30, 10))
-	s.awaitStarts(10)
-	hold(true)
-	says("0 of 30 done; paused")
-	close(free)
-	says("10 of 30 done; paused")
-	if f := s.facts("faxes"); len(f.submitted) != 10 {
-		t.Errorf("%d items were submitted", len(f.submitted))
+	hold := func(s schemas.HoldScope) func(on bool) schemas.Setting {
+		return func(on bool) schemas.Setting {
+			return &schemas.HoldSet{Settings: schemas.HoldSettings{Scope: s, On: on}}
+		}
 	}
-	hold(false)
-	if got := s.batchEnd("faxes", schemas.StateCompleted); got.Completed != 30 {
+	cases := []struct {
+		set func(on bool) schemas.Setting
+		why string
+	}{
+		{hold(schemas.HoldScope{Batch: "faxes"}), "paused"},
+		{hold(schemas.HoldScope{Org: acme}), "paused"},
+		{hold(schemas.HoldScope{Queue: schemas.QueueDefault}), "paused"},
+		{hold(schemas.HoldScope{Org: acme, Type: "fax"}), "paused"},
+		{hold(schemas.HoldScope{}), "paused"},
+		{func(on bool) schemas.Setting {
+			return &schemas.OrgSet{Settings: schemas.OrgSettings{Name: acme, State: map[bool]schemas.OrgState{true: schemas.OrgSuspended}[on]}}
+		}, "its org is suspended"},
+	}
+	const parallel = 4
+	total := (len(cases) + 1) * parallel
+	giveBatch(t, c, "faxes", batchSpec("fax", total, parallel))
+	for i, k := range cases {
+		s.awaitStarts((i + 1) * parallel)
+		put(k.set(true)) // the batch sees it before it sees an item's end
+		for range parallel {
+			permits <- struct{}{}
+		}
+		says(fmt.Sprintf("%d of %d done; %s", (i+1)*parallel, total, k.why))
+		if f := s.facts("faxes"); len(f.submitted) != (i+1)*parallel {
+			t.Errorf("%d items were submitted under hold %d", len(f.submitted), i)
+		}
+		put(k.set(false))
+	}
+	close(permits)
+	if got := s.batchEnd("faxes", schemas.StateCompleted); got.Completed != total {
 		t.Errorf("the batch: %+v", got)
 	}
 }
