@@ -32,6 +32,8 @@ type BatchesConfig struct {
 	Feed *ledger.Feed
 	// Name of the worker that runs them, and Version of the program, are shown to people.
 	Name, Version string
+	// Right is that of Config: it is asked about batches; who works for the items asks about those.
+	Right ledger.Right
 	// Logger is required; use zap.NewNop() for none.
 	Logger *zap.Logger
 }
@@ -104,7 +106,7 @@ func (b *Batches) work(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	w, err := New(Config{Ledger: b.l, Slots: BatchSlots, Name: b.cfg.Name, Version: b.cfg.Version, Grace: -1, Logger: b.log,
+	w, err := New(Config{Ledger: b.l, Slots: BatchSlots, Name: b.cfg.Name, Version: b.cfg.Version, Grace: -1, Logger: b.log, Right: b.cfg.Right,
 		Serves: []Registration{{Queue: ledger.SystemQueue, Type: ledger.BatchType, Handler: HandlerFunc(b.run), Exclusive: true}}})
 	if err != nil {
 		return err

@@ -105,10 +105,15 @@ func (s *session) claim(m *nats.Msg) (job *ledger.Job, alone bool) {
 			return nil, false // it comes again
 		}
 	}
+	right := s.w.right.Judge(s.settle, from)
+	if errors.Is(right, ledger.ErrRightUnknown) {
+		s.log.Warn("job is not claimed", zap.String("org", string(from.Org)), zap.String("job", string(from.ID)), zap.Error(right))
+		return nil, false // it comes again, after ledger.AckWait
+	}
 	sent := time.Now()
 	var e *schemas.Event
 	job, e, err = s.w.cfg.Ledger.DoFrom(s.settle, from, &ledger.Claim{Generation: o.Job.Generation, Submitted: o.Job.SubmittedSeq,
-		Session: s.id, Worker: s.w.cfg.Name}, ledger.Meta{Traceparent: from.Traceparent, Tracestate: from.Tracestate})
+		Session: s.id, Worker: s.w.cfg.Name, Denied: right != nil}, ledger.Meta{Traceparent: from.Traceparent, Tracestate: from.Tracestate})
 	switch {
 	case err == nil && e != nil:
 	case refusedClaim(err):
@@ -121,6 +126,11 @@ func (s *session) claim(m *nats.Msg) (job *ledger.Job, alone bool) {
 		return nil, false
 	}
 	s.pool.answer(m, ackBody)
+	if right != nil {
+		s.log.Info("job was dead-lettered: its principal lost the right to run it", zap.String("org", string(job.Org)), zap.String("job", string(job.ID)),
+			zap.String("principal", job.Principal()))
+		return nil, false
+	}
 	late := func() bool { return time.Since(sent) > s.w.times.lateClaim }
 	// The look at the subject may itself take long; its answer is then as old as the claim was.
 	if late() || time.Since(sent) > doubtfulClaim && (!s.current(job) || late()) {

@@ -60,6 +60,7 @@ func defaultTimes() times {
 type Worker struct {
 	cfg   Config
 	times times
+	right *ledger.RightCheck
 
 	mu    sync.Mutex
 	abort chan struct{} // of the Run that goes on; nil between
@@ -71,7 +72,7 @@ func New(cfg Config) (*Worker, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Worker{cfg: cfg, times: defaultTimes()}, nil
+	return &Worker{cfg: cfg, times: defaultTimes(), right: ledger.NewRightCheck(cfg.Right)}, nil
 }
 
 // Run serves jobs until ctx ends, the bounds of Config are reached, an operator asks for a drain

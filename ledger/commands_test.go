@@ -56,6 +56,11 @@ var commands = map[string]func(*standing) ledger.Command{
 	"carry":      func(*standing) ledger.Command { return &ledger.Carry{} },
 
 	"claim": func(s *standing) ledger.Command { return s.claim() },
+	"claim-right-lost": func(s *standing) ledger.Command {
+		c := s.claim()
+		c.Denied = true
+		return c
+	},
 	"claim-old-generation": func(s *standing) ledger.Command {
 		c := s.claim()
 		c.Generation--

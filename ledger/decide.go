@@ -109,12 +109,14 @@ func (c *Queue) decide(j *Job) (schemas.Data, error) {
 }
 
 // Claim begins the next attempt for a worker's session. Generation and Submitted are the
-// offer's: an offer of an earlier life claims nothing (DESIGN D1).
+// offer's: an offer of an earlier life claims nothing (DESIGN D1). Denied says that the right to run it was lost: the job
+// is dead-lettered in place of being claimed.
 type Claim struct {
 	Generation int
 	Submitted  schemas.Seq
 	Session    schemas.SessionID
 	Worker     string
+	Denied     bool
 }
 
 func (c *Claim) decide(j *Job) (schemas.Data, error) {
@@ -123,6 +125,9 @@ func (c *Claim) decide(j *Job) (schemas.Data, error) {
 	}
 	if j.State != schemas.StateQueued {
 		return nil, refuse(j, "claim", "")
+	}
+	if c.Denied {
+		return (&DeadLetter{Reason: schemas.DeadPermanentError, Error: RightDenied()}).decide(j)
 	}
 	return &schemas.Running{Head: j.Head(), Attempt: j.Attempt + 1, Session: c.Session, Worker: c.Worker}, nil
 }

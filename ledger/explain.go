@@ -77,6 +77,7 @@ const (
 	BlockNoWorker  BlockerKind = "no_worker"  // no live worker serves its queue and type
 	BlockNoRoom    BlockerKind = "no_room"    // all slots of its workers are taken
 	BlockDelay     BlockerKind = "not_before" // its time has not come: Until
+	BlockRight     BlockerKind = "right"      // whether its principal may still run it cannot be found out
 	BlockParents   BlockerKind = "parents"    // jobs it depends on have not finished
 )
 
