@@ -17,6 +17,9 @@ import (
 // does not encode: it must not hold up the others.
 const laterPause = 5 * time.Second
 
+// rightsLogged: of so many jobs that wait because their right is not known one is logged.
+const rightsLogged = 1000
+
 // errGone: the job's own fold says that the decision is moot.
 var errGone = errors.New("the decision is moot")
 
@@ -150,9 +153,17 @@ func (h *Host) command(ctx context.Context, j *ledger.Job, a act) (cmd ledger.Co
 	switch a.d.Kind {
 	case DecideDependency:
 		return h.dependency(ctx, j, &a.d)
+	case DecideDissolve:
+		return &ledger.DeadLetter{Reason: schemas.DeadOrgDeleted, Error: orgGone()}, ledger.Meta{CausationID: string(a.d.By)}, nil
 	case DecideQueue:
 		if err = h.parentsStand(ctx, j, &a.d); err == nil {
+			err = h.right.Judge(ctx, j)
+		}
+		switch {
+		case err == nil:
 			cmd, err = h.queueing(ctx, j, a)
+		case errors.Is(err, ledger.ErrRightLost):
+			cmd, err = &ledger.DeadLetter{Reason: schemas.DeadPermanentError, Error: ledger.RightDenied()}, nil
 		}
 	default:
 		cmd, err = h.ending(ctx, j, &a.d)
@@ -191,6 +202,11 @@ func (h *Host) ending(ctx context.Context, j *ledger.Job, d *Decision) (ledger.C
 	return nil, fmt.Errorf("decision of kind %d is none that ends a job", d.Kind)
 }
 
+// orgGone is the error of a job whose org was deleted.
+func orgGone() *schemas.JobError {
+	return &schemas.JobError{Class: schemas.ClassPermanent, Code: string(ledger.CodeOrgNotFound), Message: "Organization not found"}
+}
+
 // queueing makes the job claimable under the policy that its type has now.
 func (h *Host) queueing(ctx context.Context, j *ledger.Job, a act) (ledger.Command, error) {
 	settings, err := h.l.Type(ctx, j.Spec.Type)
@@ -217,6 +233,11 @@ func (h *Host) failed(d Decision, j *ledger.Job, err error) Result {
 	case errors.Is(err, ledger.ErrUnreadable), j != nil && j.Unreadable:
 		h.log.Warn("job holds an event of a newer version, it is left alone", zap.String("org", string(d.Org)), zap.String("job", string(d.Job)))
 		return Result{Outcome: Unreadable}
+	case errors.Is(err, ledger.ErrRightUnknown):
+		if h.counters.RightsUnknown.Add(1)%rightsLogged == 1 {
+			h.log.Warn("job is not queued", zap.String("org", string(j.Org)), zap.String("job", string(j.ID)), zap.Error(err))
+		}
+		return Result{Outcome: Later, Until: h.now().Add(ledger.RightPause)}
 	case errors.Is(err, errWaits):
 		return Result{Outcome: Later, Until: h.now().Add(laterPause)} // what the tail brings comes sooner
 	case errors.As(err, &state) && d.Kind == DecideQueue && (j.State == schemas.StateSubmitted || j.State == schemas.StateRetrying):
@@ -253,10 +274,14 @@ func (h *Host) count(k Kind, e schemas.EventName) {
 	switch {
 	case e == schemas.EventQueued:
 		c.Queued.Add(1)
+	case k == DecideQueue:
+		c.Denied.Add(1)
 	case k == DecideDuplicate:
 		c.Duplicates.Add(1)
 	case k == DecideDependency:
 		c.Dependencies.Add(1)
+	case k == DecideDissolve:
+		c.Dissolved.Add(1)
 	case k == DecideLose:
 		c.Lost.Add(1)
 	case k == DecideOverrun:

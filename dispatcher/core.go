@@ -1,6 +1,8 @@
 package dispatcher
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -43,6 +45,8 @@ type Core struct {
 	dedup     dedupTables
 	family    parentTables // jobs that wait for parents
 	schedules scheduleTable
+	// dissolution is what is left of deleted orgs.
+	dissolution dissolution
 
 	settings settings
 	gates    map[scope]*gate
@@ -80,7 +84,7 @@ type Core struct {
 // NewCore returns a core that has seen nothing.
 func NewCore(times Times) *Core {
 	c := &Core{
-		times: times, dedup: newDedupTables(), family: newParentTables(), schedules: newScheduleTable(), settings: newSettings(),
+		times: times, dedup: newDedupTables(), family: newParentTables(), schedules: newScheduleTable(), dissolution: newDissolution(), settings: newSettings(),
 		gates: make(map[scope]*gate), slots: []*lane{nil},
 		pairs: make(map[pairKey]*pair), queues: make(map[schemas.QueueName]*queue),
 		tombs: make(map[schemas.Seq]tomb), moved: make(map[schemas.Seq]schemas.Seq),
@@ -149,10 +153,11 @@ func (c *Core) Lead(epoch schemas.Seq, mono time.Duration) {
 // Follow ends the epoch. What was in flight is forgotten: if it was stored, the tail tells.
 func (c *Core) Follow() {
 	c.leading, c.epoch = false, 0
-	for id, f := range c.flights {
-		c.land(id, f)
+	// The latest first: each is put back at the front of its lane.
+	for _, id := range slices.Backward(slices.Sorted(maps.Keys(c.flights))) {
+		c.land(id, c.flights[id])
 	}
-	c.notes = nil
+	c.notes, c.dissolution.flying = nil, 0
 	c.followFamily()
 }
 

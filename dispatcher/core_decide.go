@@ -37,6 +37,7 @@ const (
 	DecideLookup                     // read how a parent stands
 	DecideDependency                 // end a job whose parent failed: dead-letter it or cancel it
 	DecideTick                       // submit the job of a schedule's tick
+	DecideDissolve                   // dead-letter a job whose org was deleted
 	DecideRemove                     // remove an offer from WORK by its sequence
 	DecideSignal                     // tell a session that a cancel was requested
 )
@@ -58,6 +59,7 @@ type Decision struct {
 	Session schemas.SessionID // of signal
 	Work    uint64            // of remove: WORK sequence
 	Alone   bool              // of queue and offer: the job is under a limit of one
+	By      schemas.EventID   // of dissolve: the event that deleted the org
 
 	// Of tick: ID is the event that the schedule began with, At the settings in force, and Job the earlier tick's
 	// job that this one replaces, if any.
@@ -174,6 +176,7 @@ func (c *Core) Decide(now time.Time, mono time.Duration, max int) []Decision {
 	out = append(out, c.tick(now, max-len(out))...)
 	out = append(out, c.offer(now, max-len(out))...)
 	out = append(out, c.sweep(now, lease, max-len(out))...)
+	out = append(out, c.dissolve(now, max-len(out))...)
 	return append(out, c.admit(now, max-len(out))...)
 }
 
@@ -202,12 +205,17 @@ func (c *Core) sweep(now time.Time, lease time.Duration, max int) (out []Decisio
 	if now.UnixNano() < c.sweepAt || max <= 0 {
 		return nil
 	}
-	var due []*active
+	var due, dissolved []*active
 	for _, a := range c.active {
-		if _, flying := c.flights[a.id]; !flying && !a.mute && c.due(a, now.UnixNano(), lease) {
+		switch _, flying := c.flights[a.id]; {
+		case flying || a.mute:
+		case c.gone(a.org): // before all else, a silent holder too
+			dissolved = append(dissolved, a)
+		case c.due(a, now.UnixNano(), lease):
 			due = append(due, a)
 		}
 	}
+	c.foundDissolved(dissolved)
 	sortActive(due)
 	for _, a := range due[:min(max, len(due))] {
 		out = append(out, c.close(a, now, lease))
@@ -262,12 +270,8 @@ func (c *Core) admit(now time.Time, max int) (out []Decision) {
 			}
 			l, e := got.lane, got.job
 			progress = true
-			if at, ok := c.moved[e.id]; ok {
-				e.at = at
-				delete(c.moved, e.id)
-			}
 			p.charged++
-			d := Decision{Kind: DecideQueue, ID: e.id, At: e.at, Org: l.node.org, Alone: got.stake.limitOne()}
+			d := Decision{Kind: DecideQueue, ID: e.id, At: c.movedTo(&e), Org: l.node.org, Alone: got.stake.limitOne()}
 			out = append(out, c.fly(d, &flight{held: true, lane: l, job: e, pool: p, stake: got.stake}))
 		}
 	}
@@ -311,6 +315,8 @@ func (c *Core) Settle(d Decision, r Result) {
 		c.landTick(&d, &r)
 	case DecideDependency:
 		c.landDependency(d.ID, r.Outcome)
+	case DecideDissolve:
+		c.dissolution.flying--
 	}
 	if f.kind == DecideQueue || r.Outcome == Failed {
 		c.rearm(d.ID) // a deadline that passed during the flight

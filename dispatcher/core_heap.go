@@ -1,7 +1,6 @@
 package dispatcher
 
-// heap is a binary min-heap without removal from the middle: what has become void is recognised when it
-// reaches the top. It is a type of its own because container/heap boxes every element, and a timer must
+// heap is a binary min-heap. What has become void is recognised when it reaches the top, as a rule, and not looked for. It is a type of its own because container/heap boxes every element, and a timer must
 // cost no more than its 24 bytes.
 type heap[T any] struct {
 	less  func(a, b T) bool
@@ -21,7 +20,10 @@ func (h *heap[T]) push(v T) {
 		h.items = append(make([]T, 0, n+n/8), h.items...) // append would leave a quarter unused
 	}
 	h.items = append(h.items, v)
-	i := len(h.items) - 1
+	h.up(len(h.items) - 1)
+}
+
+func (h *heap[T]) up(i int) {
 	for i > 0 {
 		parent := (i - 1) / 2
 		if !h.less(h.items[i], h.items[parent]) {
@@ -29,6 +31,19 @@ func (h *heap[T]) push(v T) {
 		}
 		h.items[i], h.items[parent] = h.items[parent], h.items[i]
 		i = parent
+	}
+}
+
+// remove takes the element at index i out.
+func (h *heap[T]) remove(i int) {
+	last := len(h.items) - 1
+	h.items[i] = h.items[last]
+	var zero T
+	h.items[last] = zero
+	h.items = h.items[:last]
+	if i < last {
+		h.down(i)
+		h.up(i)
 	}
 }
 

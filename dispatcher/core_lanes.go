@@ -357,6 +357,9 @@ func (c *Core) entered(l *lane) {
 	t.jobs++
 	n.jobs++
 	c.waiting++
+	if c.gone(n.org) {
+		c.seekDissolved(n.org)
+	}
 	if l.strand == nil || l.strand.at == nil {
 		c.show(l)
 	}

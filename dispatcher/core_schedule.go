@@ -319,7 +319,7 @@ type ScheduleState struct {
 	LastJob    schemas.JobID // the latest that a tick made
 	Open       bool          // LastJob has not ended
 	Waits      bool          // ticks pass until it has
-	Parked     bool          // the org is suspended: ticks that pass were missed when it is resumed
+	Parked     bool          // the org is suspended, and ticks that pass were missed when it is resumed; or it was deleted
 	Broken     bool          // this program cannot read the schedule's times
 }
 

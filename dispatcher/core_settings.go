@@ -36,11 +36,15 @@ func (c *Core) set(e *schemas.Event, d schemas.Setting) {
 		if was.Parked() != d.Settings.Parked() {
 			c.armSchedulesOf(d.Settings.Name)
 		}
+		c.setGone(e, d)
 		c.changedAt(scope{org: d.Settings.Name})
 		for key := range c.pairs { // there are few pairs, and may be very many orgs with settings
 			if key.queue == ledger.SystemQueue {
 				c.changedAt(orgScope(d.Settings.Name, key.queue, key.typ))
 			}
+		}
+		if c.gone(d.Settings.Name) {
+			c.recall(scope{org: d.Settings.Name})
 		}
 	case *schemas.QueueSet:
 		c.settings.queues[d.Settings.Name] = &d.Settings

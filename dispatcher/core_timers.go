@@ -69,8 +69,12 @@ type deadline struct {
 	fired bool        // has passed; looked at again whenever the job begins to wait
 }
 
-// wakeAt has a waiting job enter its lane at due.
+// wakeAt has a waiting job enter its lane at due; one whose org was deleted at once, since it is not to start.
 func (c *Core) wakeAt(due int64, l *lane, e entry) {
+	if c.gone(l.node.org) {
+		c.enter(l, e)
+		return
+	}
 	after := uint32(deltaMax)
 	if d := e.at - e.id; d < deltaMax {
 		after = uint32(d)

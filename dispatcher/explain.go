@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
@@ -40,7 +41,12 @@ func (h *Host) explain(a ask) {
 	if l := h.lease.Load(); !h.core.Leading() || l == nil || !l.valid() {
 		return
 	}
-	body, err := json.Marshal(h.core.Explain(&a.q, h.now()))
+	x := h.core.Explain(&a.q, h.now())
+	if h.right.Failing() && x.Place != ledger.PlaceRunning && x.Place != ledger.PlaceUnknown {
+		x.Blockers = append(x.Blockers, ledger.Blocker{Kind: ledger.BlockRight})
+		x.EarliestStart = time.Time{}
+	}
+	body, err := json.Marshal(x)
 	if err == nil {
 		err = a.reply.Respond(body)
 	}

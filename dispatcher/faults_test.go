@@ -16,6 +16,7 @@ import (
 
 // faultRow is one write of the dispatcher and what it is to end in.
 type faultRow struct {
+	name  string
 	event schemas.EventName
 	// begin brings the job "j" to where the leader will write the event.
 	begin func(t *testing.T, env *ledgertest.Env, w *fakeWorker)
@@ -30,25 +31,42 @@ func faultRows() []faultRow {
 		return j
 	}
 	return []faultRow{
-		{schemas.EventQueued, func(t *testing.T, env *ledgertest.Env, _ *fakeWorker) { submit(t, env, "a", "j") },
+		{"queued", schemas.EventQueued, func(t *testing.T, env *ledgertest.Env, _ *fakeWorker) { submit(t, env, "a", "j") },
 			func(j *ledger.Job) bool { return j.State == schemas.StateQueued }},
-		{schemas.EventLost, func(t *testing.T, env *ledgertest.Env, w *fakeWorker) {
+		{"lost", schemas.EventLost, func(t *testing.T, env *ledgertest.Env, w *fakeWorker) {
 			claim(t, env, w)
 			w.mu.Lock()
 			clear(w.names) // it goes on beating, but names its attempt no more
 			w.mu.Unlock()
 		}, func(j *ledger.Job) bool { return j.Losses == 1 && j.State == schemas.StateQueued }},
-		{schemas.EventCanceled, func(t *testing.T, env *ledgertest.Env, w *fakeWorker) {
+		{"canceled", schemas.EventCanceled, func(t *testing.T, env *ledgertest.Env, w *fakeWorker) {
 			j := claim(t, env, w)
 			if _, _, err := env.NewLedger().Do(env.Context(), j.Org, j.ID, &ledger.Cancel{Reason: "enough"}, ledger.Meta{}); err != nil {
 				t.Fatal(err)
 			}
 		}, func(j *ledger.Job) bool { return j.State == schemas.StateCanceled && j.CancelForced }},
-		{schemas.EventDeadLettered, func(t *testing.T, env *ledgertest.Env, _ *fakeWorker) {
+		{"expired", schemas.EventDeadLettered, func(t *testing.T, env *ledgertest.Env, _ *fakeWorker) {
 			if _, err := env.NewLedger().Submit(env.Context(), ledger.SubmitRequest{Org: "acme", Type: "a", ID: "j", DeadlineIn: 200 * time.Millisecond}); err != nil {
 				t.Fatal(err)
 			}
 		}, func(j *ledger.Job) bool { return j.DeadReason == schemas.DeadExpired }},
+		{"org deleted while waiting", schemas.EventDeadLettered, func(t *testing.T, env *ledgertest.Env, _ *fakeWorker) {
+			if _, err := env.NewLedger().Submit(env.Context(), ledger.SubmitRequest{Org: "acme", Type: "a", ID: "j", Delay: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+			deleteOrg(t, env)
+		}, func(j *ledger.Job) bool { return j.DeadReason == schemas.DeadOrgDeleted }},
+		{"org deleted while running", schemas.EventDeadLettered, func(t *testing.T, env *ledgertest.Env, w *fakeWorker) {
+			claim(t, env, w)
+			deleteOrg(t, env)
+		}, func(j *ledger.Job) bool { return j.DeadReason == schemas.DeadOrgDeleted && j.Attempt == 1 }},
+	}
+}
+
+func deleteOrg(t *testing.T, env *ledgertest.Env) {
+	t.Helper()
+	if _, err := env.NewLedger().DeleteOrg(env.Context(), "acme", ledger.Meta{}, "gone"); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -60,7 +78,7 @@ func TestFaultTable(t *testing.T) {
 	for _, row := range faultRows() {
 		for name, kind := range kinds {
 			for _, restart := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s/%s/restart=%t", row.event, name, restart), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s/%s/restart=%t", row.name, name, restart), func(t *testing.T) {
 					t.Parallel()
 					playFault(t, row, kind, restart)
 				})

@@ -49,6 +49,8 @@ type Config struct {
 	// WhileLeading run while this server leads: ctx ends with the epoch, and the next one begins only after
 	// they have returned. An error of one before that ends Run.
 	WhileLeading []func(ctx context.Context, epoch schemas.Seq) error
+	// Right is asked before each queueing whether the job may still run as its principal. nil: every job may.
+	Right ledger.Right
 	// Times are the durations of leases; zero fields take their defaults.
 	Times HostTimes
 }
@@ -128,6 +130,7 @@ type Host struct {
 	lease    atomic.Pointer[lease] // held now, nil if none
 	status   atomic.Pointer[Status]
 	counters Counters
+	right    *ledger.RightCheck
 }
 
 // wait is somebody who waits for the fold to reach a sequence.
@@ -166,7 +169,7 @@ func New(cfg Config) (*Host, error) {
 		ensures: make(chan ensureRequest, beatsMax), repair: make(chan struct{}, 1),
 		core: NewCore(cfg.Times.Core), ensured: make(map[ledger.Serves]bool), own: make(map[schemas.Seq]time.Time),
 		unanswered: make(map[schemas.SessionID]heardBeat),
-		cache:      newArgsCache(), ahead: newReadAhead()}
+		cache:      newArgsCache(), ahead: newReadAhead(), right: ledger.NewRightCheck(cfg.Right)}
 	if h.cfg.Provision == nil {
 		h.cfg.Provision = func(ctx context.Context) error {
 			_, err := ledger.Provision(ctx, h.l, ledger.ProvisionConfig{})
@@ -285,9 +288,10 @@ func (h *Host) Status() Status { return *h.status.Load() }
 type Counters struct {
 	Queued, Offered, Reoffered, OffersRemoved, OffersStale       atomic.Int64
 	Lost, Overrun, EndedCancels, Expired, Duplicates             atomic.Int64
-	ParentsRead, Dependencies                                    atomic.Int64
+	ParentsRead, Dependencies, Dissolved                         atomic.Int64
 	Epochs, WorkRecreated, BeatsDropped, ReadsAhead, ReadsSingle atomic.Int64
 	Ticks                                                        atomic.Int64 // of schedules, that made a job
+	Denied, RightsUnknown                                        atomic.Int64 // jobs whose right was lost, or not to be found out
 }
 
 // Counters returns the host's counters.

@@ -163,7 +163,10 @@ func TestRandomStories(t *testing.T) {
 			s := &story{player: &player{newWorld()}, rnd: rand.New(rand.NewPCG(seed, 0)), t: t}
 			s.auto = false
 			s.run([]string{"lead"})
-			for range 400 {
+			for i := range 400 {
+				if seed%3 == 0 && i == 100+10*int(seed%20) {
+					s.run([]string{"set", "org", "o1", "state=deleted"})
+				}
 				s.step()
 			}
 			s.rest()
@@ -385,7 +388,8 @@ func (s *story) forgotten() {
 	c := s.core
 	if n := len(c.active) + len(c.fences) + len(c.sessions) + len(c.pools) + len(c.flights) + len(c.deadlines) + len(c.tombs) +
 		len(c.pairs) + len(c.queues) + c.timers.len() + c.waiting + len(c.ahead) +
-		len(c.family.children) + len(c.family.parents) + len(c.family.lookups) + len(c.family.ask) + len(c.family.failing) + c.family.ending; n != 0 {
+		len(c.family.children) + len(c.family.parents) + len(c.family.lookups) + len(c.family.ask) + len(c.family.failing) + c.family.ending +
+		len(c.dissolution.orgs) + len(c.dissolution.byOrg) + c.dissolution.flying; n != 0 {
 		s.t.Errorf("kept: %+v, %d pairs, %d queues, %d deadlines, %d ahead, %d timers of deadlines", c.Stats(), len(c.pairs), len(c.queues),
 			len(c.deadlines), len(c.ahead), c.deadlineTimes)
 	}

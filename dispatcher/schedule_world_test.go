@@ -152,7 +152,7 @@ func (p *player) scheduleState(org schemas.OrgID, name string) string {
 		out += ", waits for it"
 	}
 	if s.Parked {
-		out += ", its org is suspended"
+		out += ", its org is parked"
 	}
 	return out + "\n"
 }

@@ -223,7 +223,7 @@ func (p *player) decideText(opt map[string]string) string {
 }
 
 func (p *player) describe(d Decision) string {
-	kind := [...]string{"", "queue", "offer", "expire", "lose", "overrun", "end-cancel", "duplicate", "look up", "dependency", "tick", "remove", "signal"}[d.Kind]
+	kind := [...]string{"", "queue", "offer", "expire", "lose", "overrun", "end-cancel", "duplicate", "look up", "dependency", "tick", "dissolve", "remove", "signal"}[d.Kind]
 	switch d.Kind {
 	case DecideRemove:
 		return fmt.Sprintf("%s offer %d", kind, d.Work)

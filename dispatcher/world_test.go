@@ -122,6 +122,8 @@ func (w *world) command(d Decision, j *ledger.Job) ledger.Command {
 		return &ledger.Queue{Policy: schemas.DefaultPolicy(), Epoch: w.core.epoch, Now: w.now}
 	case DecideExpire:
 		return &ledger.DeadLetter{Reason: schemas.DeadExpired}
+	case DecideDissolve:
+		return &ledger.DeadLetter{Reason: schemas.DeadOrgDeleted, Error: orgGone()}
 	case DecideDuplicate:
 		of := w.byID[d.Of]
 		return &ledger.Cancel{DuplicateOf: &schemas.JobRef{ID: of.ID, Generation: of.Generation}}

@@ -132,7 +132,7 @@ func (r *BulkRequest) check() error {
 }
 
 // operation is what the bulk does to each job. A bulk is an operator's: its reason is not optional.
-func (r *BulkRequest) operation(ctx context.Context, g *Gateway) (op *operation, err error) {
+func (r *BulkRequest) operation(ctx context.Context, g *Gateway, org schemas.OrgID) (op *operation, err error) {
 	switch r.Action {
 	case ActionCancel:
 		if err := checkReason("reason", r.Reason, true); err != nil {
@@ -140,7 +140,7 @@ func (r *BulkRequest) operation(ctx context.Context, g *Gateway) (op *operation,
 		}
 		op, err = g.cancelOperation(r.Reason, r.Cascade)
 	case ActionRetry:
-		op, err = g.retryOperation(ctx, &RetryRequest{Reason: r.Reason, Deadline: r.Deadline, WaiveParents: r.WaiveParents})
+		op, err = g.retryOperation(ctx, org, &RetryRequest{Reason: r.Reason, Deadline: r.Deadline, WaiveParents: r.WaiveParents})
 	case ActionResolve:
 		op, err = g.resolveOperation(r.Note, r.As)
 	default:
@@ -183,7 +183,7 @@ func (g *Gateway) bulk(ctx context.Context, r *request) ([]byte, error) {
 	if req.DryRun { // counting needs no reason yet
 		req.Reason, req.Note = cmp.Or(req.Reason, "dry run"), cmp.Or(req.Note, "dry run")
 	}
-	op, err := req.operation(ctx, g)
+	op, err := req.operation(ctx, g, r.org)
 	if err != nil {
 		return nil, err
 	}

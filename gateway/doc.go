@@ -34,6 +34,7 @@
 //	.org.ls            reply Orgs
 //	.org.info          reply Org: the org of the subject
 //	.org.set           body SetRequest · reply Org
+//	.org.rm            body RemoveOrgRequest · reply OrgRemoval: delete the org of the subject, for good
 //	.org.history       reply SettingHistory
 //	.queue.ls          reply Queues
 //	.queue.info.<name> reply Queue

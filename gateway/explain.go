@@ -124,7 +124,9 @@ func (x *Explanation) own(j *ledger.Job) {
 		x.Next = "nothing: it has ended"
 		record := ledger.RecordOf(j)
 		x.Reason = record.Reason
-		if j.State != schemas.StateCompleted {
+		if j.DeadReason == schemas.DeadOrgDeleted {
+			x.Next = "nothing: its org was deleted"
+		} else if j.State != schemas.StateCompleted {
 			x.Next = fmt.Sprintf("nothing by itself; `jobledger job retry %s --reason TEXT` starts it again", j.ID)
 		}
 	}
@@ -179,8 +181,12 @@ func (g *Gateway) explainPlace(ctx context.Context, j *ledger.Job, x *Explanatio
 	if at.Place == ledger.PlaceLane {
 		x.Place = &ExplainPlace{Ahead: at.Ahead, More: at.AheadMore}
 	}
+	unknown := slices.ContainsFunc(at.Blockers, func(b ledger.Blocker) bool { return b.Kind == ledger.BlockRight })
 	for i := range at.Blockers {
 		b := &at.Blockers[i]
+		if b.Kind == ledger.BlockDelay && unknown {
+			continue // until the next question; where the job asked for a time, it says so itself
+		}
 		if b.Kind == ledger.BlockParents || b.Kind == ledger.BlockDelay {
 			if slices.ContainsFunc(x.Holds, func(h ExplainHold) bool { return h.Hold == string(b.Kind) || h.Hold == HoldRetry }) {
 				continue // told in more detail by the job itself
@@ -234,6 +240,8 @@ func (x *Explanation) conclude(j *ledger.Job) {
 		x.Reason = &reason
 	}
 	switch {
+	case slices.ContainsFunc(x.Holds, func(h ExplainHold) bool { return h.Hold == string(ledger.BlockDeleted) }):
+		x.Next, x.EarliestStart = "the leader dead-letters it in its turn: its org was deleted", nil
 	case x.Next != "" && len(x.Holds) == 0:
 	case len(x.Holds) > 0 && x.EarliestStart != nil:
 		x.Next = "it can start at " + x.EarliestStart.UTC().Format(time.RFC3339)
@@ -252,6 +260,7 @@ func (x *Explanation) conclude(j *ledger.Job) {
 var reasonOf = map[string]string{
 	string(ledger.BlockDelay): ledger.ReasonScheduled, string(ledger.BlockParents): ledger.ReasonWaitingOnParent,
 	string(ledger.BlockHold): ledger.ReasonPaused, string(ledger.BlockSuspended): ledger.ReasonPaused, string(ledger.BlockBreaker): ledger.ReasonPaused,
+	string(ledger.BlockDeleted): ledger.ReasonPaused, string(ledger.BlockRight): ledger.ReasonPaused,
 	string(ledger.BlockLimit): ledger.ReasonLimited, string(ledger.BlockRate): ledger.ReasonLimited, string(ledger.BlockUnsettled): ledger.ReasonLimited,
 	string(ledger.BlockOwner): ledger.ReasonLimited, string(ledger.BlockNoWorker): ledger.ReasonUnserved,
 }

@@ -71,7 +71,9 @@ func inWords(j *ledger.Job, b *ledger.Blocker, scope string) (message, fix strin
 	case ledger.BlockSuspended:
 		return fmt.Sprintf("org %s is suspended", j.Org), fmt.Sprintf("jobledger org resume %s --reason TEXT", j.Org)
 	case ledger.BlockDeleted:
-		return fmt.Sprintf("org %s is deleted", j.Org), ""
+		return fmt.Sprintf("org %s is deleted: the job is about to be dead-lettered", j.Org), ""
+	case ledger.BlockRight:
+		return "whether its principal may still run it cannot be found out at the moment", ""
 	case ledger.BlockOwner:
 		return fmt.Sprintf("queue %s belongs to another org", j.Spec.Queue), fmt.Sprintf("jobledger queue edit %s --owner %s --reason TEXT", j.Spec.Queue, j.Org)
 	case ledger.BlockBreaker:

@@ -87,9 +87,13 @@ func (g *Gateway) cancelOperation(reason string, cascade bool) (*operation, erro
 	return &operation{name: ActionCancel, cmd: &ledger.Cancel{Reason: reason, Cascade: cascade}, why: reason}, checkReason("reason", reason, false)
 }
 
-// retryOperation reads the ledger's clock and epoch once, for one job or many.
-func (g *Gateway) retryOperation(ctx context.Context, r *RetryRequest) (*operation, error) {
+// retryOperation reads the ledger's clock and epoch once, for one job or many. No job of a deleted org lives again
+// one that would, because the deletion comes behind this look, is dead-lettered again by the leader.
+func (g *Gateway) retryOperation(ctx context.Context, org schemas.OrgID, r *RetryRequest) (*operation, error) {
 	if err := checkReason("reason", r.Reason, true); err != nil {
+		return nil, err
+	}
+	if err := g.l.OrgStands(ctx, org); err != nil {
 		return nil, err
 	}
 	now, err := g.l.StreamTime(ctx)
@@ -225,7 +229,7 @@ func (g *Gateway) retry(ctx context.Context, r *request) ([]byte, error) {
 	if err := r.decode(&req); err != nil {
 		return nil, err
 	}
-	op, err := g.retryOperation(ctx, &req)
+	op, err := g.retryOperation(ctx, r.org, &req)
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ type Schedule struct {
 	LastAt  *time.Time     `json:"last_at"`  // tick of LastJob
 	LastJob *schemas.JobID `json:"last_job"` // the latest that a tick made
 	Waits   bool           `json:"waits"`    // LastJob has not ended: until then ticks pass, by overlap skip
-	Parked  bool           `json:"parked"`   // the org is suspended: ticks that pass were missed when it is resumed
+	Parked  bool           `json:"parked"`   // the org is suspended, and ticks that pass were missed when it is resumed; or it was deleted
 	Seq     *schemas.Seq   `json:"seq"`      // of the event that set it
 	Actor   *string        `json:"updated_by"`
 	At      *time.Time     `json:"updated_at"`

@@ -195,6 +195,7 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "org-ls", pattern: "org.ls", handle: g.orgList, about: "all orgs that were set"},
 		{name: "org-info", pattern: "org.info", handle: g.orgInfo, about: "an org, its limits and its jobs"},
 		{name: "org-set", pattern: "org.set", handle: g.orgSet, about: "add or change an org"},
+		{name: "org-rm", pattern: "org.rm", handle: g.orgRemove, about: "delete an org, for good; or count what that would end"},
 		{name: "org-history", pattern: "org.history", handle: g.historyOf(ledger.KindOrg), about: "all settings an org ever had"},
 		{name: "queue-ls", pattern: "queue.ls", handle: g.queueList, about: "all queues and their load"},
 		{name: "queue-info", pattern: "queue.info.*", handle: g.queueInfo, about: "a queue, its limits and its load"},

@@ -57,7 +57,7 @@ var (
 		of: func(s schemas.Setting) schemas.OrgSettings { return s.(*schemas.OrgSet).Settings },
 		check: func(s schemas.OrgSettings) error {
 			if s.State == schemas.OrgDeleted {
-				return badField("state", errors.New("an org cannot be deleted by its settings: suspend it"))
+				return badField("state", errors.New("an org is not deleted by its settings: use org rm"))
 			}
 			return nil
 		}}
@@ -84,7 +84,9 @@ func change[S any](ctx context.Context, g *Gateway, k kindOf[S], name string, r 
 	}
 	e, err := g.l.Put(ctx, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, schemas.ControlSubject("cell", k.kind, name),
 		func(have schemas.Setting) (schemas.Setting, error) {
-			switch {
+			switch o, _ := have.(*schemas.OrgSet); {
+			case o != nil && o.Settings.State == schemas.OrgDeleted:
+				return nil, ledger.OrgDeleted(o.Settings.Name)
 			case req.New && have != nil:
 				return nil, ledger.Errorf(ledger.CodeInUse, "%s %s exists already: change it with `jobledger %s edit %s`", k.kind, name, k.kind, name)
 			case !req.New && have == nil:

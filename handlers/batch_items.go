@@ -199,10 +199,12 @@ func (r *batchRun) submit(ctx context.Context, items []int) {
 	}
 }
 
-// later reports a refusal that says nothing about the item: it is tried again.
+// later reports a refusal that says nothing about the item: it is tried again. A batch whose org was deleted rejects none
+// of its items: it stops, and is dead-lettered itself.
 func later(e *ledger.Error) bool {
 	switch e.Code {
-	case ledger.CodeQueueFull, ledger.CodeRateLimited, ledger.CodeUnavailable, ledger.CodeInternal, ledger.CodeOrgSuspended:
+	case ledger.CodeQueueFull, ledger.CodeRateLimited, ledger.CodeUnavailable, ledger.CodeInternal,
+		ledger.CodeOrgSuspended, ledger.CodeOrgNotFound:
 		return true
 	}
 	return false

@@ -142,7 +142,8 @@ func (l *Ledger) PutType(ctx context.Context, settings schemas.TypeSettings, m M
 
 // Put changes the settings of the thing at a subject (DESIGN D11). change gets what is in force, nil if nothing was
 // ever set, and returns what is to be; it may be called again when somebody else was faster. Settings that are in
-// force already write nothing: the event is then nil. An error of change is returned as it is.
+// force already write nothing: the event is then nil. An error of change is returned as it is; org_not_found: an org that
+// was deleted is not changed any more (OrgDeleted).
 func (l *Ledger) Put(ctx context.Context, m Meta, at schemas.Subject, change func(have schemas.Setting) (schemas.Setting, error)) (*schemas.Event, error) {
 	ctx, cancel := withSettleTimeout(ctx)
 	defer cancel()
@@ -177,6 +178,9 @@ func (l *Ledger) putOnce(ctx context.Context, m Meta, at schemas.Subject, change
 	if have != nil && sameSettings(have.Stored(), want.Stored()) {
 		l.settings.put(have, at, read)
 		return nil, nil
+	}
+	if err := final(have); err != nil {
+		return nil, err
 	}
 	e := m.event(at, want)
 	if err := l.Append(ctx, e, seq); err != nil {

@@ -26,6 +26,7 @@ Example:
 	p.addOrgState(org, "resume", "Let a suspended org's jobs start again", schemas.OrgActive, `Example:
 
 	jobledger org resume acme --reason "paid"`)
+	p.addOrgRm(org)
 }
 
 func (p *program) addOrgLs(org *fisk.CmdClause) {

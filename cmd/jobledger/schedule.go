@@ -98,7 +98,7 @@ func (p *program) nextFact(s *gateway.Schedule, show func(time.Time) string) str
 	case s.Paused:
 		return "paused"
 	case s.Parked:
-		return "when the org is resumed"
+		return "when the org is resumed; never if it was deleted"
 	case s.Waits:
 		return "when the last job has ended"
 	case s.NextAt == nil:

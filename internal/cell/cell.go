@@ -44,6 +44,8 @@ type Config struct {
 	Times dispatcher.HostTimes
 	// PayloadGrace and CollectEvery are those of ledger.CollectorConfig; zero fields take their defaults.
 	PayloadGrace, CollectEvery time.Duration
+	// Right is that of dispatcher.Config, asked also before a server runs a batch itself. nil: every job may run.
+	Right ledger.Right
 	// Ready, if set, is called once requests are taken. It must not block.
 	Ready func(Info)
 }
@@ -110,7 +112,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	host, err := dispatcher.New(dispatcher.Config{Ledger: dispatch, Feed: feed, Server: cfg.ServerID, Logger: cfg.Logger, Times: cfg.Times,
+	host, err := dispatcher.New(dispatcher.Config{Ledger: dispatch, Feed: feed, Server: cfg.ServerID, Logger: cfg.Logger, Times: cfg.Times, Right: cfg.Right,
 		Provision: func(ctx context.Context) error {
 			_, err := ledger.Provision(ctx, dispatch, provision)
 			return err
@@ -129,7 +131,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	batches, err := handlers.NewBatches(handlers.BatchesConfig{Ledger: batching, Feed: feed, Name: "server:" + cfg.ServerID, Version: cfg.Version,
-		Logger: component(cfg.Logger, "batches")})
+		Logger: component(cfg.Logger, "batches"), Right: cfg.Right})
 	if err != nil {
 		return err
 	}
