@@ -49,7 +49,7 @@ func (g *Gateway) scheduleAdd(ctx context.Context, r *request) ([]byte, error) {
 	if err := g.l.CheckSchedule(ctx, &want, meta, g.cfg.RegisterUnknown); err != nil {
 		return nil, err
 	}
-	return g.putSchedule(ctx, r, deref(req.Reason), "add", func(have *schemas.ScheduleSettings) (schemas.ScheduleSettings, error) {
+	return g.putSchedule(ctx, r, deref(req.Reason), "add", req.IfSeq, func(have *schemas.ScheduleSettings) (schemas.ScheduleSettings, error) {
 		if have != nil && !req.Replace {
 			e := ledger.Errorf(ledger.CodeIDConflict, "org %s has a schedule %s already: replace it, or choose another name", r.org, r.name)
 			e.Field = "name"
@@ -69,12 +69,12 @@ func deref(s *string) string {
 }
 
 // putSchedule changes a schedule and answers with what is in force.
-func (g *Gateway) putSchedule(ctx context.Context, r *request, reason, action string,
+func (g *Gateway) putSchedule(ctx context.Context, r *request, reason, action string, ifSeq *schemas.Seq,
 	change func(have *schemas.ScheduleSettings) (schemas.ScheduleSettings, error)) ([]byte, error) {
 	if err := checkReason("reason", reason, false); err != nil {
 		return nil, err
 	}
-	e, settings, err := g.l.PutSchedule(ctx, r.org, r.name, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, reason, change)
+	e, settings, err := g.l.PutSchedule(ctx, r.org, r.name, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, reason, ifSeq, change)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (g *Gateway) edit(ctx context.Context, r *request, action string, change fu
 	if err := r.decode(&req); err != nil {
 		return nil, err
 	}
-	return g.putSchedule(ctx, r, req.Reason, action, func(have *schemas.ScheduleSettings) (schemas.ScheduleSettings, error) {
+	return g.putSchedule(ctx, r, req.Reason, action, nil, func(have *schemas.ScheduleSettings) (schemas.ScheduleSettings, error) {
 		if have == nil {
 			return schemas.ScheduleSettings{}, ledger.Errorf(ledger.CodeNotFound, "org %s has no schedule %s", r.org, r.name)
 		}

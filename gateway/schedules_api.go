@@ -60,6 +60,8 @@ type Schedule struct {
 type AddSchedule struct {
 	Schedule
 	Replace bool `json:"replace"`
+	// IfSeq is as in SetRequest.
+	IfSeq *schemas.Seq `json:"if_seq,omitempty"`
 }
 
 // Schedules are all schedules of an org, by name.

@@ -21,6 +21,9 @@ type SetRequest struct {
 	Set json.RawMessage `json:"set"`
 	// New adds the thing, which must not have been set before; else it must have been.
 	New bool `json:"new,omitempty"`
+	// IfSeq changes the settings that the event at this sequence set (seq of info), as long as they are in force; else the
+	// answer is version_conflict, and tells who changed them. Nil: whatever they are.
+	IfSeq *schemas.Seq `json:"if_seq,omitempty"`
 	// Reason is required.
 	Reason string `json:"reason"`
 }
@@ -82,7 +85,7 @@ func change[S any](ctx context.Context, g *Gateway, k kindOf[S], name string, r 
 	if err := checkReason("reason", req.Reason, true); err != nil {
 		return nil, err
 	}
-	e, err := g.l.Put(ctx, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, schemas.ControlSubject("cell", k.kind, name),
+	e, err := g.l.PutIf(ctx, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, schemas.ControlSubject("cell", k.kind, name), req.IfSeq,
 		func(have schemas.Setting) (schemas.Setting, error) {
 			switch o, _ := have.(*schemas.OrgSet); {
 			case o != nil && o.Settings.State == schemas.OrgDeleted:

@@ -39,6 +39,12 @@ func TestSettings(t *testing.T) {
 	if o, err = c.SetOrg(ctx, "acme", setRequest(false, `{"weight":2}`, "the same")); err != nil || *o.Reason != "more" || w.end() != before {
 		t.Errorf("nothing to change: %+v %v", o, err)
 	}
+	stale := setRequest(false, `{"weight":3}`, "late")
+	other := before - 1
+	stale.IfSeq = &other
+	if _, err = c.SetOrg(ctx, "acme", stale); code(err) != ledger.CodeVersionConflict || !strings.Contains(err.Error(), "by user:ada at sequence "+o.Seq.String()) {
+		t.Errorf("an edit of settings that are not in force: %v", err)
+	}
 	h, err := c.OrgHistory(ctx, "acme")
 	if err != nil || len(h.Items) != 2 || *h.Items[0].Reason != "plan" || *h.Items[1].Actor != "user:ada" || !strings.Contains(string(h.Items[0].Settings), `"max_running":0`) {
 		t.Errorf("history: %+v %v", h, err)

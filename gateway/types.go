@@ -38,26 +38,36 @@ func (g *Gateway) typeAdd(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	reply := TypeOf(&settings)
-	if e != nil {
-		reply.set(schemas.Position{Seq: e.Seq}, e.Actor.String(), e.Time, reason)
-	} else {
-		g.describe(ctx, &reply)
+	if e == nil {
+		return g.typeInfo(ctx, r)
 	}
+	reply := TypeOf(&settings)
+	reply.set(schemas.Position{Seq: e.Seq}, e.Actor.String(), e.Time, reason)
 	return json.Marshal(&reply)
 }
 
 func (g *Gateway) typeInfo(ctx context.Context, r *request) ([]byte, error) {
-	settings, err := g.l.Type(ctx, schemas.TypeName(r.name))
-	if e := ledger.AsError(err); e != nil && e.Code == ledger.CodeUnknownType {
-		return nil, ledger.Errorf(ledger.CodeNotFound, "type %s is not registered", r.name)
-	}
+	reply, err := g.typeNow(ctx, schemas.TypeName(r.name))
 	if err != nil {
 		return nil, err
 	}
-	reply := TypeOf(settings)
-	g.describe(ctx, &reply)
-	return json.Marshal(&reply)
+	return json.Marshal(reply)
+}
+
+// typeNow is a type as it is in force, with who set it: both from one event, so that its sequence may be expected by an
+// edit.
+func (g *Gateway) typeNow(ctx context.Context, name schemas.TypeName) (*Type, error) {
+	e, err := g.l.Setting(ctx, ledger.KindType, string(name))
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		return nil, ledger.Errorf(ledger.CodeNotFound, "type %s is not registered", name)
+	}
+	d := e.Data.(*schemas.TypeSet)
+	t := TypeOf(&d.Settings)
+	t.set(schemas.Position{Seq: e.Seq}, e.Actor.String(), e.Time, d.Reason)
+	return &t, nil
 }
 
 func (g *Gateway) typeList(ctx context.Context, _ *request) ([]byte, error) {

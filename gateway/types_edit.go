@@ -66,7 +66,7 @@ func (g *Gateway) typeSet(ctx context.Context, r *request) ([]byte, error) {
 	}
 	name := schemas.TypeName(r.name)
 	var settings schemas.TypeSettings
-	e, err := g.l.Put(ctx, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, ledger.ControlType(name), func(have schemas.Setting) (schemas.Setting, error) {
+	e, err := g.l.PutIf(ctx, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, ledger.ControlType(name), req.IfSeq, func(have schemas.Setting) (schemas.Setting, error) {
 		if have == nil {
 			return nil, ledger.Errorf(ledger.CodeNotFound, "type %s is not registered: add it with `jobledger type add %s`", name, name)
 		}
@@ -79,11 +79,10 @@ func (g *Gateway) typeSet(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	reply := TypeOf(&settings)
 	if e == nil {
-		g.describe(ctx, &reply)
-		return json.Marshal(&reply)
+		return g.typeInfo(ctx, r)
 	}
+	reply := TypeOf(&settings)
 	reply.set(schemas.Position{Seq: e.Seq}, e.Actor.String(), e.Time, req.Reason)
 	g.log.Info("operator action", zap.String("action", "set type"), zap.String("name", r.name), zap.Uint64("seq", uint64(e.Seq)),
 		zap.String("actor", g.cfg.Actor.String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))

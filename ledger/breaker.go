@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
 
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -14,22 +13,15 @@ func (l *Ledger) CloseBreaker(ctx context.Context, org schemas.OrgID, typ schema
 	if err := closed.Validate(); err != nil {
 		return nil, badField("breaker", err)
 	}
-	ctx, cancel := withSettleTimeout(ctx)
-	defer cancel()
-	for try := 0; ; try++ {
+	return l.control(ctx, closed.Place(), func(ctx context.Context) (*schemas.Event, error) {
 		_, seq, err := l.readSetting(ctx, closed.Place())
 		if err != nil {
-			return nil, coded(err)
+			return nil, err
 		}
 		e := m.event(closed.Place(), closed)
-		err = l.Append(ctx, e, seq)
-		switch {
-		case err == nil:
-			return e, nil
-		case !errors.Is(err, ErrRefused):
-			return nil, coded(err)
-		case !pause(ctx, try):
-			return nil, Errorf(CodeUnavailable, "other writers of %s were always faster: %v", closed.Place(), err)
+		if err := l.Append(ctx, e, seq); err != nil {
+			return nil, err
 		}
-	}
+		return e, nil
+	})
 }

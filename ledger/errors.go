@@ -73,6 +73,9 @@ func Codes() []Code {
 const (
 	DetailReason = "reason" // a finer code, such as ReasonOutcomeUnknown
 	DetailField  = "field"  // JSON pointer or name of the argument at fault
+	DetailSeq    = "seq"    // of a version_conflict: the event that set what is in force, 0 if nothing ever was
+	DetailActor  = "actor"  // who did that
+	DetailTime   = "time"   // when
 
 	// ReasonOutcomeUnknown: the event may or may not be stored. It is never a refusal: ask for the job, or
 	// repeat with the same id or key.

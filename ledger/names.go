@@ -56,7 +56,7 @@ const KindSchedule = "schedule"
 
 // ControlType is the subject of a type's settings.
 func ControlType(t schemas.TypeName) schemas.Subject {
-	return schemas.ControlSubject("cell", "type", string(t))
+	return (&schemas.TypeSet{Settings: schemas.TypeSettings{Name: t}}).Place()
 }
 
 // SubjectCancel is where a session listens for cancel signals.

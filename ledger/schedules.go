@@ -62,15 +62,15 @@ func (l *Ledger) Schedules(ctx context.Context, org schemas.OrgID) ([]*Entry, er
 	return kept, nil
 }
 
-// PutSchedule changes a schedule, as Put does. change gets what is in force, nil if there is no such schedule, and
+// PutSchedule changes a schedule, as PutIf does. change gets what is in force, nil if there is no such schedule, and
 // returns what is to be; org, name and generation are filled in. The settings returned are those in force then.
-func (l *Ledger) PutSchedule(ctx context.Context, org schemas.OrgID, name string, m Meta, reason string,
+func (l *Ledger) PutSchedule(ctx context.Context, org schemas.OrgID, name string, m Meta, reason string, ifSeq *schemas.Seq,
 	change func(have *schemas.ScheduleSettings) (schemas.ScheduleSettings, error)) (*schemas.Event, *schemas.ScheduleSettings, error) {
 	if err := checkScheduleName(org, name); err != nil {
 		return nil, nil, err
 	}
 	var want schemas.ScheduleSettings
-	e, err := l.Put(ctx, m, schemas.SchedulePlace(org, name), func(was schemas.Setting) (schemas.Setting, error) {
+	e, err := l.PutIf(ctx, m, schemas.SchedulePlace(org, name), ifSeq, func(was schemas.Setting) (schemas.Setting, error) {
 		var have *schemas.ScheduleSettings
 		generation := 1
 		if set, ok := was.(*schemas.ScheduleSet); ok {

@@ -19,7 +19,7 @@ import (
 
 func putSchedule(t *testing.T, env *ledgertest.Env, name string, change func(s *schemas.ScheduleSettings)) *ledger.Entry {
 	t.Helper()
-	_, _, err := env.Ledger.PutSchedule(env.Context(), "acme", name, ledger.Meta{Actor: schemas.Actor{Type: "user", ID: "ada"}}, "because",
+	_, _, err := env.Ledger.PutSchedule(env.Context(), "acme", name, ledger.Meta{Actor: schemas.Actor{Type: "user", ID: "ada"}}, "because", nil,
 		func(have *schemas.ScheduleSettings) (schemas.ScheduleSettings, error) {
 			s := schemas.ScheduleSettings{EveryMS: 60_000, Job: schemas.JobTemplate{Type: "echo", Args: json.RawMessage(`{"n":1}`)}}
 			if have != nil {

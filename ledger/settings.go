@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -145,10 +146,22 @@ func (l *Ledger) PutType(ctx context.Context, settings schemas.TypeSettings, m M
 // force already write nothing: the event is then nil. An error of change is returned as it is; org_not_found: an org that
 // was deleted is not changed any more (OrgDeleted).
 func (l *Ledger) Put(ctx context.Context, m Meta, at schemas.Subject, change func(have schemas.Setting) (schemas.Setting, error)) (*schemas.Event, error) {
+	return l.PutIf(ctx, m, at, nil, change)
+}
+
+// PutIf is Put for a caller who has seen the settings at a sequence, and changes them as long as they are those: else,
+// and also if somebody has set the same meanwhile, the error is version_conflict and tells who changed them (R-713, C45).
+// ifSeq is the sequence of the event that set what was seen, 0 for a thing that was never set, nil for any.
+func (l *Ledger) PutIf(ctx context.Context, m Meta, at schemas.Subject, ifSeq *schemas.Seq, change func(have schemas.Setting) (schemas.Setting, error)) (*schemas.Event, error) {
+	return l.control(ctx, at, func(ctx context.Context) (*schemas.Event, error) { return l.putOnce(ctx, m, at, ifSeq, change) })
+}
+
+// control appends to a control subject: read, decide, append, and again as long as others were faster.
+func (l *Ledger) control(ctx context.Context, at schemas.Subject, once func(ctx context.Context) (*schemas.Event, error)) (*schemas.Event, error) {
 	ctx, cancel := withSettleTimeout(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
-		e, err := l.putOnce(ctx, m, at, change)
+		e, err := once(ctx)
 		if !errors.Is(err, ErrRefused) {
 			return e, coded(err)
 		}
@@ -158,10 +171,13 @@ func (l *Ledger) Put(ctx context.Context, m Meta, at schemas.Subject, change fun
 	}
 }
 
-func (l *Ledger) putOnce(ctx context.Context, m Meta, at schemas.Subject, change func(have schemas.Setting) (schemas.Setting, error)) (*schemas.Event, error) {
+func (l *Ledger) putOnce(ctx context.Context, m Meta, at schemas.Subject, ifSeq *schemas.Seq, change func(have schemas.Setting) (schemas.Setting, error)) (*schemas.Event, error) {
 	read := l.settings.position()
 	last, seq, err := l.readSetting(ctx, at)
 	if err != nil {
+		return nil, err
+	}
+	if err := sameVersion(at, last, ifSeq); err != nil {
 		return nil, err
 	}
 	var have schemas.Setting
@@ -188,6 +204,22 @@ func (l *Ledger) putOnce(ctx context.Context, m Meta, at schemas.Subject, change
 	}
 	l.settings.put(want, at, schemas.Position{Seq: e.Seq, ID: e.ID})
 	return e, nil
+}
+
+// sameVersion refuses to change settings that are not those that the caller has seen.
+func sameVersion(at schemas.Subject, last *Entry, ifSeq *schemas.Seq) error {
+	var is schemas.Seq
+	if last != nil {
+		is = last.Seq
+	}
+	if ifSeq == nil || *ifSeq == is {
+		return nil
+	}
+	if last == nil {
+		return Errorf(CodeVersionConflict, "%s was never set, and not at sequence %d", at, *ifSeq).with(DetailSeq, is)
+	}
+	return Errorf(CodeVersionConflict, "the settings of sequence %d were changed by %s at sequence %d: look at them, and change those", *ifSeq,
+		cmp.Or(last.Actor.String(), "somebody"), is).with(DetailSeq, is).with(DetailActor, last.Actor.String()).with(DetailTime, last.Time)
 }
 
 // registerType sets a type that does not exist to the engine's defaults, as dev does for unknown ones.

@@ -3,6 +3,8 @@ package ledger_test
 import (
 	"encoding/json"
 	"reflect"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -95,6 +97,55 @@ func TestPutSettings(t *testing.T) {
 	})
 	if ledger.AsError(err).Code != ledger.CodeInvalidArgument {
 		t.Errorf("weight out of range: %v, want invalid_argument", err)
+	}
+}
+
+// R-713, C45: of several who have seen the same settings one changes them; the others are told by whom they were changed,
+// also if they want the same. Whoever has seen that a thing was never set adds it once.
+func TestPutIf(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	l, ctx := env.Ledger, env.Context()
+	place := (&schemas.OrgSet{Settings: schemas.OrgSettings{Name: "x"}}).Place()
+	put := func(actor string, seq schemas.Seq, weight int) (*schemas.Event, error) {
+		return l.PutIf(ctx, ledger.Meta{Actor: schemas.Actor{Type: "user", ID: actor}}, place, &seq, func(schemas.Setting) (schemas.Setting, error) {
+			return &schemas.OrgSet{Settings: schemas.OrgSettings{Name: "x", Weight: weight}}, nil
+		})
+	}
+	if _, err := put("eve", 7, 1); ledger.AsError(err).Code != ledger.CodeVersionConflict {
+		t.Errorf("never set, seen at 7: %v", err)
+	}
+	seen := schemas.Seq(0)
+	for round := range 3 {
+		const writers = 4
+		var all sync.WaitGroup
+		events, errs := make([]*schemas.Event, writers), make([]error, writers)
+		for i := range writers {
+			all.Go(func() { events[i], errs[i] = put(strconv.Itoa(i), seen, round+2) })
+		}
+		all.Wait()
+		var won *schemas.Event
+		for i, e := range events {
+			if e != nil && won != nil {
+				t.Errorf("round %d: both %d and %d are stored", round, won.Seq, e.Seq)
+			}
+			if e != nil {
+				won = events[i]
+			}
+		}
+		if won == nil {
+			t.Fatalf("round %d: nobody changed it: %v", round, errs)
+		}
+		for i, err := range errs {
+			if events[i] != nil {
+				continue
+			}
+			e := ledger.AsError(err)
+			if e == nil || e.Code != ledger.CodeVersionConflict || e.Details[ledger.DetailSeq] != won.Seq || e.Details[ledger.DetailActor] != won.Actor.String() {
+				t.Errorf("round %d: writer %d: %v, %s at %d was first", round, i, err, won.Actor, won.Seq)
+			}
+		}
+		seen = won.Seq
 	}
 }
 

@@ -111,6 +111,7 @@ func (p *program) printOrg(o *gateway.Org) error {
 
 // orgFlags are those of `org add` and `org edit`.
 type orgFlags struct {
+	ifSeq                                                    option[schemas.Seq]
 	name                                                     string
 	display, weight, running, waiting, submitRate, startRate option[any]
 }
@@ -118,7 +119,7 @@ type orgFlags struct {
 func (p *program) addOrgSet(org *fisk.CmdClause, verb, help string) {
 	var f orgFlags
 	cmd := p.command(org, verb, help, func(ctx context.Context) error {
-		m := &mutation{kind: "org", name: f.name, isNew: verb == "add", changes: f.changes()}
+		m := &mutation{kind: "org", name: f.name, isNew: verb == "add", ifSeq: f.ifSeq, changes: f.changes()}
 		return p.mutate(ctx, m, func(ctx context.Context, c *gateway.Client, r gateway.SetRequest) error {
 			o, err := c.SetOrg(ctx, schemas.OrgID(f.name), r)
 			if err != nil {
@@ -135,6 +136,9 @@ Example:
 
 	jobledger org %s acme --weight 3 --max-running 50 --max-waiting 10000 --reason "plan business"`, schemas.OrgRunningDefault, verb))
 	cmd.Arg("org", "The org").Required().StringVar(&f.name)
+	if verb == "edit" {
+		ifSeqFlag(cmd, &f.ifSeq)
+	}
 	optionFlag(cmd, "display-name", "Its name for people", &f.display, parseText).PlaceHolder("TEXT")
 	optionFlag(cmd, "weight", "Its share of the turns of every queue", &f.weight, parseWeight).PlaceHolder("N")
 	optionFlag(cmd, "max-running", "Jobs that may run at once", &f.running, parseLimit).PlaceHolder("N")
@@ -156,8 +160,9 @@ func (f *orgFlags) changes() changes {
 
 func (p *program) addOrgState(org *fisk.CmdClause, verb, help string, state schemas.OrgState, long string) {
 	var name string
+	var ifSeq option[schemas.Seq]
 	cmd := p.command(org, verb, help, func(ctx context.Context) error {
-		m := &mutation{kind: "org", name: name, changes: changes{"state": state}}
+		m := &mutation{kind: "org", name: name, ifSeq: ifSeq, changes: changes{"state": state}}
 		return p.mutate(ctx, m, func(ctx context.Context, c *gateway.Client, r gateway.SetRequest) error {
 			o, err := c.SetOrg(ctx, schemas.OrgID(name), r)
 			if isNotFound(err) && state == schemas.OrgSuspended { // never set: an org like any other
@@ -172,4 +177,5 @@ func (p *program) addOrgState(org *fisk.CmdClause, verb, help string, state sche
 	})
 	cmd.HelpLong(long)
 	cmd.Arg("org", "The org").Required().StringVar(&name)
+	ifSeqFlag(cmd, &ifSeq)
 }

@@ -141,6 +141,7 @@ func weightsFact(weights map[schemas.OrgID]int) string {
 
 // queueFlags are those of `queue add` and `queue edit`.
 type queueFlags struct {
+	ifSeq                                                     option[schemas.Seq]
 	name                                                      string
 	description, owner, running, runningPerOrg, waiting, rate option[any]
 	weights                                                   []string
@@ -153,7 +154,7 @@ func (p *program) addQueueSet(queue *fisk.CmdClause, verb, help string) {
 		if err != nil {
 			return usagef("--weight: %w", err)
 		}
-		m := &mutation{kind: "queue", name: f.name, isNew: verb == "add", changes: set}
+		m := &mutation{kind: "queue", name: f.name, isNew: verb == "add", ifSeq: f.ifSeq, changes: set}
 		return p.mutate(ctx, m, func(ctx context.Context, c *gateway.Client, r gateway.SetRequest) error {
 			q, err := c.SetQueue(ctx, schemas.QueueName(f.name), r)
 			if err != nil {
@@ -171,6 +172,9 @@ Example:
 
 	jobledger queue %s bulk --max-running-per-org 2 --max-waiting-per-org 100 --rate 50/1m --reason "imports"`, verb))
 	cmd.Arg("queue", "The queue").Required().StringVar(&f.name)
+	if verb == "edit" {
+		ifSeqFlag(cmd, &f.ifSeq)
+	}
 	optionFlag(cmd, "description", "What it is for", &f.description, parseText).PlaceHolder("TEXT")
 	optionFlag(cmd, "owner", "The one org that may use it, or none", &f.owner, parseName).PlaceHolder("ORG")
 	optionFlag(cmd, "max-running", "Jobs that may run at once", &f.running, parseLimit).PlaceHolder("N")

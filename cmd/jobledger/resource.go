@@ -80,6 +80,7 @@ func (p *program) printResource(r *gateway.Resource) error {
 
 // resourceFlags are those of `resource add` and `resource edit`.
 type resourceFlags struct {
+	ifSeq                      option[schemas.Seq]
 	name                       string
 	description, running, rate option[any]
 	perOrg, shared             bool
@@ -91,7 +92,7 @@ func (p *program) addResourceSet(resource *fisk.CmdClause, verb, help string) {
 		if f.perOrg && f.shared {
 			return usagef("give --per-org or --shared, not both")
 		}
-		m := &mutation{kind: "resource", name: f.name, isNew: verb == "add", changes: f.changes()}
+		m := &mutation{kind: "resource", name: f.name, isNew: verb == "add", ifSeq: f.ifSeq, changes: f.changes()}
 		return p.mutate(ctx, m, func(ctx context.Context, c *gateway.Client, r gateway.SetRequest) error {
 			set, err := c.SetResource(ctx, f.name, r)
 			if err != nil {
@@ -108,6 +109,9 @@ Example:
 
 	jobledger resource %s carrier-7 --max-running 1 --rate 10/1m --reason "their terms"`, verb))
 	cmd.Arg("resource", "The resource").Required().StringVar(&f.name)
+	if verb == "edit" {
+		ifSeqFlag(cmd, &f.ifSeq)
+	}
 	optionFlag(cmd, "description", "What it is", &f.description, parseText).PlaceHolder("TEXT")
 	optionFlag(cmd, "max-running", "Jobs of it that may run at once", &f.running, parseLimit).PlaceHolder("N")
 	optionFlag(cmd, "rate", "Jobs of it that may start in a time, as in 10/1m, or none", &f.rate, parseRate).PlaceHolder("N/D")

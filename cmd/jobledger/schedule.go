@@ -159,7 +159,7 @@ func (p *program) printSchedule(s *gateway.Schedule) error {
 		{"Missed", missed}, {"Overlap", s.Overlap}, {"Queue", string(s.Queue)}, {"Priority", string(s.Priority)},
 		{"Resource", s.Resource}, {"Principal", s.Principal}, {"Tags", strings.Join(tags, ", ")}, {"Attempts", whole(s.MaxAttempts)},
 		{"Run timeout", secondsFact(s.RunTimeoutS)}, {"Start within", secondsFact(s.DeadlineS)},
-		{"Updated", p.since(s.At) + by(s.Actor)}, {"Reason", deref(s.Reason)},
+		{"Updated", p.updated(&gateway.SettingAuthor{Seq: s.Seq, Actor: s.Actor, At: s.At})}, {"Reason", deref(s.Reason)},
 	}
 	for _, f := range facts {
 		if f.value == "" || f.value == "null" {

@@ -19,6 +19,7 @@ type scheduleFlags struct {
 	missedMax                   option[int]
 	deadline                    option[time.Duration]
 	replace, paused             bool
+	ifSeq                       option[schemas.Seq]
 	job                         submitFlags
 }
 
@@ -53,6 +54,7 @@ Examples:
 	cmd.Flag("description", "What it is for").PlaceHolder("TEXT").StringVar(&f.description)
 	cmd.Flag("paused", "Add it paused").UnNegatableBoolVar(&f.paused)
 	cmd.Flag("replace", "Change the schedule of this name; what is not given takes its default").UnNegatableBoolVar(&f.replace)
+	ifSeqFlag(cmd, &f.ifSeq)
 }
 
 func (f *scheduleFlags) declareTimes(cmd *fisk.CmdClause) {
@@ -122,7 +124,7 @@ func (f *scheduleFlags) request(p *program) (gateway.AddSchedule, error) {
 	if reason := p.flags.Reason.Value; reason != "" {
 		s.Reason = &reason
 	}
-	return gateway.AddSchedule{Schedule: s, Replace: f.replace}, nil
+	return gateway.AddSchedule{Schedule: s, Replace: f.replace, IfSeq: f.ifSeq.pointer()}, nil
 }
 
 func (p *program) scheduleAdd(ctx context.Context, f *scheduleFlags) error {

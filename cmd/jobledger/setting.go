@@ -31,9 +31,14 @@ func (c changes) set(field string, o option[any]) {
 }
 
 // request is what the server is asked for.
-func (c changes) request(isNew bool, reason string) (gateway.SetRequest, error) {
-	body, err := json.Marshal(c)
-	return gateway.SetRequest{Set: body, New: isNew, Reason: reason}, err
+func (m *mutation) request(reason string) (gateway.SetRequest, error) {
+	body, err := json.Marshal(m.changes)
+	return gateway.SetRequest{Set: body, New: m.isNew, IfSeq: m.ifSeq.pointer(), Reason: reason}, err
+}
+
+// ifSeqFlag declares --if-seq of a command that changes settings.
+func ifSeqFlag(cmd flagOwner, target *option[schemas.Seq]) {
+	optionFlag(cmd, "if-seq", "Only if nobody has changed it since: the sequence that info --json shows", target, schemas.ParseSeq).PlaceHolder("N")
 }
 
 // parseLimit reads a number of jobs, 0 for unlimited, or "default".
@@ -98,13 +103,23 @@ func limitText(n int) string {
 
 // authorFacts say who set what is in force.
 func (p *program) authorFacts(a *gateway.SettingAuthor) []fact {
-	return []fact{{"Updated", p.since(a.At) + by(a.Actor)}, {"Reason", deref(a.Reason)}}
+	return []fact{{"Updated", p.updated(a)}, {"Reason", deref(a.Reason)}}
+}
+
+// updated is when, by whom, and the sequence that --if-seq takes.
+func (p *program) updated(a *gateway.SettingAuthor) string {
+	s := p.since(a.At) + by(a.Actor)
+	if a.Seq != nil {
+		s += ", sequence " + a.Seq.String()
+	}
+	return s
 }
 
 // mutation is a command that changes the settings of one thing.
 type mutation struct {
 	kind, name string
 	isNew      bool
+	ifSeq      option[schemas.Seq]
 	changes    changes
 }
 
@@ -121,7 +136,7 @@ func (p *program) mutate(ctx context.Context, m *mutation, do func(ctx context.C
 		verb = "add"
 	}
 	if p.flags.DryRun {
-		r, err := m.changes.request(m.isNew, "")
+		r, err := m.request("")
 		if err != nil {
 			return failf(ledger.CodeInternal, "%w", err)
 		}
@@ -132,7 +147,7 @@ func (p *program) mutate(ctx context.Context, m *mutation, do func(ctx context.C
 	if err != nil {
 		return err
 	}
-	r, err := m.changes.request(m.isNew, reason)
+	r, err := m.request(reason)
 	if err != nil {
 		return failf(ledger.CodeInternal, "%w", err)
 	}

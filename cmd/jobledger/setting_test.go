@@ -32,8 +32,15 @@ func TestSettingCommands(t *testing.T) {
 		t.Errorf("the rate is still there: %s", got)
 	}
 	says(t, w.must(exitOK, "org", "edit", "acme", "--max-running", "default", "--reason", "r").stdout, "Max running: 100")
+	seen := decode[gateway.Org](t, w.must(exitOK, "org", "edit", "acme", "--weight", "5", "--reason", "look", "-j").stdout).Seq.String()
+	w.must(exitOK, "org", "edit", "acme", "--weight", "4", "--if-seq", seen, "--reason", "seen")
+	if late := w.must(exitError, "org", "edit", "acme", "--weight", "3", "--if-seq", seen, "--reason", "late"); !strings.Contains(late.stderr, "were changed by user:ada") ||
+		!strings.Contains(late.stderr, "[version_conflict]") {
+		t.Errorf("an edit of settings that are not in force any more: %+v", late)
+	}
+	w.must(exitOK, "org", "edit", "acme", "--weight", "3", "--reason", "r")
 	history := w.must(exitOK, "org", "info", "acme", "--history").stdout
-	if strings.Count(history, "\n") != 3 {
+	if strings.Count(history, "\n") != 6 {
 		t.Errorf("history: %s", history)
 	}
 	says(t, history, "plan business", "trial", `"max_running":0`)

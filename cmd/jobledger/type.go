@@ -109,7 +109,7 @@ func (p *program) printType(t *gateway.Type) error {
 		{"Closed to", joined(t.DisabledOrgs)},
 		{"Permission", t.Permission},
 		{"Schema", string(t.Schema)},
-		{"Updated", p.since(t.At) + by(t.Actor)},
+		{"Updated", p.updated(&gateway.SettingAuthor{Seq: t.Seq, Actor: t.Actor, At: t.At})},
 		{"Reason", deref(t.Reason)},
 	}
 	for _, f := range facts {

@@ -18,6 +18,7 @@ import (
 
 // typeFlags are the policy in `type add` and `type edit`.
 type typeFlags struct {
+	ifSeq                                                option[schemas.Seq]
 	name, file                                           string
 	description, queue, priority, permission, schema     option[any]
 	dedup, dedupWindow, backoff, runTimeout, grace       option[any]
@@ -62,6 +63,7 @@ Examples:
 	jobledger type edit webhook --close-breaker --org acme --reason "the receiver is back"
 	jobledger type edit report --disable-org acme --reason "abuse"`)
 	cmd.Arg("type", "The type").Required().StringVar(&f.name)
+	ifSeqFlag(cmd, &f.ifSeq)
 	f.declare(cmd)
 	cmd.Flag("exclusive", "At most one attempt may run anywhere").UnNegatableBoolVar(&f.exclusive)
 	cmd.Flag("shared", "Attempts of several jobs may run beside each other, as at first").UnNegatableBoolVar(&f.shared)
@@ -161,14 +163,14 @@ func (p *program) typeEdit(ctx context.Context, f *typeFlags) error {
 	if f.exclusive && f.shared {
 		return usagef("give --exclusive or --shared, not both")
 	}
-	m := &mutation{kind: "type", name: f.name, changes: f.changes()}
+	m := &mutation{kind: "type", name: f.name, ifSeq: f.ifSeq, changes: f.changes()}
 	if f.closeBreaker {
-		if len(m.changes)+len(f.closeTo)+len(f.openTo) > 0 {
+		if len(m.changes)+len(f.closeTo)+len(f.openTo) > 0 || f.ifSeq.Set {
 			return usagef("--close-breaker changes no settings: give it alone")
 		}
 		return p.closeBreaker(ctx, schemas.TypeName(f.name))
 	}
-	if err := p.addDisabledOrgs(ctx, f, m.changes); err != nil {
+	if err := p.addDisabledOrgs(ctx, f, m); err != nil {
 		return err
 	}
 	return p.mutateType(ctx, m)
@@ -200,8 +202,9 @@ func (p *program) closeBreaker(ctx context.Context, name schemas.TypeName) error
 	})
 }
 
-// addDisabledOrgs makes the whole list of what a type is closed to, which is how it is set.
-func (p *program) addDisabledOrgs(ctx context.Context, f *typeFlags, c changes) error {
+// addDisabledOrgs makes the whole list of what a type is closed to, which is how it is set; only if nobody changes the
+// type meanwhile, else what he did to the list would be lost.
+func (p *program) addDisabledOrgs(ctx context.Context, f *typeFlags, m *mutation) error {
 	if len(f.closeTo)+len(f.openTo) == 0 {
 		return nil
 	}
@@ -221,7 +224,10 @@ func (p *program) addDisabledOrgs(ctx context.Context, f *typeFlags, c changes) 
 				closed = append(closed, schemas.OrgID(org))
 			}
 		}
-		c["disabled_orgs"] = closed
+		m.changes["disabled_orgs"] = closed
+		if !m.ifSeq.Set && t.Seq != nil {
+			m.ifSeq = option[schemas.Seq]{Value: *t.Seq, Set: true}
+		}
 		return nil
 	})
 }
@@ -238,19 +244,22 @@ func (p *program) mutateType(ctx context.Context, m *mutation) error {
 
 func (p *program) addTypeEnabled(typ *fisk.CmdClause, verb, help string, enabled bool) {
 	var name string
+	var ifSeq option[schemas.Seq]
 	cmd := p.command(typ, verb, help, func(ctx context.Context) error {
-		return p.mutateType(ctx, &mutation{kind: "type", name: name, changes: changes{"enabled": enabled}})
+		return p.mutateType(ctx, &mutation{kind: "type", name: name, ifSeq: ifSeq, changes: changes{"enabled": enabled}})
 	})
 	cmd.HelpLong(fmt.Sprintf("Example:\n\n\tjobledger type %s report --reason \"new format on Monday\"", verb))
 	cmd.Arg("type", "The type").Required().StringVar(&name)
+	ifSeqFlag(cmd, &ifSeq)
 }
 
 func (p *program) addTypeSchema(typ *fisk.CmdClause) {
 	var name string
 	var set option[any]
+	var ifSeq option[schemas.Seq]
 	cmd := p.command(typ, "schema", "Show or set the JSON Schema of a type's arguments", func(ctx context.Context) error {
 		if set.Set {
-			return p.mutateType(ctx, &mutation{kind: "type", name: name, changes: changes{"schema": set.Value}})
+			return p.mutateType(ctx, &mutation{kind: "type", name: name, ifSeq: ifSeq, changes: changes{"schema": set.Value}})
 		}
 		if err := schemas.CheckToken("type", name); err != nil {
 			return usagef("%w", err)
@@ -272,6 +281,7 @@ func (p *program) addTypeSchema(typ *fisk.CmdClause) {
 	jobledger type schema report --set report.schema.json --reason "a column more"
 	jobledger type schema report --set none --reason "anything goes"`)
 	cmd.Arg("type", "The type").Required().StringVar(&name)
+	ifSeqFlag(cmd, &ifSeq)
 	optionFlag(cmd, "set", "File with the new schema, or none", &set, readSchema).PlaceHolder("FILE")
 }
 

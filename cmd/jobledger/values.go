@@ -27,6 +27,14 @@ func (o option[T]) Or(value T) T {
 	return value
 }
 
+// pointer returns the value, or nil when the flag is absent.
+func (o option[T]) pointer() *T {
+	if o.Set {
+		return &o.Value
+	}
+	return nil
+}
+
 // optionValue fills an option from the command line. fisk's errors do not name
 // the flag; these do.
 type optionValue[T any] struct {
