@@ -24,6 +24,9 @@ func (c *Core) blockers(q *ledger.ExplainRequest, queued bool, now int64) (out [
 func scopesOf(q *ledger.ExplainRequest) []scope {
 	o, qu, t, r := q.Org, q.Queue, q.Type, q.Resource
 	out := []scope{{}, {queue: qu}, {typ: t}, {queue: qu, typ: t}, {org: o}, {org: o, queue: qu}, {org: o, typ: t}, {org: o, queue: qu, typ: t}}
+	if b := ledger.BatchOf(q.Job); b != "" {
+		out = append(out, scope{org: o, batch: b})
+	}
 	if r == "" {
 		return out
 	}
@@ -44,7 +47,7 @@ func (c *Core) blockersAt(g *gate, q *ledger.ExplainRequest, queued bool, now in
 		}
 	}
 	if h := c.settings.holds[g.scope]; h != nil && h.InForce(time.Unix(0, now)) {
-		say(ledger.Blocker{Kind: ledger.BlockHold, Setting: "hold." + h.Scope.ID(), Field: "on", Until: untilOf(h)})
+		out = append(out, ledger.Blocker{Kind: ledger.BlockHold, Scope: h.Scope, Setting: "hold." + h.Scope.ID(), Field: "on", Until: untilOf(h)})
 	}
 	if g.foreign(q.Org) {
 		say(ledger.Blocker{Kind: ledger.BlockOwner, Setting: "queue." + string(q.Queue), Field: "owner"})

@@ -302,7 +302,7 @@ func (c *Core) Settle(d Decision, r Result) {
 	case Later:
 		if f.held {
 			f.held = false
-			c.wakeAt(r.Until.UnixNano(), c.lane(f.lane.node.org, f.lane.head()), f.job)
+			c.wakeAt(r.Until.UnixNano(), c.lane(f.lane.node.org, f.lane.head(), f.lane.batch), f.job)
 		}
 	case Failed:
 		c.stats.Failed++

@@ -86,5 +86,5 @@ func (c *Core) laneOf(q *ledger.ExplainRequest) *lane {
 	if p == nil || p.nodes[q.Org] == nil {
 		return nil
 	}
-	return p.nodes[q.Org].lanes[laneKey{levelOf(q.Priority), q.Resource}]
+	return p.nodes[q.Org].lanes[laneKey{levelOf(q.Priority), q.Resource, ledger.BatchOf(q.Job)}]
 }

@@ -92,10 +92,10 @@ func (c *Core) submitted(e *schemas.Event, d *schemas.Submitted) {
 		return
 	}
 	if notBefore.After(e.Time) {
-		c.wakeAt(notBefore.UnixNano(), c.lane(e.Org, &h), job)
+		c.wakeAt(notBefore.UnixNano(), c.laneOfJob(e, &h), job)
 		return
 	}
-	c.enter(c.lane(e.Org, &h), job)
+	c.enter(c.laneOfJob(e, &h), job)
 }
 
 func (c *Core) queued(e *schemas.Event, d *schemas.Queued, again bool) {
@@ -247,7 +247,7 @@ func (c *Core) retrying(e *schemas.Event, h *schemas.AttemptHead, delay schemas.
 	if again {
 		return
 	}
-	c.wakeAt(e.Time.Add(delay.Duration()).UnixNano(), c.lane(e.Org, &h.Head), entry{id: h.Submitted, at: e.Seq})
+	c.wakeAt(e.Time.Add(delay.Duration()).UnixNano(), c.laneOfJob(e, &h.Head), entry{id: h.Submitted, at: e.Seq})
 	c.rearm(h.Submitted)
 }
 
@@ -330,7 +330,7 @@ func (c *Core) retried(e *schemas.Event, d *schemas.Retried) {
 		c.park(e.Org, &d.Head, job, 0, d.Parents)
 		return
 	}
-	c.enter(c.lane(e.Org, &d.Head), job)
+	c.enter(c.laneOfJob(e, &d.Head), job)
 }
 
 // carried folds a job's whole state. To a fold that has seen the job it says only from where to read it
@@ -361,7 +361,7 @@ func (c *Core) carried(e *schemas.Event, d *schemas.Carried) {
 		c.park(e.Org, &d.Head, entry{id: id, at: e.Seq}, dueOf(d.Job.NotBefore), d.Job.Spec.Parents)
 	default:
 		due := laterOf(d.Job.NotBefore, d.Job.RetryAt)
-		c.wakeAt(due.UnixNano(), c.lane(e.Org, &d.Head), entry{id: id, at: e.Seq})
+		c.wakeAt(due.UnixNano(), c.laneOfJob(e, &d.Head), entry{id: id, at: e.Seq})
 	}
 }
 

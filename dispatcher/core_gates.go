@@ -16,6 +16,7 @@ import (
 //	of the pair:    everything · its queue · its type · both
 //	of the node:    its org · org and queue · org and type · all three
 //	of the strand:  its resource, for all or for its org; and with queue, type
+//	of the lane:    the batch whose items its jobs are
 //
 // A shut gate of a pair is a look whenever the pair is: there are few pairs. What a shut gate of a node or strand
 // keeps from starting leaves the heaps of what is ready and waits at the gate, so that a decision costs nothing for
@@ -29,9 +30,26 @@ type scope struct {
 	queue    schemas.QueueName
 	typ      schemas.TypeName
 	resource string
+	batch    string // ledger.BatchKey
 }
 
-func scopeOf(h schemas.HoldScope) scope { return scope{h.Org, h.Queue, h.Type, h.Resource} }
+// scopeOf is the scope of a hold. One on a batch is on its items: false where it cannot be told which these are, as
+// another org's batch may have the same id, or where it names more, which nobody can ask for.
+func scopeOf(h schemas.HoldScope) (s scope, ok bool) {
+	s = scope{org: h.Org, queue: h.Queue, typ: h.Type, resource: h.Resource}
+	if h.Batch == "" {
+		return s, true
+	}
+	ok = s == scope{org: h.Org} && h.Org != ""
+	s.batch = ledger.BatchKey(h.Org, schemas.JobID(h.Batch))
+	return s, ok
+}
+
+// matches reports whether the scope covers a job.
+func (s scope) matches(org schemas.OrgID, q schemas.QueueName, t schemas.TypeName, resource, batch string) bool {
+	return (s.org == "" || s.org == org) && (s.queue == "" || s.queue == q) && (s.typ == "" || s.typ == t) &&
+		(s.resource == "" || s.resource == resource) && (s.batch == "" || s.batch == batch)
+}
 
 func (s scope) holdScope() schemas.HoldScope {
 	return schemas.HoldScope{Org: s.org, Queue: s.queue, Type: s.typ, Resource: s.resource}
@@ -49,6 +67,8 @@ func orgScope(org schemas.OrgID, q schemas.QueueName, t schemas.TypeName) scope 
 // odd reports that a scope can only have holds: no setting counts or limits its jobs, so no job's stake names it.
 func (s scope) odd() bool {
 	switch {
+	case s.batch != "":
+		return true
 	case s.resource != "":
 		return s.queue != "" || s.typ != ""
 	case s.queue != "":
@@ -79,7 +99,8 @@ type gate struct {
 	nodes     []*node
 	strangers []*node // of a queue: nodes of orgs that do not own it
 	lines     map[*pair]*line
-	wake      int64 // due time of its entry in Core.wakes, 0 if it has none
+	lanes     []*lane // of a batch
+	wake      int64   // due time of its entry in Core.wakes, 0 if it has none
 }
 
 // gate returns the gate of a scope, made on first sight.

@@ -61,11 +61,14 @@ func (c *Core) kept(a *active) bool {
 	if c.oddBar(scope{queue: q, typ: t}) != nil || c.oddBar(scope{org: a.org, queue: q, typ: t}) != nil {
 		return true
 	}
-	g := a.stake.gates[ofResource]
-	if g == nil {
+	if b := ledger.BatchOf(a.job); b != "" && c.oddBar(scope{org: a.org, batch: b}) != nil {
+		return true
+	}
+	r := a.resource()
+	if r == "" {
 		return false
 	}
-	for _, s := range oddStrand(a.org, q, t, g.scope.resource) {
+	for _, s := range oddStrand(a.org, q, t, r) {
 		if c.oddBar(s) != nil {
 			return true
 		}
@@ -110,11 +113,14 @@ func (c *Core) recallIf(a *active) {
 }
 
 func (a *active) matches(s scope) bool {
-	resource := ""
+	return s.matches(a.org, a.pair.queue.name, a.pair.typ, a.resource(), ledger.BatchOf(a.job))
+}
+
+func (a *active) resource() string {
 	if g := a.stake.gates[ofResource]; g != nil {
-		resource = g.scope.resource
+		return g.scope.resource
 	}
-	return s.holdScope().Matches(a.org, a.pair.queue.name, a.pair.typ, resource, "")
+	return ""
 }
 
 // unsettle begins an epoch: what workers still run is known only when they have beaten (DESIGN D6).

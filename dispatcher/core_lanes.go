@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -122,22 +123,24 @@ func levelOf(p schemas.Priority) int {
 	return 1
 }
 
-// lane is the FIFO of waiting jobs alike in (queue, org, priority, type, resource).
+// lane is the FIFO of waiting jobs alike in (queue, org, priority, type, resource) and, where they are items of a batch,
+// in the batch, which may be paused by itself.
 type lane struct {
-	node     *node
-	level    int
-	resource string
-	strand   *strand // nil without a resource
-	jobs     fifo
-	timers   int         // entries of the timer heap that will enter this lane
-	slot     uint32      // its index in Core.slots while there are any
-	listed   bool        // in node.ready[level]
-	key      schemas.Seq // at of the head when it was listed: the order among lanes of a level
+	laneKey
+	node   *node
+	strand *strand // nil without a resource
+	jobs   fifo
+	timers int         // entries of the timer heap that will enter this lane
+	slot   uint32      // its index in Core.slots while there are any
+	listed bool        // in node.ready[level]
+	key    schemas.Seq // at of the head when it was listed: the order among lanes of a level
+	at     *gate       // of its batch, where it waits; nil if nowhere
 }
 
 type laneKey struct {
 	level    int
 	resource string
+	batch    string // ledger.BatchOf its jobs
 }
 
 // node is what one org has waiting for one (queue, type).
@@ -260,8 +263,13 @@ func (c *Core) dropPair(p *pair) {
 	}
 }
 
-// lane returns the lane of a job, made when it is the first.
-func (c *Core) lane(org schemas.OrgID, h *schemas.Head) *lane {
+// laneOfJob returns the lane of the job that an event is about.
+func (c *Core) laneOfJob(e *schemas.Event, h *schemas.Head) *lane {
+	return c.lane(e.Org, h, ledger.BatchOf(e.Job))
+}
+
+// lane returns the lane of a job, made when it is the first. batch is the ledger.BatchOf its id.
+func (c *Core) lane(org schemas.OrgID, h *schemas.Head, batch string) *lane {
 	p := c.pair(h.Queue, h.Type)
 	n, ok := p.nodes[org]
 	if !ok {
@@ -275,13 +283,12 @@ func (c *Core) lane(org schemas.OrgID, h *schemas.Head) *lane {
 			gates: [3]*gate{c.ref(orgScope(org, h.Queue, h.Type)), c.ref(scope{org: org, queue: h.Queue}), c.ref(scope{org: org, typ: h.Type})}}
 		p.nodes[org] = n
 	}
-	key := laneKey{levelOf(h.Priority), h.Resource}
+	key := laneKey{levelOf(h.Priority), h.Resource, batch}
 	l, ok := n.lanes[key]
 	if !ok {
-		l = &lane{node: n, level: key.level, resource: key.resource, strand: c.strandOf(n, h.Resource)}
+		l = &lane{laneKey: key, node: n, strand: c.strandOf(n, h.Resource)}
 		if s := l.strand; s != nil {
-			s.lanes[key.level] = l
-			s.n++
+			s.lanes = append(s.lanes, l)
 		}
 		n.lanes[key] = l
 	}
@@ -291,10 +298,10 @@ func (c *Core) lane(org schemas.OrgID, h *schemas.Head) *lane {
 // drop forgets a lane that holds nothing, and the org's node and turn after the last of them: idle orgs
 // cost nothing.
 func (c *Core) drop(l *lane) {
-	if l.jobs.n > 0 || l.timers > 0 || l.listed {
+	if l.jobs.n > 0 || l.timers > 0 || l.listed || l.at != nil || l.node.lanes[l.laneKey] != l {
 		return
 	}
-	delete(l.node.lanes, laneKey{l.level, l.resource})
+	delete(l.node.lanes, l.laneKey)
 	c.leaveStrand(l)
 	c.dropNode(l.node)
 }
@@ -339,7 +346,7 @@ func (c *Core) enter(l *lane, e entry) {
 
 // restore puts a job back where it was taken from.
 func (c *Core) restore(l *lane, e entry) {
-	l = c.lane(l.node.org, l.head()) // the lane may have been dropped meanwhile
+	l = c.lane(l.node.org, l.head(), l.batch) // the lane may have been dropped meanwhile
 	l.jobs.pushFront(e)
 	c.entered(l)
 }
@@ -360,10 +367,13 @@ func (c *Core) entered(l *lane) {
 	if c.gone(n.org) {
 		c.seekDissolved(n.org)
 	}
-	if l.strand == nil || l.strand.at == nil {
+	if l.free() {
 		c.show(l)
 	}
 }
+
+// free reports that nothing is known to keep the lane from what is ready: else whatever does puts it there.
+func (l *lane) free() bool { return l.at == nil && (l.strand == nil || l.strand.at == nil) }
 
 // show puts a lane with entries among what is ready of its node, and the node among what is ready of its pair.
 func (c *Core) show(l *lane) {

@@ -197,7 +197,7 @@ func (c *Core) resolve(p *parent, end schemas.State, of schemas.Seq) {
 // releaseChild lets a job start whose parents are satisfied.
 func (c *Core) releaseChild(ch *child) {
 	c.unpark(ch)
-	l := c.lane(ch.org, &ch.head)
+	l := c.lane(ch.org, &ch.head, "") // no item of a batch has parents
 	if ch.notBefore != 0 {
 		c.wakeAt(ch.notBefore, l, ch.entry)
 		return

@@ -150,6 +150,11 @@ func (c *Core) oldest(n *node, level int) *lane {
 			n.hide(level)
 			continue
 		}
+		if g := c.laneBar(l); g != nil {
+			n.hide(level)
+			c.parkLane(l, g)
+			continue
+		}
 		for l.jobs.n > 0 && c.void(l, l.jobs.head()) {
 			c.take(l)
 		}
@@ -179,9 +184,18 @@ func (c *Core) blocked(s *strand) bool {
 	return g != nil
 }
 
+// laneBar returns the gate of a hold on the batch whose items a lane has, nil if there is none.
+func (c *Core) laneBar(l *lane) *gate {
+	if l.batch == "" || c.odd == 0 {
+		return nil
+	}
+	return c.oddBar(scope{org: l.node.org, batch: l.batch})
+}
+
+// empty reports that a strand has nothing that may be among what is ready.
 func (s *strand) empty() bool {
 	for _, l := range s.lanes {
-		if l != nil && l.jobs.n > 0 {
+		if l.at == nil && l.jobs.n > 0 {
 			return false
 		}
 	}

@@ -71,12 +71,12 @@ func (c *Core) setType(t *schemas.TypeSettings) {
 	c.changed(func(s scope) bool { return s.typ == t.Name && s.queue == "" && s.resource == "" })
 }
 
-// setHold lays or lifts a hold. One on a batch stands in the ledger and is not acted upon.
+// setHold lays or lifts a hold. One that covers no job for sure is not acted upon.
 func (c *Core) setHold(h *schemas.HoldSettings) {
-	if h.Scope.Batch != "" {
+	s, ok := scopeOf(h.Scope)
+	if !ok {
 		return
 	}
-	s := scopeOf(h.Scope)
 	had := c.settings.holds[s] != nil
 	switch {
 	case h.On:

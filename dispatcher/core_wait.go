@@ -1,17 +1,18 @@
 package dispatcher
 
 import (
+	"slices"
+
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// strand is what one org has waiting for one (queue, type) and one resource: up to four lanes that share the gates of
-// the resource. Lanes without a resource have none.
+// strand is what one org has waiting for one (queue, type) and one resource: lanes that share the gates of the resource.
+// Lanes without a resource have none.
 type strand struct {
 	node     *node
 	resource string
 	gates    [2]*gate // of the resource, for all orgs and for this one
-	lanes    [levels]*lane
-	n        int // lanes
+	lanes    []*lane
 
 	at    *gate   // where it waits, nil if nowhere
 	key   turnKey // its place there: the key its org had, never too great
@@ -48,16 +49,15 @@ func (c *Core) strandOf(n *node, resource string) *strand {
 // leaveStrand takes a dropped lane out of its strand, and drops the strand after the last.
 func (c *Core) leaveStrand(l *lane) {
 	s := l.strand
-	if s == nil || s.lanes[l.level] != l {
+	if s == nil {
 		return
 	}
-	s.lanes[l.level] = nil
-	s.n--
+	s.lanes = slices.DeleteFunc(s.lanes, func(o *lane) bool { return o == l })
 	c.dropStrand(s)
 }
 
 func (c *Core) dropStrand(s *strand) {
-	if s.n > 0 || s.at != nil || s.node.strands[s.resource] != s {
+	if len(s.lanes) > 0 || s.at != nil || s.node.strands[s.resource] != s {
 		return
 	}
 	delete(s.node.strands, s.resource)
@@ -210,13 +210,13 @@ func (c *Core) pass(l *line) {
 // showStrand puts a strand that waited at a gate back among what is ready; false if nothing is left of it.
 func (c *Core) showStrand(s *strand) bool {
 	s.at = nil
-	if s.n == 0 {
+	if len(s.lanes) == 0 {
 		c.dropStrand(s)
 		return false
 	}
 	any := false
 	for _, l := range s.lanes {
-		if l != nil && l.jobs.n > 0 {
+		if l.at == nil && l.jobs.n > 0 {
 			c.show(l)
 			any = true
 		}
@@ -226,14 +226,42 @@ func (c *Core) showStrand(s *strand) bool {
 
 // letIn looks again at who waits at a gate that may have room now.
 func (c *Core) letIn(g *gate) {
-	if len(g.nodes) == 0 && len(g.lines) == 0 || c.shut(g) {
+	if !g.waitedAt() || c.shut(g) {
 		return
 	}
 	nodes := g.nodes
 	g.nodes = nil
 	c.freeNodes(nodes)
+	c.freeLanes(g)
 	for _, l := range g.lines {
 		c.pass(l)
+	}
+}
+
+// waitedAt reports whether anybody waits at the gate for it to have room.
+func (g *gate) waitedAt() bool { return len(g.nodes) > 0 || len(g.lines) > 0 || len(g.lanes) > 0 }
+
+// parkLane has a lane that was taken out of its heap wait at the gate of its batch.
+func (c *Core) parkLane(l *lane, g *gate) {
+	l.at = g
+	g.lanes = append(g.lanes, l)
+	c.armGate(g)
+	if s := l.strand; s != nil && s.baton != nil && s.empty() {
+		c.handOn(s)
+	}
+}
+
+// freeLanes puts the lanes of a batch back among what is ready.
+func (c *Core) freeLanes(g *gate) {
+	lanes := g.lanes
+	g.lanes = nil
+	for _, l := range lanes {
+		l.at = nil
+		if l.jobs.n == 0 {
+			c.drop(l)
+		} else if l.free() {
+			c.show(l)
+		}
 	}
 }
 
@@ -255,6 +283,7 @@ func (c *Core) letAllIn() {
 		nodes := append(g.nodes, g.strangers...)
 		g.nodes, g.strangers = nil, nil
 		c.freeNodes(nodes)
+		c.freeLanes(g)
 		for p, l := range g.lines {
 			for l.strands.len() > 0 {
 				c.showStrand(l.strands.pop())
@@ -315,7 +344,7 @@ func (c *Core) awaken() {
 			w.gate.barredTo = 0
 			c.lift(w.gate.scope)
 		}
-		if len(w.gate.nodes) > 0 || len(w.gate.lines) > 0 {
+		if w.gate.waitedAt() {
 			if c.shut(w.gate) {
 				c.armGate(w.gate)
 				continue

@@ -77,7 +77,7 @@ next:
 			}
 		}
 		for _, h := range o.held {
-			if h.Matches(j.Org, j.Spec.Queue, j.Spec.Type, j.Spec.Resource, "") {
+			if h.Matches(j.Org, j.Spec.Queue, j.Spec.Type, j.Spec.Resource, j.Spec.Batch) {
 				continue next
 			}
 		}
@@ -164,6 +164,9 @@ func TestLimitsAgainstBruteForce(t *testing.T) {
 					s := schemas.Submitted{Type: schemas.TypeName("abc"[rnd.IntN(3)]), Priority: priorities[rnd.IntN(levels)]}
 					if rnd.IntN(2) == 0 {
 						s.Resource = fmt.Sprint("r", rnd.IntN(4))
+					}
+					if rnd.IntN(4) == 0 {
+						key, s.Batch = o.item(schemas.OrgID(key[:2]), rnd.IntN(2), i)
 					}
 					if err := o.submit(key, s); err != nil {
 						t.Fatal(err)
@@ -252,10 +255,16 @@ func (o *oracle) change(rnd *rand.Rand) {
 
 func (o *oracle) rated() bool { return o.rates["oqo0q"] != nil }
 
+// item is a job of a batch.
+func (o *oracle) item(org schemas.OrgID, batch, n int) (key, name string) {
+	name = fmt.Sprint("b", batch)
+	return string(org) + "/" + string(ledger.BatchItemID(ledger.BatchItems(org, schemas.JobID(name), 1+n%2), n)), name
+}
+
 // toggle lays a hold, or lifts one.
 func (o *oracle) toggle(rnd *rand.Rand) {
 	scopes := [][]string{{}, {"org=o0"}, {"org=o1", "type=a"}, {"queue=q", "type=b"}, {"type=c"}, {"resource=r0"}, {"resource=r1", "type=a"},
-		{"org=o2", "queue=q", "type=a"}, {"org=o0", "resource=r2"}}
+		{"org=o2", "queue=q", "type=a"}, {"org=o0", "resource=r2"}, {"org=o0", "batch=b0"}, {"org=o1", "batch=b1"}}
 	words := scopes[rnd.IntN(len(scopes))]
 	_, opt := args(words)
 	key := fmt.Sprint(words)
@@ -267,7 +276,7 @@ func (o *oracle) toggle(rnd *rand.Rand) {
 	if len(words) == 0 && rnd.IntN(4) > 0 {
 		return
 	}
-	o.held[key] = schemas.HoldScope{Org: schemas.OrgID(opt["org"]), Queue: schemas.QueueName(opt["queue"]), Type: schemas.TypeName(opt["type"]), Resource: opt["resource"]}
+	o.held[key] = schemas.HoldScope{Org: schemas.OrgID(opt["org"]), Queue: schemas.QueueName(opt["queue"]), Type: schemas.TypeName(opt["type"]), Resource: opt["resource"], Batch: opt["batch"]}
 	o.run(append([]string{"hold"}, words...))
 }
 

@@ -79,7 +79,7 @@ func (p *player) closeBreaker(org, typ string) string {
 // holdOn: hold|lift [org= queue= type= resource= for=]
 func (p *player) holdOn(on bool, opt map[string]string) string {
 	h := schemas.HoldSettings{On: on, Scope: schemas.HoldScope{Org: schemas.OrgID(opt["org"]), Queue: schemas.QueueName(opt["queue"]),
-		Type: schemas.TypeName(opt["type"]), Resource: opt["resource"]}}
+		Type: schemas.TypeName(opt["type"]), Resource: opt["resource"], Batch: opt["batch"]}}
 	if d, err := time.ParseDuration(opt["for"]); err == nil {
 		until := p.now.Add(d)
 		h.Until = &until

@@ -94,7 +94,7 @@ func millis(s string) schemas.Millis {
 	return schemas.MillisOf(d)
 }
 
-func (p *player) run(words []string) string {
+func (p *player) carryOut(words []string) string {
 	names, opt := args(words[1:])
 	if out, ok := p.runSchedule(words); ok {
 		return out

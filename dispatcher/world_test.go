@@ -30,6 +30,8 @@ type world struct {
 	asked map[uint64]int
 	// cascaded: somebody canceled a job with all that wait for it.
 	cascaded bool
+	// batches names the batches that a transcript speaks of: see player.run.
+	batches map[string]string
 }
 
 func newWorld() *world {

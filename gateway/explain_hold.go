@@ -117,7 +117,7 @@ func resumeCommand(s schemas.HoldScope) string {
 	if s.Queue != "" {
 		cmd += " " + string(s.Queue)
 	}
-	for _, f := range [][2]string{{"--type", string(s.Type)}, {"--org", string(s.Org)}, {"--resource", s.Resource}} {
+	for _, f := range [][2]string{{"--type", string(s.Type)}, {"--org", string(s.Org)}, {"--resource", s.Resource}, {"--batch", s.Batch}} {
 		if f[1] != "" {
 			cmd += " " + f[0] + " " + f[1]
 		}

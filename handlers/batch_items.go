@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -55,6 +57,23 @@ func together(n int, do func(k int) error) []error {
 	}
 	all.Wait()
 	return errs
+}
+
+// callback stores the batch's callback where its submitter has not: it died behind the batch's own append. Every attempt
+// asks, before it submits anything.
+func (r *batchRun) callback(ctx context.Context, generation int, principal string) error {
+	if r.spec.Then == nil {
+		return nil
+	}
+	return r.each(ctx, []int{0}, func(ctx context.Context, _ int) error {
+		_, err := r.b.l.SubmitThen(ctx, r.org, r.id, generation, r.spec.Then, principal, r.meta())
+		if err != nil && !later(ledger.AsError(err)) {
+			r.b.log.Warn("the callback of a batch is refused: nothing will run when it has ended", zap.String("org", string(r.org)),
+				zap.String("job", string(r.id)), zap.Error(err))
+			return nil
+		}
+		return err
+	}, func() {})
 }
 
 // recover learns from the ledger what earlier attempts have submitted, beyond what the checkpoint says is settled.

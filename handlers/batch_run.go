@@ -21,6 +21,9 @@ const (
 	// is not in it is read again from the ledger after a restart.
 	batchKeepShare = 32
 	batchKeepEvery = time.Second
+	// batchItemsWait is how long a canceled batch waits for the ends of its items, most of whose types have a grace of
+	// half a minute. It is shorter than the batch's own.
+	batchItemsWait = 45 * time.Second
 	// batchLastWords is how long the last checkpoint of a batch may take when its server stops.
 	batchLastWords = 2 * time.Second
 	// batchRefusedWait is the wait before items that the door has no room for are tried again.
@@ -114,6 +117,9 @@ func (r *batchRun) run(ctx context.Context) (json.RawMessage, error) {
 }
 
 func (r *batchRun) expand(ctx context.Context) error {
+	if err := r.callback(ctx, r.a.Generation, r.a.SubmittedBy); err != nil {
+		return err
+	}
 	if err := r.recover(ctx); err != nil {
 		return err
 	}
@@ -233,11 +239,23 @@ func (r *batchRun) cancel(ctx context.Context) {
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), r.a.Grace)
 	defer done()
 	err := r.cancelItems(grace)
+	if err == nil {
+		r.awaitItems(grace)
+	}
+	r.keep(grace) // what its callback is told of it
 	if err != nil {
 		r.b.log.Warn("not all items of a canceled batch could be canceled in time", zap.String("org", string(r.org)), zap.String("job", string(r.id)), zap.Error(err))
 		r.b.sweepLater(batchKey{r.org, r.id})
 	}
 	r.a.Progress(r.s.progress(len(r.spec.Items), ""))
+}
+
+// awaitItems waits for the ends of items that ran when they were canceled, so that the batch ends after them, as long as
+// its own grace leaves time to say how they ended.
+func (r *batchRun) awaitItems(grace context.Context) {
+	until := time.Now().Add(batchItemsWait)
+	for r.takeEnds(grace) == nil && r.s.nOpen > 0 && time.Now().Before(until) && r.wait(grace, until) {
+	}
 }
 
 // cancelItems cancels the items that are open, as far as is known.

@@ -68,6 +68,7 @@ type BatchResult struct {
 // batchState is what is known of a batch's items. All that a restart needs of it is Settled with its counts: which of
 // the others have been submitted the ledger knows, for their ids are derived and used once.
 type batchState struct {
+	Items   int    `json:"items"`   // how many there are
 	Next    int    `json:"next"`    // items from here on were never tried
 	Settled bitset `json:"settled"` // items that have ended or were refused
 	batchCounts
@@ -88,8 +89,22 @@ func newBatchState(n int, checkpoint json.RawMessage) (*batchState, bool) {
 	if !ok {
 		s = &batchState{Settled: newBitset(n)}
 	}
-	s.open = newBitset(n)
+	s.Items, s.open = n, newBitset(n)
 	return s, ok
+}
+
+// batchSoFar is what a batch that did not complete came to, for its callback: as far as its last checkpoint says. Nil for
+// one that has none.
+func batchSoFar(j *ledger.Job) json.RawMessage {
+	var s batchState
+	if j.Spec.Type != ledger.BatchType || len(j.Checkpoint) == 0 || json.Unmarshal(j.Checkpoint, &s) != nil {
+		return nil
+	}
+	result, err := json.Marshal(s.result(ledger.BatchItems(j.Org, j.ID, j.Generation), s.Items))
+	if err != nil {
+		return nil
+	}
+	return result
 }
 
 func (s *batchState) setOpen(i int) {

@@ -297,6 +297,9 @@ func (b *Batches) sweepOne(ctx context.Context, k batchKey) error {
 	}
 	r := newBatchRun(b, k.org, k.id, j.Generation, spec, j.Checkpoint)
 	r.fresh = j.Attempt == 0
+	if err := r.callback(ctx, j.Generation, j.Principal()); err != nil {
+		return err
+	}
 	if err := r.recover(ctx); err != nil {
 		return err
 	}

@@ -35,7 +35,8 @@ type Parent struct {
 	// State is how it ended: Completed, or, where the edge says that the job runs all the same, Canceled or
 	// DeadLettered. A job whose parents were waived may find one that has not ended, or none.
 	State schemas.State
-	// Result is what it returned, byte for byte; nil if nothing, or if that is kept by reference: see ParentResult.
+	// Result is what it returned, byte for byte; nil if nothing, or if that is kept by reference: see ParentResult. Of a
+	// batch that was canceled, or is a dead letter, it is the BatchResult of what it has come to.
 	Result json.RawMessage
 	// Ref names the result where it is too large for an event.
 	Ref *schemas.ObjectRef
@@ -79,8 +80,11 @@ func (r *running) fetchParents(ctx context.Context) error {
 	r.a.Parents = make([]Parent, len(parents))
 	for i, p := range parents {
 		r.a.Parents[i] = Parent{ID: p.ID, Generation: p.Generation, State: p.State, job: p.Job}
-		if p.State == schemas.StateCompleted {
+		switch {
+		case p.State == schemas.StateCompleted:
 			r.a.Parents[i].Result, r.a.Parents[i].Ref = p.Job.Result, p.Job.ResultRef
+		case p.Job != nil && p.State.Finished():
+			r.a.Parents[i].Result = batchSoFar(p.Job)
 		}
 	}
 	return nil

@@ -61,6 +61,9 @@ type BatchSpec struct {
 	// Parallel is how many items are unfinished at once, at most; 0: BatchParallelDefault.
 	Parallel int         `json:"parallel,omitempty"`
 	Items    []BatchItem `json:"items"`
+	// Then is a job that is submitted once, with the batch, and runs when the batch has ended, whichever way: it is given
+	// the batch's result as that of its parent. Nothing of Each is its. Nil: none.
+	Then *BatchItem `json:"then,omitempty"`
 }
 
 // Encode returns the spec as JSON, its args byte for byte.
@@ -82,10 +85,18 @@ func (b *BatchSpec) Encode() (json.RawMessage, error) {
 		items.Write(one)
 	}
 	items.WriteByte(']')
+	raw := []schemas.RawField{{Name: "each", Value: each}, {Name: "items", Value: items.Bytes()}}
+	if b.Then != nil {
+		then, err := b.Then.encode()
+		if err != nil {
+			return nil, fmt.Errorf("then: %w", err)
+		}
+		raw = append(raw, schemas.RawField{Name: "then", Value: then})
+	}
 	return schemas.SpliceJSON(struct {
 		Pace     *schemas.Rate `json:"pace,omitempty"`
 		Parallel int           `json:"parallel,omitempty"`
-	}{b.Pace, b.Parallel}, schemas.RawField{Name: "each", Value: each}, schemas.RawField{Name: "items", Value: items.Bytes()})
+	}{b.Pace, b.Parallel}, raw...)
 }
 
 func (i *BatchItem) encode() ([]byte, error) {
@@ -150,10 +161,31 @@ func (b *BatchSpec) check() error {
 	return nil
 }
 
+// BatchKey names a batch, whatever its generation: the ids of its items begin with it, so that every event of an item
+// tells whose it is.
+func BatchKey(org schemas.OrgID, batch schemas.JobID) string {
+	return schemas.ReservedPrefix + "b" + shortHash(string(org), string(batch), "1")
+}
+
+// BatchOf returns the BatchKey of the batch that a job is an item of, "" if it is of none.
+func BatchOf(id schemas.JobID) string {
+	if len(id) <= batchKeyLen || !strings.HasPrefix(string(id), schemas.ReservedPrefix+"b") || id[batchKeyLen] != '-' {
+		return ""
+	}
+	return string(id[:batchKeyLen])
+}
+
+// batchKeyLen is the length of every BatchKey.
+var batchKeyLen = len(BatchKey("", ""))
+
 // BatchItems is what the ids of a batch's items begin with; the item's number follows, counted from 0. They are used
 // once for ever, so that whoever submits an item a second time finds the first.
 func BatchItems(org schemas.OrgID, batch schemas.JobID, generation int) string {
-	return schemas.ReservedPrefix + "b" + shortHash(string(org), string(batch), strconv.Itoa(generation)) + "-"
+	key := BatchKey(org, batch) + "-"
+	if generation > 1 {
+		key += strconv.Itoa(generation) + "-"
+	}
+	return key
 }
 
 // BatchItemID is the id of one item, given what BatchItems returned.
@@ -170,25 +202,19 @@ func ParseBatchItemID(id schemas.JobID) (items string, i int, ok bool) {
 }
 
 // SubmitBatch stores a batch: r.Args is a BatchSpec as JSON, and r.Type and r.Queue are left empty. The receipt's id is
-// the batch's. Errors are those of Submit; one about an item names it by its number, counted from 1.
+// the batch's. Errors are those of Submit; one about an item names it by its number, counted from 1. If the batch has a
+// callback (BatchSpec.Then), both are stored when there is no error; with one, the batch may be: submitting it again with
+// the same ID, Key or RequestID completes it.
 func (l *Ledger) SubmitBatch(ctx context.Context, r SubmitRequest) (Receipt, error) {
 	ctx, cancel := withPayloadTimeout(ctx, r.size())
 	defer cancel()
 	if r.Queue != "" || r.Type != "" {
 		return Receipt{}, badField("queue", errors.New("a batch has a type and a queue of its own: give those of its items in each"))
 	}
+	var spec *BatchSpec
 	if r.ArgsRef == nil { // else it is another batch's, which was looked at
-		if len(r.Args) > schemas.PayloadMax {
-			return Receipt{}, tooLarge(int64(len(r.Args)))
-		}
-		b, err := DecodeBatch(r.Args)
-		if err != nil {
-			return Receipt{}, badField("items", fmt.Errorf("the batch cannot be read: %w", err))
-		}
-		if err := b.check(); err != nil {
-			return Receipt{}, err
-		}
-		if err := l.batchTypes(ctx, b, &r); err != nil {
+		var err error
+		if spec, err = l.readBatch(ctx, &r); err != nil {
 			return Receipt{}, coded(err)
 		}
 	}
@@ -196,7 +222,33 @@ func (l *Ledger) SubmitBatch(ctx context.Context, r SubmitRequest) (Receipt, err
 		return Receipt{}, coded(err)
 	}
 	r.Type, r.system = BatchType, true
-	return l.Submit(ctx, r)
+	receipt, err := l.Submit(ctx, r)
+	if err != nil {
+		return receipt, err
+	}
+	// If this process dies here, the handler of the batch stores the callback.
+	return receipt, coded(l.storeThen(ctx, receipt, spec, &r))
+}
+
+// readBatch reads the batch that is asked for, and refuses what nobody could carry out.
+func (l *Ledger) readBatch(ctx context.Context, r *SubmitRequest) (*BatchSpec, error) {
+	if len(r.Args) > schemas.PayloadMax {
+		return nil, tooLarge(int64(len(r.Args)))
+	}
+	b, err := DecodeBatch(r.Args)
+	if err != nil {
+		return nil, badField("items", fmt.Errorf("the batch cannot be read: %w", err))
+	}
+	if err := b.check(); err != nil {
+		return nil, err
+	}
+	if err := l.batchTypes(ctx, b, r); err != nil {
+		return nil, err
+	}
+	if b.Then != nil {
+		return b, l.checkThen(ctx, b.Then, r)
+	}
+	return b, nil
 }
 
 // batchTypes refuses a batch with a type that nobody knows: its items would all be refused, one after the other.

@@ -26,7 +26,7 @@ func (p *program) addQueueHold(queue *fisk.CmdClause, on bool) {
 	cmd.Arg("queue", "The queue").StringVar(&f.queue)
 	cmd.Flag("type", "Only jobs of this type").PlaceHolder("TYPE").StringVar(&f.typ)
 	cmd.Flag("resource", "Only jobs that name this resource").PlaceHolder("NAME").StringVar(&f.resource)
-	cmd.Flag("batch", "The items of this batch that it has not submitted yet").PlaceHolder("ID").StringVar(&f.batch)
+	cmd.Flag("batch", "The items of this batch, those to come too").PlaceHolder("ID").StringVar(&f.batch)
 	cmd.Flag("all", "Everything there is").UnNegatableBoolVar(&f.all)
 	if !on {
 		cmd.HelpLong(`Name the scope as it was named to pause it; it is lifted as a whole, and jobs start again

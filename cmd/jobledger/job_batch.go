@@ -19,12 +19,16 @@ func (f *submitFlags) declareBatch(cmd flagOwner) {
 	cmd.Flag("batch", "Submit a batch: one item a line, its arguments as JSON; - for stdin").PlaceHolder("FILE").StringVar(&f.batch)
 	cmd.Flag("pace", "Of a batch: at most so many items in such a time, such as 50/1m").PlaceHolder("N/D").StringVar(&f.pace)
 	cmd.Flag("parallel", "Of a batch: at most so many items unfinished at once, 100 by default").PlaceHolder("N").StringVar(&f.parallel)
+	cmd.Flag("then", "Of a batch: run a job of this type when it has ended, whichever way; it is given the batch's result").PlaceHolder("TYPE").StringVar(&f.then)
+	cmd.Flag("then-args", "The arguments of the job of --then; {} when absent").PlaceHolder("JSON").StringVar(&f.thenArgs)
 }
 
 func (f *submitFlags) checkBatch() error {
 	switch {
-	case f.batch == "" && (f.pace != "" || f.parallel != ""):
-		return usagef("--pace and --parallel are of a batch: give --batch FILE")
+	case f.batch == "" && (f.pace != "" || f.parallel != "" || f.then != ""):
+		return usagef("--pace, --parallel and --then are of a batch: give --batch FILE")
+	case f.then == "" && f.thenArgs != "":
+		return usagef("--then-args are those of the job that --then names")
 	case f.batch == "":
 		return nil
 	case f.args != "" || f.file != "":
@@ -57,6 +61,15 @@ func (f *submitFlags) batchOf(p *program, r *ledger.SubmitRequest) (*ledger.Batc
 			return nil, usagef("--parallel must be 1 to %d", ledger.BatchItemsMax)
 		}
 		spec.Parallel = n
+	}
+	if f.then != "" {
+		spec.Then = &ledger.BatchItem{Type: schemas.TypeName(f.then), Args: []byte(f.thenArgs)}
+		if err := schemas.CheckToken("type", f.then); err != nil {
+			return nil, usagef("--then: %w", err)
+		}
+		if err := schemas.CheckJSON("the arguments", spec.Then.Args); f.thenArgs != "" && err != nil {
+			return nil, usagef("--then-args: %w", err)
+		}
 	}
 	var from io.Reader = p.Stdin
 	if f.batch != stdinArg {

@@ -45,6 +45,7 @@ type submitFlags struct {
 	tags                      []string
 	principal                 string
 	batch, pace, parallel     string
+	then, thenArgs            string
 	wait                      bool
 }
 

@@ -126,7 +126,7 @@ func TestDocs(t *testing.T) {
 		{"docs/OPERATING.md", `for i in $(seq 100); do [ "$(jobledger --org acme dlq ls -n | wc -l)" = 2 ] && break; sleep 0.2; done` + "\n", // the demo's table
 			[]string{"permanent_error", "is submitted again", "no: exit code 4", "is it there now?", "2 jobs match, 2 eligible", "2 jobs ignored", ": canceled", "\tdemo\t",
 				"org trial is deleted, none of its jobs is left", "no: exit code 1"}},
-		{"docs/BATCHES.md", "", []string{`"items":30`, `"completed":30`, "paused", "resumed", "canceled: exit code 5"}},
+		{"docs/BATCHES.md", "", []string{`"items":30`, `"completed":30`, "paused", "resumed", "canceled: exit code 5", `"parent_states"`}},
 		{"docs/DEPENDENCIES.md", "", []string{`"parent_states"`, `"n":1`, `"n":2`, "waiting_on_parent", "canceled: exit code 5"}},
 		{"docs/SCHEDULES.md", "", []string{"_s-tick-1-", "* * * * * * UTC", "jobs would be submitted", "jobs submitted", "paused", "is removed"}},
 	} {

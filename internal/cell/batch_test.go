@@ -68,6 +68,16 @@ func (s *system) facts(batch schemas.JobID) batchFacts {
 	return f
 }
 
+// submittedOf counts a batch's items; for conditions of await.
+func (s *system) submittedOf(batch string) (n int) {
+	for _, j := range s.jobs {
+		if j.Spec.Batch == batch {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *system) batchEnd(id schemas.JobID, want schemas.State) handlers.BatchResult {
 	s.t.Helper()
 	s.awaitFinished([]schemas.JobID{id})

@@ -1,0 +1,161 @@
+package cell_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/dartwing/jobledger/gateway"
+	"github.com/dartwing/jobledger/handlers"
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/ledger/ledgertest"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// called are the callbacks that ran, by their args: what each was told of its batch.
+type called struct {
+	mu   sync.Mutex
+	by   map[string]handlers.Parent
+	most int // runs of one
+	runs map[string]int
+}
+
+func (c *called) Run(_ context.Context, a *handlers.Attempt) (json.RawMessage, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := string(a.Args)
+	c.runs[key]++
+	c.most = max(c.most, c.runs[key])
+	if len(a.Parents) != 1 {
+		return nil, handlers.Permanent(fmt.Errorf("%d parents", len(a.Parents)))
+	}
+	c.by[key] = a.Parents[0]
+	return nil, nil
+}
+
+// The callback of a batch runs once when the batch has ended, whichever way, and is given its counts: of one that
+// completed with dead letters, of one that was canceled while it ran, and of one that was canceled before it began
+// . A retry of the batch does not call it again. One that could not run is refused with the batch.
+func TestBatchThen(t *testing.T) {
+	t.Parallel()
+	env, _ := ledgertest.Cell(t)
+	s := newSystem(t, env)
+	c := env.Client(acme)
+	one := 1
+	if _, err := c.TypeAdd(t.Context(), gateway.Type{Name: "fax", MaxAttempts: &one}); err != nil {
+		t.Fatal(err)
+	}
+	free := make(chan struct{})
+	s.worker("w", "fax", 4, func(ctx context.Context, a *handlers.Attempt) (json.RawMessage, error) {
+		if _, err := holding(free)(ctx, a); err != nil {
+			return nil, err
+		}
+		var args struct{ N int }
+		if err := json.Unmarshal(a.Args, &args); err != nil || args.N == 3 {
+			return nil, handlers.Permanent(errors.New("busy"))
+		}
+		return a.Args, nil
+	})
+	calls := &called{by: make(map[string]handlers.Parent), runs: make(map[string]int)}
+	s.worker("c", "told", 2, calls.Run)
+	give := func(id schemas.JobID, r ledger.SubmitRequest) {
+		t.Helper()
+		spec := batchSpec("fax", 20, 5)
+		spec.Then = &ledger.BatchItem{Type: "told", Args: fmt.Appendf(nil, "%q", id)}
+		r.ID = id
+		if _, err := c.SubmitBatch(t.Context(), r, spec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	give("canceled", ledger.SubmitRequest{})
+	s.awaitStarts(4)
+	give("never", ledger.SubmitRequest{Delay: patience})
+	for _, id := range []schemas.JobID{"canceled", "never"} {
+		if _, err := c.Cancel(t.Context(), id, "wrong list"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.awaitFinished([]schemas.JobID{ledger.BatchThenID(acme, "canceled", 1), ledger.BatchThenID(acme, "never", 1)})
+	give("completed", ledger.SubmitRequest{})
+	close(free)
+	s.awaitFinished([]schemas.JobID{ledger.BatchThenID(acme, "completed", 1)})
+	if _, err := c.Retry(t.Context(), "canceled", gateway.RetryRequest{Reason: "the list was right"}); err != nil {
+		t.Fatal(err)
+	}
+	s.await("the batch's second end", func() bool { return s.state("canceled") == schemas.StateCompleted })
+
+	calls.mu.Lock()
+	defer calls.mu.Unlock()
+	for id, want := range map[string]struct {
+		state schemas.State
+		ends  string
+	}{
+		"completed": {schemas.StateCompleted, "20 items: 19 completed, 0 canceled, 1 failed"},
+		"canceled":  {schemas.StateCanceled, "20 items: 0 completed, 5 canceled, 0 failed"},
+		"never":     {schemas.StateCanceled, "nothing"},
+	} {
+		p, ok := calls.by[fmt.Sprintf("%q", id)]
+		ends := "nothing"
+		var r handlers.BatchResult
+		if len(p.Result) > 0 {
+			if err := json.Unmarshal(p.Result, &r); err != nil {
+				t.Error(err)
+			}
+			ends = fmt.Sprintf("%d items: %d completed, %d canceled, %d failed", r.Items, r.Completed, r.Canceled, r.DeadLettered)
+		}
+		if !ok || p.State != want.state || ends != want.ends {
+			t.Errorf("the callback of %s was told %s, %s; called: %t", id, p.State, ends, ok)
+		}
+	}
+	if calls.most != 1 || len(calls.runs) != 3 {
+		t.Errorf("callbacks ran %v times", calls.runs)
+	}
+	spec := batchSpec("fax", 1, 1)
+	spec.Then = &ledger.BatchItem{Type: ledger.BatchType}
+	_, err := c.SubmitBatch(t.Context(), ledger.SubmitRequest{ID: "refused"}, spec)
+	if e := ledger.AsError(err); e == nil || e.Code != ledger.CodeInvalidArgument || e.Details[ledger.DetailField] != "then.type" {
+		t.Errorf("a callback of a reserved type: %v", err)
+	}
+	if _, err := c.Get(t.Context(), "refused"); ledger.AsError(err).Code != ledger.CodeNotFound {
+		t.Errorf("its batch: %v", err)
+	}
+}
+
+// Of a batch that is paused nothing starts that it has submitted and that does not run: the items keep their places, and
+// those of another batch start beside them. It is told why, and by which command that ends.
+func TestBatchItemsPause(t *testing.T) {
+	t.Parallel()
+	env, _ := ledgertest.Cell(t)
+	s := newSystem(t, env)
+	c := env.Client(acme)
+	free := make(chan struct{})
+	s.worker("w", "fax", 4, holding(free))
+	giveBatch(t, c, "faxes", batchSpec("fax", 10, 10))
+	s.awaitStarts(4)
+	s.await("ten items", func() bool { return s.submittedOf("faxes") == 10 })
+	hold := func(on bool) {
+		t.Helper()
+		if _, err := c.SetHold(t.Context(), gateway.HoldRequest{Scope: schemas.HoldScope{Batch: "faxes"}, On: on, Reason: "the line is down"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hold(true)
+	close(free)
+	s.await("the ends of those that ran", func() bool { return s.finished == 4 })
+	giveBatch(t, c, "others", batchSpec("fax", 5, 5))
+	s.batchEnd("others", schemas.StateCompleted)
+	if f := s.facts("faxes"); f.open != 6 || s.startsBegun() != 4+5 {
+		t.Errorf("%d items are open, %d jobs have started", f.open, s.startsBegun())
+	}
+	waits := s.facts("faxes").submitted[9].Job
+	if x, err := c.Explain(t.Context(), waits); err != nil || len(x.Holds) != 1 || x.Holds[0].Fix == nil || *x.Holds[0].Fix != "jobledger queue resume --org acme --batch faxes --reason TEXT" {
+		t.Errorf("why %s waits: %+v, %v", waits, x, err)
+	}
+	hold(false)
+	if got := s.batchEnd("faxes", schemas.StateCompleted); got.Completed != 10 {
+		t.Errorf("the batch: %+v", got)
+	}
+}
