@@ -78,6 +78,7 @@ func TestWorkerHeld(t *testing.T) {
 	for name, c := range map[string]struct {
 		lay, lift schemas.Setting
 		runs      bool
+		item      int // of the batch b
 	}{
 		"everything":      {lay: pause(true, schemas.HoldScope{}), lift: pause(false, schemas.HoldScope{})},
 		"queue":           {lay: pause(true, schemas.HoldScope{Queue: queue}), lift: pause(false, schemas.HoldScope{Queue: queue})},
@@ -89,10 +90,16 @@ func TestWorkerHeld(t *testing.T) {
 		"another queue":   {lay: pause(true, schemas.HoldScope{Queue: "bulk"}), lift: pause(false, schemas.HoldScope{Queue: "bulk"}), runs: true},
 		"another org":     {lay: pause(true, schemas.HoldScope{Org: "globex"}), lift: pause(false, schemas.HoldScope{Org: "globex"}), runs: true},
 		"batch":           {lay: pause(true, schemas.HoldScope{Org: org, Batch: "b"}), lift: pause(false, schemas.HoldScope{Org: org, Batch: "b"}), runs: true},
+		"its batch":       {lay: pause(true, schemas.HoldScope{Org: org, Batch: "b"}), lift: pause(false, schemas.HoldScope{Org: org, Batch: "b"}), item: 1},
+		"another's batch": {lay: pause(true, schemas.HoldScope{Org: "globex", Batch: "b"}), lift: pause(false, schemas.HoldScope{Org: "globex", Batch: "b"}), item: 2, runs: true},
 		"ended by itself": {lay: &schemas.HoldSet{Settings: schemas.HoldSettings{On: true, Until: &past}}, lift: pause(false, schemas.HoldScope{}), runs: true},
 	} {
 		ld.put(c.lay)
-		j := ld.give(spec{typ: "echo", args: `1`, resource: "line"})
+		one := spec{typ: "echo", args: `1`, resource: "line"}
+		if c.item > 0 {
+			one.id = ledger.BatchItemID(ledger.BatchItems(org, "b", c.item), 7)
+		}
+		j := ld.give(one)
 		ack := answered(t, answers)
 		if string(ack.Data) != "+ACK" {
 			t.Errorf("%s: the offer was answered with %s", name, ack.Data)

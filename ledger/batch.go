@@ -175,6 +175,16 @@ func BatchOf(id schemas.JobID) string {
 	return string(id[:batchKeyLen])
 }
 
+// HeldBy reports whether a hold on a scope is on a job. A hold on a batch is on its items, and on nothing else: false
+// where it cannot be told which these are, as another org's batch may have the same id, or where it names more than a
+// batch and its org, which nobody can ask for.
+func HeldBy(h schemas.HoldScope, j *Job) bool {
+	if h.Batch == "" {
+		return h.Matches(j.Org, j.Spec.Queue, j.Spec.Type, j.Spec.Resource, "")
+	}
+	return h == schemas.HoldScope{Org: j.Org, Batch: h.Batch} && BatchOf(j.ID) == BatchKey(h.Org, schemas.JobID(h.Batch))
+}
+
 // batchKeyLen is the length of every BatchKey.
 var batchKeyLen = len(BatchKey("", ""))
 

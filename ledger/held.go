@@ -19,17 +19,17 @@ type holdList struct {
 // Held says by which setting a job must not start at a stream time: a hold, or its org's state; empty if by none. It is
 // what a worker asks before a claim (R-18, R-50, R-229, DESIGN D7). The settings are read from the ledger itself, not
 // from the view CONFIG, which stands still while nobody leads; they are as they were at since or later, and nothing is
-// asked if that is known. A hold on a batch is the batch's own affair, and a breaker is judged by the leader alone.
+// asked if that is known. A breaker is judged by the leader alone.
 //
 // The error is an *Error with code unavailable when the ledger does not answer within ctx: then nothing is known.
 func (l *Ledger) Held(ctx context.Context, j *Job, now, since time.Time) (by string, err error) {
 	if err := l.settings.holdLooks.since(ctx, since, func(began time.Time) error { return l.lookAtHolds(ctx, began) }); err != nil {
 		return "", err
 	}
-	s, holds := &j.Spec, l.settings.holdList().on
+	holds := l.settings.holdList().on
 	for i := range holds {
 		h := &holds[i]
-		if h.InForce(now) && h.Scope.Matches(j.Org, s.Queue, s.Type, s.Resource, "") {
+		if h.InForce(now) && HeldBy(h.Scope, j) {
 			return fmt.Sprintf("hold on %s", h.Scope), nil
 		}
 	}
@@ -75,7 +75,7 @@ func (l *Ledger) readHolds(ctx context.Context) (holdList, error) {
 	}
 	list := holdList{read: true}
 	for _, e := range all {
-		if h := e.Data.(*schemas.HoldSet).Settings; h.On && h.Scope.Batch == "" {
+		if h := e.Data.(*schemas.HoldSet).Settings; h.On {
 			list.on = append(list.on, h)
 		}
 	}
