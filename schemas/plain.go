@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/dartwing/jobledger/internal/plainjson"
 )
@@ -67,6 +68,27 @@ func readPriority(r *plainjson.Reader) Priority {
 		}
 	}
 	return Priority(b)
+}
+
+// readTime reads a time as encoding/json does.
+func readTime(r *plainjson.Reader) *time.Time {
+	t := new(time.Time)
+	if err := t.UnmarshalText(r.Bytes()); err != nil {
+		r.Fail() // encoding/json says what is wrong
+	}
+	return t
+}
+
+// writeTime writes a time, if there is one; false for one that JSON cannot tell.
+func writeTime(w *plainjson.Writer, name string, t *time.Time) bool {
+	if t == nil {
+		return true
+	}
+	text, err := t.MarshalText()
+	if err == nil {
+		w.Text(name, string(text))
+	}
+	return err == nil
 }
 
 func readMillis(r *plainjson.Reader) Millis { return Millis(r.Whole()) }
@@ -163,6 +185,12 @@ func (s *Submitted) readPlain(r *plainjson.Reader, name []byte) {
 		s.DelayMS = readMillis(r)
 	case "deadline_ms":
 		s.DeadlineMS = readMillis(r)
+	case "not_before":
+		s.NotBefore = readTime(r)
+	case "deadline":
+		s.Deadline = readTime(r)
+	case "tick":
+		s.Tick = readTime(r)
 	case "batch":
 		s.Batch = r.Text()
 	case "schedule":
@@ -177,7 +205,7 @@ func (s *Submitted) readPlain(r *plainjson.Reader, name []byte) {
 }
 
 func (s *Submitted) writePlain(w *plainjson.Writer) bool {
-	if s.Tick != nil || s.NotBefore != nil || s.Deadline != nil || len(s.Parents) > 0 || len(s.Tags) > 0 || s.Override != nil || s.ArgsRef != nil || len(s.Args) > 0 {
+	if len(s.Parents) > 0 || len(s.Tags) > 0 || s.Override != nil || s.ArgsRef != nil || len(s.Args) > 0 {
 		return false
 	}
 	w.TextIf("from", string(s.From))
@@ -191,12 +219,15 @@ func (s *Submitted) writePlain(w *plainjson.Writer) bool {
 	w.TextIf("key", s.Key)
 	w.TextIf("dedup", string(s.Dedup))
 	w.IntIf("dedup_window_ms", int64(s.WindowMS))
+	ok := writeTime(w, "not_before", s.NotBefore)
 	w.IntIf("delay_ms", int64(s.DelayMS))
+	ok = writeTime(w, "deadline", s.Deadline) && ok
 	w.IntIf("deadline_ms", int64(s.DeadlineMS))
 	w.TextIf("batch", s.Batch)
 	w.TextIf("schedule", s.Schedule)
+	ok = writeTime(w, "tick", s.Tick) && ok
 	w.TextIf("reason", s.Reason)
-	return true
+	return ok
 }
 
 func (p *Policy) readPlain(r *plainjson.Reader, name []byte) {
