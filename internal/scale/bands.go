@@ -45,6 +45,7 @@ func (b *bed) drained(ctx context.Context, what string, org func(i int) schemas.
 	if err := b.fill(ctx, b.jobs, what+" submits", func(i int) ledger.SubmitRequest { return ledger.SubmitRequest{Org: org(i)} }); err != nil {
 		return 0, err
 	}
+	used := b.server.cpu()
 	c, err := b.work(ctx, 0)
 	if err != nil {
 		return 0, err
@@ -54,6 +55,9 @@ func (b *bed) drained(ctx context.Context, what string, org func(i int) schemas.
 	}
 	if err := c.stop(); err != nil {
 		return 0, err
+	}
+	if used = b.server.cpu() - used; used > 0 {
+		b.add(what+": server CPU a job drained", float64(used.Microseconds())/float64(b.jobs), "µs")
 	}
 	s, err := b.read(ctx, 1)
 	if err != nil {
@@ -79,9 +83,13 @@ func (b *bed) refold(ctx context.Context) error {
 		return err
 	}
 	b.add("  leads after", time.Since(begin).Seconds(), "s")
+	used := b.server.cpu()
 	if events, took := b.server.fold(); events > 0 {
 		rate := float64(events) / took.Seconds()
 		b.aim(fmt.Sprintf("  fold of %d events", events), rate, "events/s", ">= 200000", rate >= 200_000)
+		if used > 0 {
+			b.add("  CPU of the whole start, an event", float64(used.Microseconds())/float64(events), "µs")
+		}
 	}
 	b.remember("after the fold")
 	return nil

@@ -23,6 +23,7 @@ type inProcess struct {
 func (s *inProcess) url() string                  { return s.env.URL() }
 func (s *inProcess) memory() (now, most int64)    { return 1 << 20, 2 << 20 }
 func (s *inProcess) fold() (int64, time.Duration) { return 1, time.Second }
+func (s *inProcess) cpu() time.Duration           { return 0 }
 func (s *inProcess) crash()                       { s.srv.Stop(); s.env.Stop() }
 func (s *inProcess) stop() error                  { s.crash(); return nil }
 

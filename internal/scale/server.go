@@ -22,6 +22,8 @@ type server interface {
 	url() string
 	// memory is what the server occupies now, and the most it ever did, in bytes; 0 where that is not known.
 	memory() (now, most int64)
+	// cpu is what it has used since it began; 0 where that is not known.
+	cpu() time.Duration
 	// fold is how many events the server has folded when it began, and in which time; 0 where that is not known.
 	fold() (events int64, took time.Duration)
 	// stop ends it; crash as a power cut does to a process.
@@ -160,6 +162,26 @@ func (p *process) stop() error {
 		return fmt.Errorf("the server ended with %w: %s", err, p.said())
 	}
 	return nil
+}
+
+// tick is the unit of Linux's /proc.
+const tick = 10 * time.Millisecond
+
+// cpu reads what Linux says of the process.
+func (p *process) cpu() time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	const user, system = 11, 12 // behind the name, which may hold anything
+	_, rest, _ := strings.Cut(string(text), ") ")
+	f := strings.Fields(rest)
+	if len(f) <= system {
+		return 0
+	}
+	u, _ := strconv.ParseInt(f[user], 10, 64)
+	k, _ := strconv.ParseInt(f[system], 10, 64)
+	return time.Duration(u+k) * tick
 }
 
 // memory reads what Linux says of the process.
