@@ -48,7 +48,11 @@ func (e *engine) names() []string {
 }
 
 func (e *engine) answer(c *conn, cmd *command, what string, v any) {
-	e.respond(c, cmd.reply, classReply, what, nil, mustJSON(v))
+	body, ok := v.(json.RawMessage)
+	if !ok {
+		body = mustJSON(v)
+	}
+	e.respond(c, cmd.reply, classReply, what, nil, body)
 }
 
 // apiError is an answer that names an error.
@@ -66,15 +70,18 @@ func (e *engine) named(c *conn, cmd *command, what, name string, do func(*stream
 	e.answer(c, cmd, what, do(s))
 }
 
-// streamAnswer is a stream's info as an answer.
-type streamAnswer struct {
-	Type string `json:"type"`
-	*jetstream.StreamInfo
-	DidCreate bool `json:"did_create,omitempty"`
+// streamAnswer is a stream's info as an answer. It is asked for every second by everybody, and its config seldom changes.
+func streamAnswer(s *stream, now time.Time) json.RawMessage {
+	if s.form == nil {
+		s.form = mustJSON(s.cfg)
+	}
+	state := jetstream.StreamState{Msgs: uint64(len(s.messages)), FirstSeq: s.first, LastSeq: s.last, LastTime: s.lastAt,
+		Consumers: len(s.consumers), NumSubjects: uint64(len(s.bySubject))}
+	return fmt.Appendf(nil, `{"type":"stream","config":%s,"created":%s,"state":%s,"ts":%s}`, s.form, mustJSON(s.created), mustJSON(state), mustJSON(now))
 }
 
 func (e *engine) streamAPI(c *conn, cmd *command, what, verb, name string) {
-	info := func(s *stream) any { return streamAnswer{Type: "stream", StreamInfo: s.info(e.now())} }
+	info := func(s *stream) any { return streamAnswer(s, e.now()) }
 	switch verb {
 	case "CREATE":
 		var cfg jetstream.StreamConfig
@@ -95,6 +102,7 @@ func (e *engine) streamAPI(c *conn, cmd *command, what, verb, name string) {
 			if err := json.Unmarshal(cmd.data, &s.cfg); err != nil {
 				panic(fmt.Sprintf("stream config: %v", err))
 			}
+			s.form = nil
 			return info(s)
 		})
 	case "INFO":

@@ -43,6 +43,7 @@ type message struct {
 // stream is one stream.
 type stream struct {
 	cfg       jetstream.StreamConfig
+	form      []byte // cfg as it is told; nil: not yet
 	created   time.Time
 	messages  []*message // by sequence
 	bySubject map[string][]*message
@@ -405,12 +406,6 @@ func (e *engine) restart() {
 			}
 		}
 	}
-}
-
-func (s *stream) info(now time.Time) *jetstream.StreamInfo {
-	state := jetstream.StreamState{Msgs: uint64(len(s.messages)), FirstSeq: s.first, LastSeq: s.last, LastTime: s.lastAt,
-		Consumers: len(s.consumers), NumSubjects: uint64(len(s.bySubject))}
-	return &jetstream.StreamInfo{Config: s.cfg, Created: s.created, State: state, TimeStamp: now}
 }
 
 // headersOf decodes raw headers.

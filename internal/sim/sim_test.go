@@ -22,8 +22,8 @@ var (
 	logs   = flag.Bool("sim.log", false, "print the parties' logs")
 )
 
-// gcPercent lets garbage grow: a run is short and begins with a collection.
-const gcPercent = 800
+// heapMost is how large garbage may grow: a run begins with a collection, and mostly needs none.
+const heapMost = 256 << 20 // bytes
 
 // simulate runs one seed, of a world that prepare has changed.
 func simulate(t *testing.T, seed uint64, keep int, prepare ...func(*world)) (w *world, err error) {
@@ -60,7 +60,8 @@ func emptyPools() {
 // never run twice": Proof).
 func TestSeeds(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(heapMost))
 	defer emptyPools()
 	from, to, keep := *first, *first+uint64(*seeds), traceKept
 	if *single != 0 {

@@ -264,23 +264,23 @@ func number(s string) int {
 
 // encode is the message as the client reads it.
 func (s *subscription) encode(subject, reply string, header, data []byte) []byte {
-	var b bytes.Buffer
-	op := "MSG"
+	const numbers = 64 // bytes of what stands around the parts
+	b := make([]byte, 0, numbers+len(subject)+len(reply)+len(header)+len(data))
 	if len(header) > 0 {
-		op = "HMSG"
+		b = append(b, 'H')
 	}
-	fmt.Fprintf(&b, "%s %s %s ", op, subject, s.sid)
+	b = append(b, "MSG "...)
+	b = append(append(b, subject...), ' ')
+	b = append(append(b, s.sid...), ' ')
 	if reply != "" {
-		b.WriteString(reply + " ")
+		b = append(append(b, reply...), ' ')
 	}
 	if len(header) > 0 {
-		fmt.Fprintf(&b, "%d ", len(header))
+		b = append(strconv.AppendInt(b, int64(len(header)), 10), ' ')
 	}
-	fmt.Fprintf(&b, "%d\r\n", len(header)+len(data))
-	b.Write(header)
-	b.Write(data)
-	b.WriteString("\r\n")
-	return b.Bytes()
+	b = append(strconv.AppendInt(b, int64(len(header)+len(data)), 10), "\r\n"...)
+	b = append(append(b, header...), data...)
+	return append(b, "\r\n"...)
 }
 
 // matches reports whether a subject is one of a pattern's.

@@ -14,7 +14,7 @@ import (
 
 // Sizes and times of one run.
 const (
-	jobsPerRun     = 9                // beside those that go where a fault waits
+	jobsPerRun     = 5                // beside those that go where a fault waits
 	stormFor       = 16 * time.Second // simulated; then nothing goes wrong any more
 	longStorm      = 45 * time.Second // of some runs: leases pass while things still go wrong
 	settleWithin   = 5 * time.Minute  // simulated; by then every job has ended
