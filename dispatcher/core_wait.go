@@ -185,6 +185,10 @@ func (c *Core) handOn(s *strand) {
 
 // pass gives the baton of a line to the first strand in it, if its gate has room.
 func (c *Core) pass(l *line) {
+	if h := l.holder; h != nil && c.overtaken(l) {
+		c.parkStrand(h, l.gate) // which hands it on
+		return
+	}
 	for l.holder == nil && l.strands.len() > 0 {
 		if c.shut(l.gate) {
 			c.armGate(l.gate)
@@ -205,6 +209,23 @@ func (c *Core) pass(l *line) {
 	if l.strands.len() == 0 && l.holder == nil {
 		delete(l.gate.lines, l.pair)
 	}
+}
+
+// overtaken reports that one who waits in a line with room is before its holder: it came to wait when the gate was shut
+// and the holder, whose turn was later, had not been looked at yet.
+func (c *Core) overtaken(l *line) bool {
+	if c.shut(l.gate) {
+		return false
+	}
+	for l.strands.len() > 0 {
+		s := l.strands.top()
+		if s.key == s.node.turn.key {
+			return s.key.before(l.holder.node.turn.key)
+		}
+		s.key = s.node.turn.key // keys only grow
+		l.strands.fixTop()
+	}
+	return false
 }
 
 // showStrand puts a strand that waited at a gate back among what is ready; false if nothing is left of it.
