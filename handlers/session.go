@@ -336,7 +336,9 @@ func (s *session) upkeepLoop(ctx context.Context) {
 		case <-t.C:
 			s.pool.reset(false)
 		}
-		s.checkCutOff()
+		if s.checkCutOff(); s.isCut() {
+			s.pool.setOpen(false) // until a beat is answered
+		}
 		s.ensure(ctx)
 		s.checkBounds()
 	}
@@ -375,41 +377,6 @@ func (s *session) ensure(ctx context.Context) {
 			return // WORK is not there, or nobody answers: the next tick tries again
 		}
 		s.pool.present(reg)
-	}
-}
-
-// checkCutOff stops the pulls of a session that the leader does not answer, and the handlers of its exclusive
-// types, and of jobs under a limit of one: the leader may give their jobs to others soon. If one of those does not
-// return, Run ends, and with it the process.
-func (s *session) checkCutOff() {
-	s.mu.Lock()
-	since := s.answered
-	if since.IsZero() {
-		since = s.started
-	}
-	if time.Since(since) < s.w.times.cutoff {
-		s.mu.Unlock()
-		return
-	}
-	if !s.cut {
-		s.cut = true
-		s.log.Warn("no leader answers: nothing is claimed until one does", zap.Duration("silence", time.Since(since)))
-	}
-	var exclusive []*running
-	for _, r := range s.running {
-		if r.exclusive {
-			exclusive = append(exclusive, r)
-		}
-	}
-	stuck := len(exclusive) > 0 && !s.isStuck && time.Since(since) >= s.w.times.cutoff+s.w.times.stuckWait
-	if stuck {
-		s.isStuck = true
-		close(s.stuck)
-	}
-	s.mu.Unlock()
-	s.pool.setOpen(false) // until a beat is answered
-	for _, r := range exclusive {
-		r.end(ErrCutOff)
 	}
 }
 

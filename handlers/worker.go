@@ -126,6 +126,7 @@ func (w *Worker) run(ctx context.Context, abort <-chan struct{}) error {
 	var joined sync.WaitGroup
 	joined.Go(func() { s.beatLoop(loops) })
 	joined.Go(func() { s.upkeepLoop(loops) })
+	joined.Go(func() { s.cutOffLoop(loops) })
 	joined.Go(func() { s.reports.run(loops) })
 	s.log.Info("worker started", zap.String("session", string(s.id)), zap.Int("slots", w.cfg.Slots))
 	var cause error
@@ -137,11 +138,10 @@ func (w *Worker) run(ctx context.Context, abort <-chan struct{}) error {
 	case <-s.closed:
 		cause = fmt.Errorf("handlers: %w", nats.ErrConnectionClosed)
 	case <-s.stuck:
-		// Another attempt may start within a second. Nothing is handed back: nobody answers.
-		s.settleCtxEnd()
 		stopLoops()
-		joined.Wait()
-		return errors.Join(errStuck, s.unsubscribe())
+		ended := make(chan struct{})
+		go func() { joined.Wait(); close(ended) }()
+		return s.endStuck(ended)
 	}
 	drained := s.drain(abort)
 	stopLoops()

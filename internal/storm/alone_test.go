@@ -378,4 +378,5 @@ func (a *alone) freezeWorker() {
 	p.signal(syscall.SIGSTOP)
 	a.o.awaitAll([]schemas.JobID{id})
 	p.signal(syscall.SIGCONT)
+	a.dismiss(p) // what it finds when it wakes is that it should have ended itself
 }

@@ -3,7 +3,6 @@
 package storm_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"syscall"
@@ -104,13 +103,14 @@ func TestPauseBeforeStart(t *testing.T) {
 		}
 		p.measure()
 	}
+	told := p.told()
 	s := c.finish(more, workers)
 	for id, j := range s.jobs {
 		if j.State != schemas.StateCompleted || j.Attempt != 1 {
 			t.Errorf("job %s is %s after %d attempts", id, j.State, j.Attempt)
 		}
 	}
-	s.figures("; " + p.told())
+	s.figures("; " + told)
 }
 
 // measure pauses the type under load, every third time with a frozen leader.
@@ -147,7 +147,7 @@ func (p *pauses) told() string {
 	last := make([]time.Duration, len(p.made))
 	at := make([]time.Time, len(p.made))
 	for i, m := range p.made {
-		e, err := p.l.EventAt(context.WithoutCancel(p.t.Context()), m.on)
+		e, err := p.l.EventAt(p.t.Context(), m.on)
 		if err != nil {
 			p.t.Fatal(err)
 		}
