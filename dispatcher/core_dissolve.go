@@ -109,8 +109,12 @@ func (c *Core) dissolve(now time.Time, max int) (out []Decision) {
 			give(Decision{ID: a.id, At: a.at, Org: a.org, Job: a.job}, &flight{})
 		}
 	}
+	// A lane that is not known yet costs a look at every pair: after a start all orgs ever deleted are looked at, once.
 	for i, looks := 0, 0; i < len(d.orgs) && len(out) < room && looks < fireMax; looks++ {
 		x := d.orgs[i]
+		if x.lane == nil || x.lane.jobs.n == 0 {
+			looks += len(c.pairs)
+		}
 		l := c.laneToDissolve(x)
 		switch gone := c.gone(x.org); {
 		case gone && l != nil:
@@ -120,6 +124,7 @@ func (c *Core) dissolve(now time.Time, max int) (out []Decision) {
 			}
 			continue
 		case gone && c.hasTimers(x.org):
+			d.scanning = true
 			i++ // until those are found, others need not wait
 			continue
 		case gone:
@@ -182,8 +187,7 @@ func (c *Core) wakeDissolved() {
 	}
 	for range fireMax {
 		if d.scan >= c.timers.len() {
-			d.scan = 0
-			d.scanning = slices.ContainsFunc(d.orgs, func(x *dissolving) bool { return c.hasTimers(x.org) })
+			d.scan, d.scanning = 0, false
 			return
 		}
 		t := c.timers.items[d.scan]

@@ -25,6 +25,8 @@
 //     and Running by scope, and keep what they block out of the heaps of what is ready.
 //   - Of a type that no live worker serves nothing is Queued; of others about as many as slots turn over in
 //     100 ms (room, in core_pools.go).
+//   - Of a deleted org nothing starts, and what is unfinished is ended at a pace; how far that has come is kept nowhere but
+//     in the jobs (core_dissolve.go).
 //   - Leases are judged on a clock that runs only while this process does and is connected.
 //   - Offers are removed by WORK sequence, never by subject: a subject may hold a newer one by then.
 package dispatcher

@@ -48,6 +48,7 @@
 //   - An event names only payloads that were stored before it, of its own job; only those are ever resolved.
 //   - A submit that a limit refuses stores nothing. Every way in passes the same door, in Submit; it judges
 //     by settings and counts that are a second old at most, and where no limit is set it reads nothing.
+//   - The settings of an org that was deleted never change again, and it takes no jobs (orgs.go).
 //   - A job that holds an event this binary cannot decode is never decided upon (DESIGN D8).
 //
 // # Glossary

@@ -28,6 +28,9 @@ func runClient(ctx context.Context, p *party) error {
 	if w.ticking != nil {
 		jobs.Go(func() { w.keepSchedules(ctx, l) })
 	}
+	if w.deletes {
+		jobs.Go(func() { w.deleteOrg(ctx, l) })
+	}
 	jobs.Wait()
 	return nil
 }
@@ -63,6 +66,9 @@ func (w *world) ask(ctx context.Context, l *ledger.Ledger, p *plan) {
 			id, err = w.submit(ctx, l, p)
 		default:
 			id, err = w.change(ctx, l, p, &p.later[stage-1], id)
+		}
+		if w.orgGone(err) {
+			stage, err = len(p.later), nil // nothing more can be asked for
 		}
 		if err != nil {
 			return // the process is dead, or something is wrong
@@ -131,6 +137,9 @@ func (w *world) submit(ctx context.Context, l *ledger.Ledger, p *plan) (schemas.
 		}
 		if ctx.Err() != nil {
 			return "", ctx.Err()
+		}
+		if w.orgGone(err) {
+			return receipt.ID, err
 		}
 		if ledger.AsError(err).Code != ledger.CodeUnavailable {
 			w.truth.fail("submit %d was refused: %v", p.n, err)

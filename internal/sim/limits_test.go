@@ -39,7 +39,7 @@ func (w *world) putSettings(ctx context.Context, l *ledger.Ledger) error {
 	for _, set := range w.settings() {
 		for {
 			_, err := l.Put(ctx, ledger.Meta{}, set.Place(), func(schemas.Setting) (schemas.Setting, error) { return set, nil })
-			if err == nil {
+			if err == nil || w.orgGone(err) { // another client has put them before
 				break
 			}
 			if err := wait(ctx, time.Second); err != nil {

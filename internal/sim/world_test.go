@@ -62,6 +62,8 @@ type world struct {
 	lateAt      map[schemas.JobID]*moment // when a late result is to come
 
 	withSchedules bool
+	deletes       bool      // the org is deleted in the middle of it
+	deleteFrom    time.Time // not before
 }
 
 func newWorld(seed uint64, log *zap.Logger, keepTrace int) *world {
@@ -111,6 +113,9 @@ func (w *world) begin() {
 	}
 	if w.seed%ticksEvery == 0 || w.withSchedules {
 		w.ticking, w.tickUntil = newTicking(), start.Add(w.stormFor-tickingEnds)
+	}
+	if w.deletes {
+		w.deleteFrom = start.Add(w.stormFor / 3)
 	}
 	w.scripted()
 	for _, plan := range w.plans[jobsPerRun:] {
