@@ -193,7 +193,7 @@ func (t *truth) situationOf(id schemas.JobID) *situation {
 	return s
 }
 
-// await waits for a moment of a job's life. It is over when no more faults befall what happens then.
+// await waits for a moment of a job's life. It is over when no more faults befall what happens then, and with the run.
 func (t *truth) await(ctx context.Context, id schemas.JobID, m *moment) error {
 	for {
 		t.mu.Lock()
@@ -206,6 +206,8 @@ func (t *truth) await(ctx context.Context, id schemas.JobID, m *moment) error {
 		select {
 		case <-changed:
 		case <-t.calm:
+			return nil
+		case <-t.hold: // the run has ended, before it was calm
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
