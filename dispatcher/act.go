@@ -175,6 +175,9 @@ func (h *Host) command(ctx context.Context, j *ledger.Job, a act) (cmd ledger.Co
 func (h *Host) ending(ctx context.Context, j *ledger.Job, d *Decision) (ledger.Command, error) {
 	switch d.Kind {
 	case DecideExpire:
+		if rejected := refusedAtDoor(j); rejected != nil {
+			return rejected, nil
+		}
 		if j.Deadline.IsZero() || j.Deadline.After(h.now()) {
 			return nil, errGone // a later deadline was given
 		}
@@ -207,8 +210,25 @@ func orgGone() *schemas.JobError {
 	return &schemas.JobError{Class: schemas.ClassPermanent, Code: string(ledger.CodeOrgNotFound), Message: "Organization not found"}
 }
 
+// refusedAtDoor dead-letters a submission that was refused when it came, with why: nobody waited for the
+// answer. Nil for any other job, and for one that somebody has retried.
+func refusedAtDoor(j *ledger.Job) ledger.Command {
+	r := j.Spec.Refused
+	if r == nil || j.State != schemas.StateSubmitted {
+		return nil
+	}
+	message := r.Message
+	if r.Field != "" {
+		message = r.Field + ": " + message
+	}
+	return &ledger.DeadLetter{Reason: schemas.DeadRejected, Error: &schemas.JobError{Class: schemas.ClassPermanent, Code: r.Code, Message: message}}
+}
+
 // queueing makes the job claimable under the policy that its type has now.
 func (h *Host) queueing(ctx context.Context, j *ledger.Job, a act) (ledger.Command, error) {
+	if rejected := refusedAtDoor(j); rejected != nil {
+		return rejected, nil
+	}
 	settings, err := h.l.Type(ctx, j.Spec.Type)
 	if err != nil && ledger.AsError(err).Code != ledger.CodeUnknownType {
 		return nil, err

@@ -61,6 +61,10 @@
 // A caller who repeats a submit that was not answered sends the same Jobledger-Request-Id, a UUID: it
 // becomes the identity of the event, so that the repetition finds its own job and not a duplicate.
 //
+// A submit that is published without a reply subject is a raw one: it is judged like any other, but what would be refused is
+// recorded as a job that is dead-lettered as rejected, with the code and the text of the refusal. Whether it was recorded
+// at all the sender does not hear.
+//
 // # Invariants
 //
 //   - No caller's header is forwarded into the ledger: every event is built anew from validated fields.

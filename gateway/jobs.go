@@ -24,6 +24,9 @@ const (
 
 // submit stores a job. Nothing but the validated fields of the request goes into the ledger.
 func (g *Gateway) submit(ctx context.Context, r *request) ([]byte, error) {
+	if r.reply == "" {
+		return nil, g.submitRaw(ctx, r)
+	}
 	return g.submitWith(ctx, r, schemas.TypeName(r.name), g.l.Submit)
 }
 
@@ -33,25 +36,40 @@ func (g *Gateway) batch(ctx context.Context, r *request) ([]byte, error) {
 }
 
 func (g *Gateway) submitWith(ctx context.Context, r *request, typ schemas.TypeName, submit func(context.Context, ledger.SubmitRequest) (ledger.Receipt, error)) ([]byte, error) {
-	req := ledger.SubmitRequest{Org: r.org, Type: typ, RegisterUnknown: g.cfg.RegisterUnknown}
-	if err := parseHeaders(r.headers, &req); err != nil {
-		return nil, err
-	}
-	args, leave, err := g.args(ctx, r, r.body)
+	req, leave, err := g.submitRequest(ctx, r, typ)
 	defer leave()
 	if err != nil {
 		return nil, err
-	}
-	req.Args = args
-	req.Meta.Actor = g.cfg.Actor
-	if id, err := uuid.Parse(options(r.headers).one(HeaderRequestID)); err == nil {
-		req.RequestID = id // only what the caller can repeat is an identity
 	}
 	receipt, err := submit(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(SubmitReply{ID: receipt.ID, Org: receipt.Org, Seq: receipt.Seq, Duplicate: receipt.Duplicate, State: receipt.State})
+}
+
+// submitRequest is what a request asks for; with an error as far as it could be taken apart. leave is to be called when it
+// has been served.
+func (g *Gateway) submitRequest(ctx context.Context, r *request, typ schemas.TypeName) (req ledger.SubmitRequest, leave func(), err error) {
+	req = ledger.SubmitRequest{Org: r.org, Type: typ, RegisterUnknown: g.cfg.RegisterUnknown}
+	err = parseHeaders(r.headers, &req)
+	req.Meta.Actor, req.Args = g.cfg.Actor, r.body
+	if id, bad := uuid.Parse(options(r.headers).one(HeaderRequestID)); bad == nil {
+		req.RequestID = id // only what the caller can repeat is an identity
+	}
+	if err != nil {
+		return req, func() {}, err
+	}
+	req.Args, leave, err = g.args(ctx, r, r.body)
+	return req, leave, err
+}
+
+// submitRaw stores a job for a sender who waits for no answer; what is refused is recorded as a dead letter (INTERFACE 4).
+func (g *Gateway) submitRaw(ctx context.Context, r *request) error {
+	req, leave, err := g.submitRequest(ctx, r, schemas.TypeName(r.name))
+	defer leave()
+	_, err = g.l.SubmitRaw(ctx, req, err)
+	return err
 }
 
 func (g *Gateway) get(ctx context.Context, r *request) ([]byte, error) {

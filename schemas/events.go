@@ -123,8 +123,16 @@ type Submitted struct {
 	Tags       map[string]string `json:"tags,omitempty"`
 	Override   *Override         `json:"override,omitempty"`
 	Reason     string            `json:"reason,omitempty"`
+	Refused    *Refusal          `json:"refused,omitempty"` // why it is not to run: it is dead-lettered as rejected
 	ArgsRef    *ObjectRef        `json:"args_ref,omitempty"`
 	Args       json.RawMessage   `json:"args,omitempty"`
+}
+
+// Refusal says why a submission was refused whose sender waits for no answer (R-10, R-204): it is recorded all the same.
+type Refusal struct {
+	Code    string `json:"code"`            // one of R-720
+	Field   string `json:"field,omitempty"` // the argument at fault, if one is
+	Message string `json:"message"`
 }
 
 // Queued makes a job claimable (R-203, R-219). It fixes the effective policy.

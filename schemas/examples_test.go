@@ -41,7 +41,7 @@ func submittedExample() schemas.Submitted {
 		Parents: []schemas.ParentRef{{ID: "parent-1", Generation: 1, OnFailure: schemas.ParentRun}, {ID: "_tick_2", Generation: 3}},
 		Batch:   "_batch-1", Schedule: "nightly", Tick: ptr(aTime.Truncate(time.Second)), Tags: map[string]string{"z": "last", "customer": "Ünï <&>", "a": ""},
 		Override: &schemas.Override{TimeoutMS: ptr(schemas.Millis(1000)), MaxAttempts: ptr(1), Backoff: &policy.Backoff},
-		Reason:   "asked for by <ada> & co", ArgsRef: &stored, Args: json.RawMessage(hardArgs),
+		Reason:   "asked for by <ada> & co", Refused: &schemas.Refusal{Code: "queue_full", Field: "args", Message: "<full> & closed"}, ArgsRef: &stored, Args: json.RawMessage(hardArgs),
 	}
 }
 

@@ -205,7 +205,7 @@ func (s *Submitted) readPlain(r *plainjson.Reader, name []byte) {
 }
 
 func (s *Submitted) writePlain(w *plainjson.Writer) bool {
-	if len(s.Parents) > 0 || len(s.Tags) > 0 || s.Override != nil || s.ArgsRef != nil || len(s.Args) > 0 {
+	if len(s.Parents) > 0 || len(s.Tags) > 0 || s.Override != nil || s.Refused != nil || s.ArgsRef != nil || len(s.Args) > 0 {
 		return false
 	}
 	w.TextIf("from", string(s.From))

@@ -31,6 +31,8 @@ func (s *Submitted) wellFormed() error {
 		return fmt.Errorf("a generation cannot follow state %q", s.From)
 	case s.DelayMS < 0 || s.DeadlineMS < 0 || s.WindowMS < 0:
 		return errors.New("delay, deadline and dedup window may not be negative")
+	case s.Refused != nil && s.Refused.Code == "":
+		return errors.New("a refusal has a code")
 	}
 	if err := wellFormedParents(s.Parents); err != nil {
 		return err
@@ -52,6 +54,8 @@ func (s *Submitted) Validate() error {
 		return errors.New("a tick is a whole second of a schedule")
 	case len(s.Args) > ArgsMax:
 		return fmt.Errorf("args are %d bytes: at most %d are stored inline", len(s.Args), ArgsMax)
+	case s.Refused != nil && len(s.Refused.Message) > ErrorTextMax:
+		return fmt.Errorf("the refusal's text is %d bytes: at most %d are stored", len(s.Refused.Message), ErrorTextMax)
 	case len(s.Parents) > ParentsMax:
 		return tooManyParents(len(s.Parents))
 	case len(s.Tags) > TagsMax:

@@ -1,0 +1,94 @@
+package cell_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/dartwing/jobledger/gateway"
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/ledger/ledgertest"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// A submit whose sender waits for no answer is a job like any other; what would be refused is recorded as it came, and
+// dead-lettered as rejected, with the code and the text that nobody heard (R-10, R-201, R-204, R-403). It was never
+// queued, also where somebody would work for it. Retried when what was wrong is mended, it runs.
+func TestRawSubmits(t *testing.T) {
+	t.Parallel()
+	env, _ := ledgertest.Cell(t)
+	s := newSystem(t, env)
+	c := env.Client(acme)
+	ctx := t.Context()
+	s.worker("w", "fax", 4, lasting(0))
+	if _, err := c.TypeAdd(ctx, gateway.Type{Name: "fax"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.TypeAdd(ctx, gateway.Type{Name: "closed", Enabled: new(bool)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.SetQueue(ctx, "small", gateway.SetRequest{New: true, Set: []byte(`{"max_waiting_per_org":1}`), Reason: "a test"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Submit(ctx, ledger.SubmitRequest{Type: "nobody", Queue: "small"}); err != nil {
+		t.Fatal(err)
+	}
+	nc := env.Connect()
+	seen := make(map[schemas.JobID]bool)
+	raw := func(typ, args string, headers nats.Header) *ledger.Job {
+		t.Helper()
+		if err := nc.PublishMsg(&nats.Msg{Subject: "jobledger.acme.submit." + typ, Data: []byte(args), Header: headers}); err != nil {
+			t.Fatal(err)
+		}
+		var j *ledger.Job
+		s.await("the end of a raw submit", func() bool {
+			for id, one := range s.jobs {
+				if !seen[id] && one.State.Finished() {
+					copied := *one
+					j = &copied
+					return true
+				}
+			}
+			return false
+		})
+		seen[j.ID] = true
+		return j
+	}
+	if j := raw("fax", `{"to":1}`, nil); j.State != schemas.StateCompleted || string(j.Result) != `{"to":1}` {
+		t.Errorf("a raw submit is %s: %s", j.State, j.Result)
+	}
+	var closed *ledger.Job
+	for _, k := range []struct {
+		typ, args, kept string
+		headers         nats.Header
+		code            ledger.Code
+	}{
+		{typ: "closed", args: `{"to":2}`, kept: `{"to":2}`, code: ledger.CodeTypeDisabled},
+		{typ: "fax", args: `{"to":`, kept: `"{\"to\":"`, code: ledger.CodeInvalidArgument},
+		{typ: "fax", args: `3`, kept: `3`, headers: nats.Header{gateway.HeaderPriority: {"utmost"}}, code: ledger.CodeInvalidArgument},
+		{typ: "fax", args: `4`, kept: `4`, headers: nats.Header{gateway.HeaderMaxAttempts: {"many"}}, code: ledger.CodeInvalidArgument},
+		{typ: "fax", args: `5`, kept: `5`, headers: nats.Header{gateway.HeaderQueue: {"small"}}, code: ledger.CodeQueueFull},
+	} {
+		j := raw(k.typ, k.args, k.headers)
+		if j.State != schemas.StateDeadLettered || j.DeadReason != schemas.DeadRejected || j.Error == nil || j.Error.Code != string(k.code) ||
+			j.Error.Message == "" || string(j.Spec.Args) != k.kept || j.Attempt != 0 || !j.QueuedAt.IsZero() {
+			t.Errorf("%s %s: %s, %s, %+v, args %s, %d attempts", k.typ, k.args, j.State, j.DeadReason, j.Error, j.Spec.Args, j.Attempt)
+		}
+		if k.typ == "closed" {
+			closed = j
+		}
+	}
+	if _, err := c.EditType(ctx, "closed", gateway.SetRequest{Set: []byte(`{"enabled":true}`), Reason: "a test"}); err != nil {
+		t.Fatal(err)
+	}
+	s.worker("c", "closed", 1, lasting(0))
+	if _, err := c.Retry(ctx, closed.ID, gateway.RetryRequest{Reason: "it is open now"}); ledger.AsError(err).Code != ledger.CodeInvalidState {
+		t.Errorf("a retry without a new deadline: %v", err)
+	}
+	later := time.Now().Add(time.Hour)
+	if _, err := c.Retry(ctx, closed.ID, gateway.RetryRequest{Reason: "it is open now", Deadline: &later}); err != nil {
+		t.Fatal(err)
+	}
+	s.await("the retried job", func() bool { return s.jobs[closed.ID].State == schemas.StateCompleted })
+}
