@@ -38,7 +38,7 @@ func timers(ctx context.Context, b *bed) error {
 	}
 	b.say("%d timers submitted in %s, due in %s", n, took.Round(time.Millisecond), time.Until(due).Round(time.Millisecond))
 	if time.Until(due) < 0 {
-		return fmt.Errorf("the jobs were due before all of them were submitted, which took %s", took)
+		b.add("  NOT ONE BURST: they were due before all were submitted, by", time.Since(due).Seconds(), "s")
 	}
 	c, err := b.work(ctx, 0)
 	if err != nil {
