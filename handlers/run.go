@@ -267,8 +267,8 @@ func (r *running) call(ctx context.Context) (result json.RawMessage, err error) 
 	if err := r.fetchParents(ctx); err != nil {
 		return nil, err
 	}
-	if ctx.Err() != nil { // it has ended meanwhile, and its successor may run already
-		return nil, context.Cause(ctx)
+	if job := r.latest(); ctx.Err() != nil && (job.Spec.ArgsRef != nil || len(job.Spec.Parents) > 0) {
+		return nil, context.Cause(ctx) // the attempt ended while those were read, and its successor may run already
 	}
 	return r.reg.Handler.Run(ctx, r.a)
 }

@@ -11,7 +11,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/handlers"
-	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/ledger/ledgertest"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -74,21 +73,7 @@ func TestWorkerFailedAck(t *testing.T) {
 	if n := d.lost.Load(); n != jobs {
 		t.Fatalf("%d acks were lost, want %d: the test shows nothing", n, jobs)
 	}
-	stream, err := env.Ledger.JetStream().Stream(t.Context(), ledger.StreamWork)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for limit := time.Now().Add(patience); ; <-tick.C {
-		info, err := stream.Info(t.Context())
-		if err == nil && info.State.Msgs == 0 {
-			break
-		}
-		if time.Now().After(limit) {
-			t.Fatalf("offers that were not acked stay in WORK: %+v, %v", info, err)
-		}
-	}
+	awaitEmptyWork(t, env) // offers that were not acked do not stay
 	if err := stop(); err != nil {
 		t.Errorf("the worker ended with %v", err)
 	}

@@ -202,6 +202,7 @@ func TestWorkerLatePayload(t *testing.T) {
 	})))
 	j := ld.submit("late", `{}`)
 	wait(t, "the first attempt", began)
+	awaitEmptyWork(t, env)
 	lost, _, err := ld.l.Do(t.Context(), org, j.ID, &ledger.Lose{Fence: ld.fold(j.ID).Fence, Cause: schemas.LossWorkerGone}, ledger.Meta{})
 	if err != nil {
 		t.Fatal(err)

@@ -95,7 +95,7 @@ func packable(j *ledger.Job) bool {
 	return j.State == schemas.StateSubmitted && j.LastSeq == j.SubmittedSeq && j.LastID == j.SubmittedID && j.LastAt == j.SubmittedAt &&
 		j.SubmittedAt.Location() == time.UTC && s.Generation == j.Generation && j.Org != "" &&
 		plain(j) && s.Key == "" && s.NotBefore == nil && s.Deadline == nil && s.DelayMS == 0 && s.DeadlineMS == 0 &&
-		s.Parents == nil && s.Batch == "" && s.Schedule == "" && s.Tick == nil && s.Tags == nil && s.Override == nil && s.Reason == "" && s.ArgsRef == nil && s.Args == nil
+		s.Parents == nil && s.Batch == "" && s.Schedule == "" && s.Tick == nil && s.Tags == nil && s.Override == nil && s.Reason == "" && s.Refused == nil && s.ArgsRef == nil && s.Args == nil
 }
 
 // plain reports whether nothing but its submitted has made j what it is.

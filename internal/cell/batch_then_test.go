@@ -143,6 +143,7 @@ func TestBatchItemsPause(t *testing.T) {
 		}
 	}
 	hold(true)
+	s.awaitOffers(0) // from here it is in force
 	close(free)
 	s.await("the ends of those that ran", func() bool { return s.finished == 4 })
 	giveBatch(t, c, "others", batchSpec("fax", 5, 5))
