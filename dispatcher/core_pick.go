@@ -89,9 +89,12 @@ func (c *Core) unlist(n *node) {
 	n.listed = false
 	n.ready, n.shown = [levels]heap[*lane]{}, 0
 	for key, l := range n.lanes {
-		if l.listed = false; l.timers == 0 {
+		l.listed = false
+		if l.timers == 0 {
 			delete(n.lanes, key)
 			c.leaveStrand(l)
+		} else if l.strand != nil {
+			c.handOn(l.strand) // others wait for it while it waits for time
 		}
 	}
 	c.dropNode(n)

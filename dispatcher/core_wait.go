@@ -186,7 +186,7 @@ func (c *Core) handOn(s *strand) {
 // pass gives the baton of a line to the first strand in it, if its gate has room.
 func (c *Core) pass(l *line) {
 	if h := l.holder; h != nil && c.overtaken(l) {
-		c.parkStrand(h, l.gate) // which hands it on
+		c.handOn(h) // it stays among what is ready, as nobody may be left to let it in
 		return
 	}
 	for l.holder == nil && l.strands.len() > 0 {
@@ -322,21 +322,37 @@ func (g *gate) foreign(org schemas.OrgID) bool { return g.owner != "" && g.owner
 // lift takes from the orgs of a scope what they did not use while they were kept from starting by hand: like those
 // that were idle they saved up no turns. Who waits for a limit or a rate keeps its place; the limit bounds what it
 // can make of it. It looks at every org: holds end by hand, or once.
+//
+// Turns that come later this way are no longer the first of those that wait in a line, as after a start.
 func (c *Core) lift(s scope) {
+	var later []*strand
 	for name, q := range c.queues {
 		if s.queue != "" && s.queue != name {
 			continue
 		}
-		if t := q.turns[s.org]; t != nil {
-			t.key.served = max(t.key.served, q.now)
-		}
 		if s.org != "" {
+			if t := q.turns[s.org]; t != nil {
+				later = t.catchUp(q, later)
+			}
 			continue
 		}
 		for _, t := range q.turns {
-			t.key.served = max(t.key.served, q.now)
+			later = t.catchUp(q, later)
 		}
 	}
+	for _, s := range later { // once all turns are what they will be
+		c.handOn(s)
+	}
+}
+
+// catchUp takes from an org the turns that it saved up. It adds the strands that hold a baton to those that are to hand
+// it on.
+func (t *turn) catchUp(q *queue, later []*strand) []*strand {
+	if t.key.served >= q.now {
+		return later
+	}
+	t.key.served = q.now
+	return append(later, t.batons...)
 }
 
 // wakening is a gate to be looked at when time has passed.
