@@ -39,12 +39,32 @@ type dissolution struct {
 	// Timers are looked through from the first to the last, and again while one is left: a heap moves its elements.
 	scanning bool
 	scan     int // the timer to be looked at next
+	walked   int // lanes looked at in search of those with entries, ever
 }
 
 // dissolving is a deleted org that may have jobs in lanes or behind timers.
 type dissolving struct {
-	org  schemas.OrgID
-	lane *lane // that jobs are taken from, nil if none is known
+	org schemas.OrgID
+	// lanes had entries when they were looked for, the oldest first; they are looked for again when all are empty: an
+	// org may have as many lanes as jobs.
+	lanes []agedLane
+}
+
+// agedLane is a lane by the age that its head had.
+type agedLane struct {
+	at   schemas.Seq
+	lane *lane
+}
+
+// first returns the first of its lanes that still has entries, and forgets those before it.
+func (x *dissolving) first() *lane {
+	for ; len(x.lanes) > 0; x.lanes = x.lanes[1:] {
+		if l := x.lanes[0].lane; l.jobs.n > 0 {
+			return l
+		}
+	}
+	x.lanes = nil
+	return nil
 }
 
 func newDissolution() dissolution {
@@ -109,13 +129,14 @@ func (c *Core) dissolve(now time.Time, max int) (out []Decision) {
 			give(Decision{ID: a.id, At: a.at, Org: a.org, Job: a.job}, &flight{})
 		}
 	}
-	// A lane that is not known yet costs a look at every pair: after a start all orgs ever deleted are looked at, once.
+	// To find lanes costs a look at every pair and at the org's lanes: after a start all orgs ever deleted are looked at, once.
 	for i, looks := 0, 0; i < len(d.orgs) && len(out) < room && looks < fireMax; looks++ {
 		x := d.orgs[i]
-		if x.lane == nil || x.lane.jobs.n == 0 {
-			looks += len(c.pairs)
+		l := x.first()
+		if l == nil {
+			looks += c.findLanes(x)
+			l = x.first()
 		}
-		l := c.laneToDissolve(x)
 		switch gone := c.gone(x.org); {
 		case gone && l != nil:
 			if e := c.take(l); !c.void(l, e) {
@@ -145,35 +166,31 @@ func (c *Core) movedTo(e *entry) schemas.Seq {
 	return e.at
 }
 
-// laneToDissolve returns a lane of a deleted org that has entries, nil if there is none. One is emptied before the next.
-func (c *Core) laneToDissolve(x *dissolving) *lane {
-	if x.lane != nil && x.lane.jobs.n > 0 {
-		return x.lane
-	}
-	x.lane = nil
+// findLanes lists the lanes of a deleted org that have entries, and returns how many pairs and lanes it looked at.
+func (c *Core) findLanes(x *dissolving) (looks int) {
+	looks = len(c.pairs)
 	for _, p := range c.pairs {
 		n := p.nodes[x.org]
 		if n == nil || n.jobs == 0 {
 			continue
 		}
+		looks += len(n.lanes)
+		c.dissolution.walked += len(n.lanes)
 		for _, l := range n.lanes {
-			if l.jobs.n > 0 && (x.lane == nil || l.jobs.head().at < x.lane.jobs.head().at) {
-				x.lane = l
+			if l.jobs.n > 0 {
+				x.lanes = append(x.lanes, agedLane{l.jobs.head().at, l})
 			}
 		}
 	}
-	return x.lane
+	slices.SortFunc(x.lanes, func(a, b agedLane) int { return cmp.Compare(a.at, b.at) })
+	return looks
 }
 
 // hasTimers reports whether jobs of an org wait for a time.
 func (c *Core) hasTimers(org schemas.OrgID) bool {
 	for _, p := range c.pairs {
-		if n := p.nodes[org]; n != nil {
-			for _, l := range n.lanes {
-				if l.timers > 0 {
-					return true
-				}
-			}
+		if n := p.nodes[org]; n != nil && n.timers > 0 {
+			return true
 		}
 	}
 	return false

@@ -156,6 +156,7 @@ type node struct {
 	ready   [levels]heap[*lane] // lanes with entries, the longest waiting first; the first may prove empty or blocked
 	shown   int                 // lanes in ready
 	jobs    int                 // entries in lanes, dead ones included
+	timers  int                 // entries of the timer heap that will enter its lanes
 	// listed: in pair.ready, under the key the turn had when it was put there.
 	listed bool
 }

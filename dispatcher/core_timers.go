@@ -38,6 +38,7 @@ func (c *Core) entryOf(t timer) entry {
 // hold gives a lane that timers will enter a slot, which keeps it from being dropped.
 func (c *Core) hold(l *lane) uint32 {
 	l.timers++
+	l.node.timers++
 	if l.timers > 1 {
 		return l.slot
 	}
@@ -55,6 +56,7 @@ func (c *Core) hold(l *lane) uint32 {
 // release undoes one hold and returns the lane.
 func (c *Core) release(slot uint32) *lane {
 	l := c.slots[slot]
+	l.node.timers--
 	if l.timers--; l.timers == 0 {
 		c.slots[slot] = nil
 		c.freeSlots = append(c.freeSlots, slot)

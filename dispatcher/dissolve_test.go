@@ -73,6 +73,50 @@ func TestDissolvePace(t *testing.T) {
 	}
 }
 
+// a deleted org with a lane for each job is gone through lane by lane: its lanes are not walked anew for each job.
+func TestDissolveLanes(t *testing.T) {
+	w := newWorld()
+	p := &player{w}
+	p.run([]string{"lead"})
+	const waiting, timed = 600, 200
+	for i := range waiting + timed {
+		s := schemas.Submitted{Resource: fmt.Sprint("r", i)}
+		if i >= waiting {
+			s.DelayMS = schemas.MillisOf(time.Hour)
+		}
+		mustSubmit(t, w, fmt.Sprint("gone/", i), s)
+	}
+	p.run([]string{"set", "org", "gone", "state=deleted"})
+	var last schemas.Seq
+	ended := 0
+	for range 10_000 {
+		for _, d := range w.decide(128) {
+			if d.Kind != DecideDissolve {
+				t.Fatalf("decided: %+v", d)
+			}
+			if ended++; d.ID <= last {
+				t.Errorf("job %d was ended after job %d", d.ID, last)
+			}
+			last = d.ID
+		}
+		for len(w.air) > 0 {
+			w.settle(w.air[0])
+		}
+		if ended == waiting+timed {
+			break
+		}
+		p.run([]string{"pass", "10ms"})
+	}
+	w.decide(128)
+	c := w.core
+	if ended != waiting+timed || len(c.dissolution.orgs) != 0 || len(c.pairs) != 0 {
+		t.Errorf("%d of %d jobs were ended, left: %+v", ended, waiting+timed, c.Stats())
+	}
+	if n := c.dissolution.walked; n > 2*(waiting+timed) {
+		t.Errorf("%d looks at %d lanes", n, waiting+timed)
+	}
+}
+
 func mustSubmit(t *testing.T, w *world, key string, s schemas.Submitted) {
 	t.Helper()
 	if err := w.submit(key, s); err != nil {
