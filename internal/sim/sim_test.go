@@ -110,8 +110,9 @@ func emptyAllowed(seeds int) int {
 	return len(turns)
 }
 
-// surelyHit is how often a cell is aimed at until not to have hit it is a defect of the simulation.
-const surelyHit = 15
+// surelyHit is how often a cell is aimed at until not to have hit it is a defect of the simulation: `make fuzz` aims so
+// often. Of two lots of 2,500 seeds, 15 aims each, one hit every cell and the other left three empty.
+const surelyHit = 60
 
 // found are seeds that found a defect, by what it was. A change of the code may give a seed another story; what it
 // found stays planted.
