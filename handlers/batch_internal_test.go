@@ -1,11 +1,15 @@
 package handlers
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
 	"pgregory.net/rapid"
 
 	"github.com/dartwing/jobledger/ledger"
@@ -95,5 +99,84 @@ func TestBatchCheckpoint(t *testing.T) {
 		if s, ok := newBatchState(16, json.RawMessage(bad)); ok || s.total() != 0 || s.Next != 0 {
 			t.Errorf("a checkpoint %s is taken: %+v", name, s)
 		}
+	}
+}
+
+// The sweep of one canceled batch ends when others have waited long enough, and goes on behind them; one that fails
+// otherwise, and one whose server stops, do not. A deleted org's callback is not tried for ever.
+func TestBatchSweepTakesTurns(t *testing.T) {
+	t.Parallel()
+	b := &Batches{log: zap.NewNop(), sweeps: make(chan batchKey, 1)}
+	k := batchKey{"acme", "faxes"}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	hangs := func(ctx context.Context, _ batchKey) error { <-ctx.Done(); return ctx.Err() }
+	fails := func(context.Context, batchKey) error { return errors.New("the batch cannot be read") }
+	for name, c := range map[string]struct {
+		ctx   context.Context
+		sweep func(context.Context, batchKey) error
+		want  int
+	}{"hangs": {t.Context(), hangs, 1}, "fails": {t.Context(), fails, 0}, "stopped": {stopped, hangs, 0}} {
+		most := time.Hour
+		if c.want > 0 {
+			most = time.Millisecond
+		}
+		b.sweepFor(c.ctx, k, most, c.sweep)
+		if len(b.sweeps) != c.want {
+			t.Errorf("%s: %d wait for another sweep", name, len(b.sweeps))
+		}
+		for range len(b.sweeps) {
+			if got := <-b.sweeps; got != k {
+				t.Errorf("%s: %v waits", name, got)
+			}
+		}
+	}
+	if later(ledger.OrgDeleted("acme")) {
+		t.Error("the callback of a deleted org's batch is tried again")
+	}
+}
+
+// A canceled batch keeps how its items ended however long it took to cancel them: it waits for their ends only as long as
+// its grace leaves time for that, and the checkpoint has its own.
+func TestBatchCancelKeeps(t *testing.T) {
+	t.Parallel()
+	spec := &ledger.BatchSpec{Items: make([]ledger.BatchItem, 2)}
+	b := &Batches{log: zap.NewNop()}
+	synctest.Test(t, func(t *testing.T) { // its clock stands still but for what is waited for
+		r := newBatchRun(b, "acme", "faxes", 1, spec, nil)
+		r.s.setOpen(0)
+		for grace, want := range map[time.Duration]time.Duration{20 * time.Second: 15 * time.Second, time.Minute: batchItemsWait, time.Second: 0} {
+			ctx, done := context.WithTimeout(t.Context(), grace)
+			begun := time.Now()
+			r.awaitItems(ctx)
+			if waited := time.Since(begun); waited != want {
+				t.Errorf("with %s left it waits %s, want %s", grace, waited, want)
+			}
+			done()
+		}
+	})
+	kept := errors.New("nothing was kept")
+	r := newBatchRun(b, "acme", "faxes", 1, spec, nil)
+	r.a = &Attempt{host: host{save: func(ctx context.Context, _ json.RawMessage) error {
+		kept = ctx.Err()
+		return nil
+	}}}
+	r.cancel(t.Context()) // no grace is left
+	if kept != nil {
+		t.Errorf("the last checkpoint: %v", kept)
+	}
+}
+
+// A ledger that went back to before an org was first set leaves no batch of it suspended.
+func TestBatchOrgNeverSet(t *testing.T) {
+	t.Parallel()
+	r := newBatchRun(&Batches{log: zap.NewNop()}, "acme", "faxes", 1, &ledger.BatchSpec{}, nil)
+	r.orgSet(7, true)
+	if why, _ := r.paused(time.Now()); why == "" {
+		t.Fatal("a suspended org's batch goes on")
+	}
+	r.lookAgain()
+	if why, _ := r.paused(time.Now()); why != "" {
+		t.Errorf("the batch waits: %s", why)
 	}
 }

@@ -181,7 +181,8 @@ func (r *batchRun) seed(ctx context.Context) error {
 	return nil
 }
 
-// submit submits items at once. If this process dies within, each is stored or not, and the next attempt finds out.
+// submit submits items at once. A batch whose org was deleted rejects none of them: it stops, and is dead-lettered itself
+// . If this process dies within, each is stored or not, and the next attempt finds out.
 func (r *batchRun) submit(ctx context.Context, items []int) {
 	receipts := make([]ledger.Receipt, len(items))
 	meta := r.meta()
@@ -202,7 +203,7 @@ func (r *batchRun) submit(ctx context.Context, items []int) {
 			if receipts[k].State.Finished() { // an earlier attempt's
 				r.s.settle(i, receipts[k].State)
 			}
-		case later(e):
+		case later(e), e.Code == ledger.CodeOrgNotFound:
 			if errors.Is(errs[k], ledger.ErrUnknown) {
 				out++
 			}
@@ -218,12 +219,11 @@ func (r *batchRun) submit(ctx context.Context, items []int) {
 	}
 }
 
-// later reports a refusal that says nothing about the item: it is tried again. A batch whose org was deleted rejects none
-// of its items: it stops, and is dead-lettered itself.
+// later reports a refusal that says nothing about what was submitted: it is tried again.
 func later(e *ledger.Error) bool {
 	switch e.Code {
 	case ledger.CodeQueueFull, ledger.CodeRateLimited, ledger.CodeUnavailable, ledger.CodeInternal,
-		ledger.CodeOrgSuspended, ledger.CodeOrgNotFound:
+		ledger.CodeOrgSuspended:
 		return true
 	}
 	return false

@@ -24,7 +24,10 @@ const (
 	// batchItemsWait is how long a canceled batch waits for the ends of its items, most of whose types have a grace of
 	// half a minute. It is shorter than the batch's own.
 	batchItemsWait = 45 * time.Second
-	// batchLastWords is how long the last checkpoint of a batch may take when its server stops.
+	// batchEndWait is what is left of a batch's grace, at least, when it waits for its items no longer: to keep how they
+	// ended, and to say that it is canceled.
+	batchEndWait = 5 * time.Second
+	// batchLastWords is how long the last checkpoint of a batch may take when its server stops or it is canceled.
 	batchLastWords = 2 * time.Second
 	// batchRefusedWait is the wait before items that the door has no room for are tried again.
 	batchRefusedWait = time.Second
@@ -79,7 +82,7 @@ func (r *batchRun) ended(i int, to schemas.State) {
 
 func (r *batchRun) lookAgain() {
 	r.mu.Lock()
-	r.again, r.orgAt = true, 0
+	r.again, r.orgAt, r.orgParked = true, 0, false // an org that was never set has no event that says so
 	r.mu.Unlock()
 	r.stir()
 }
@@ -242,7 +245,9 @@ func (r *batchRun) cancel(ctx context.Context) {
 	if err == nil {
 		r.awaitItems(grace)
 	}
-	r.keep(grace) // what its callback is told of it
+	last, kept := context.WithTimeout(context.WithoutCancel(ctx), batchLastWords)
+	defer kept()
+	r.keep(last) // what its callback is told of it
 	if err != nil {
 		r.b.log.Warn("not all items of a canceled batch could be canceled in time", zap.String("org", string(r.org)), zap.String("job", string(r.id)), zap.Error(err))
 		r.b.sweepLater(batchKey{r.org, r.id})
@@ -254,6 +259,9 @@ func (r *batchRun) cancel(ctx context.Context) {
 // its own grace leaves time to say how they ended.
 func (r *batchRun) awaitItems(grace context.Context) {
 	until := time.Now().Add(batchItemsWait)
+	if end, ok := grace.Deadline(); ok && end.Add(-batchEndWait).Before(until) { // to cancel them took long
+		until = end.Add(-batchEndWait)
+	}
 	for r.takeEnds(grace) == nil && r.s.nOpen > 0 && time.Now().Before(until) && r.wait(grace, until) {
 	}
 }

@@ -22,7 +22,13 @@ const (
 	batchesPause = time.Second
 	// sweepsMax is how many canceled batches may wait for their items to be canceled.
 	sweepsMax = 1024
+	// sweepMax is how long the items of one canceled batch may take while others wait. It must do to read the largest
+	// batch's items from the ledger: each sweep begins with that.
+	sweepMax = 5 * time.Minute
 )
+
+// errSweepMax ends a sweep that took sweepMax.
+var errSweepMax = errors.New("others wait")
 
 // BatchesConfig says how a server runs batches.
 type BatchesConfig struct {
@@ -275,14 +281,32 @@ func (b *Batches) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case k := <-b.sweeps:
-			if err := b.sweepOne(ctx, k); err != nil && ctx.Err() == nil {
-				b.log.Warn("the items of a canceled batch could not be canceled", zap.String("org", string(k.org)), zap.String("job", string(k.id)), zap.Error(err))
-			}
+			b.sweepFor(ctx, k, sweepMax, b.sweepOne)
 		}
 	}
 }
 
+// sweepFor has a batch swept for so long at most: then it goes behind the others that wait, and finds what it has canceled
+// when it is its turn again. ctx gets no deadline by it, as each call of the ledger is to keep its own.
+func (b *Batches) sweepFor(ctx context.Context, k batchKey, most time.Duration, sweep func(context.Context, batchKey) error) {
+	one, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer time.AfterFunc(most, func() { end(errSweepMax) }).Stop()
+	err := sweep(one, k)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	b.log.Warn("the items of a canceled batch could not be canceled", zap.String("org", string(k.org)), zap.String("job", string(k.id)), zap.Error(err))
+	if errors.Is(context.Cause(one), errSweepMax) {
+		b.sweepLater(k)
+	}
+}
+
 func (b *Batches) sweepOne(ctx context.Context, k batchKey) error {
+	// Of a deleted org the leader ends the items, and takes no callback. Where it is not known, the rest finds out.
+	if e := ledger.AsError(b.l.OrgStands(ctx, k.org)); e != nil && e.Code == ledger.CodeOrgNotFound {
+		return nil
+	}
 	j, err := b.l.Fold(ctx, k.org, k.id)
 	if err != nil || j.State != schemas.StateCanceled {
 		return err

@@ -42,7 +42,8 @@ func runBatches(t *testing.T, env *ledgertest.Env) {
 }
 
 // The items of a batch that is canceled while no handler has it are canceled by the servers that see it: those that
-// an earlier attempt has submitted, behind its last checkpoint too.
+// an earlier attempt has submitted, behind its last checkpoint too. One whose org was deleted, and which can have no
+// callback any more, does not keep the others waiting.
 func TestCanceledBatchIsSwept(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t)
@@ -62,7 +63,21 @@ func TestCanceledBatchIsSwept(t *testing.T) {
 	if _, err := l.SubmitBatch(ctx, ledger.SubmitRequest{Org: org, ID: "faxes", Args: args}); err != nil {
 		t.Fatal(err)
 	}
+	gone := spec
+	gone.Then = &ledger.BatchItem{Type: "fax"}
+	if args, err = gone.Encode(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.SubmitBatch(ctx, ledger.SubmitRequest{Org: "gone", ID: "faxes", Args: args}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.DeleteOrg(ctx, "gone", ledger.Meta{}, "contract ended"); err != nil {
+		t.Fatal(err)
+	}
 	runBatches(t, env) // it has no leader: nobody offers it the batch
+	if j, _, err := l.Do(ctx, "gone", "faxes", &ledger.Cancel{Reason: "contract ended"}, ledger.Meta{}); err != nil || j.State != schemas.StateCanceled {
+		t.Fatalf("the deleted org's batch: %+v, %v", j, err)
+	}
 	do := func(cmd ledger.Command) *ledger.Job {
 		t.Helper()
 		j, _, err := l.Do(ctx, org, "faxes", cmd, ledger.Meta{})
