@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -32,4 +34,10 @@ func (l *Ledger) LastControl(ctx context.Context) (schemas.Position, error) {
 // LatestControl reads on.
 func (l *Ledger) LatestControl(ctx context.Context) (schemas.Position, error) {
 	return l.latestControl(ctx)
+}
+
+// AskAt makes what the ledger asks about streams go to a test's own answerer; messages are read from the server still.
+func (l *Ledger) AskAt(prefix string) (err error) {
+	l.js, err = jetstream.NewWithAPIPrefix(l.nc, prefix)
+	return err
 }

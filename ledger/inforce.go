@@ -40,10 +40,12 @@ type settingsCache struct {
 	holds holdList
 }
 
-// controlTail is what a look at the control events leaves for the next: none stands behind last up to clear.
+// controlTail is what a look at the control events leaves for the next: none stands behind last up to clear. From there
+// to end one look has found none, and the next searches there again: a look is two requests, and the second may be
+// answered by a deposed leader, whose log is shorter than what the first said.
 type controlTail struct {
 	last       schemas.Position
-	clear      schemas.Seq
+	clear, end schemas.Seq
 	found      time.Time // when last was looked for
 	reconnects uint64    // of the connection then: behind another one may stand another ledger
 }
@@ -146,8 +148,8 @@ func (l *Ledger) lookSince(ctx context.Context, since time.Time) error {
 	})
 }
 
-// latestControl is the position of the latest control event. As a rule it reads on from where the look before ended, which
-// costs what was stored in between.
+// latestControl is the position of the latest control event. As a rule it reads on from where the look before began, which
+// costs what was stored since.
 func (l *Ledger) latestControl(ctx context.Context) (schemas.Position, error) {
 	t := l.settings.tailed()
 	state, err := l.state(ctx)
@@ -155,13 +157,13 @@ func (l *Ledger) latestControl(ctx context.Context) (schemas.Position, error) {
 		return schemas.Position{}, err
 	}
 	now, end, reconnects := time.Now(), schemas.Seq(state.LastSeq), l.nc.Stats().Reconnects
-	if !t.found.IsZero() && now.Sub(t.found) < controlLastEvery && t.reconnects == reconnects && end >= t.clear {
+	if !t.found.IsZero() && now.Sub(t.found) < controlLastEvery && t.reconnects == reconnects && end >= t.end {
 		err := l.reading(ctx, func(ctx context.Context) error {
 			_, err := l.leaderGet(ctx, getRequest{Seq: t.clear + 1, NextFor: controlAll})
 			return err
 		})
 		if errors.Is(err, errNoMessage) {
-			t.clear = end
+			t.clear, t.end = t.end, end
 			l.settings.leave(t)
 			return t.last, nil
 		}
@@ -173,7 +175,7 @@ func (l *Ledger) latestControl(ctx context.Context) (schemas.Position, error) {
 	if err != nil {
 		return schemas.Position{}, err
 	}
-	l.settings.leave(controlTail{last: last, clear: max(end, last.Seq), found: now, reconnects: reconnects})
+	l.settings.leave(controlTail{last: last, clear: last.Seq, end: max(end, last.Seq), found: now, reconnects: reconnects})
 	return last, nil
 }
 
