@@ -11,7 +11,8 @@ import (
 )
 
 // ResubmitRequest makes a new job from an old one, in whatever state that is: same type, queue, priority,
-// resource, tags, principal and overrides. Its times, parents and batch belong to the old one.
+// resource, tags, principal and overrides. Its times, parents and batch belong to the old one. A raw submission that was
+// refused is invalid_state: what is recorded of it need not be what was asked for.
 type ResubmitRequest struct {
 	Reason string `json:"reason"` // required
 	// Args in place of the old ones; absent: the same, byte for byte.
@@ -41,6 +42,11 @@ func (g *Gateway) resubmit(ctx context.Context, r *request) ([]byte, error) {
 	old := h.Job
 	if old.Unreadable {
 		return nil, ledger.AsError(ledger.ErrUnreadable)
+	}
+	if refused := old.Spec.Refused; refused != nil {
+		e := ledger.Errorf(ledger.CodeInvalidState, "cannot resubmit job %s: %s", old.ID, ledger.RefusedAtDoor(refused))
+		e.Details = map[string]any{"state": old.State}
+		return nil, e
 	}
 	submit := ledger.SubmitRequest{
 		Org: r.org, Type: old.Spec.Type, Queue: old.Spec.Queue, Priority: old.Spec.Priority, Resource: old.Spec.Resource,

@@ -250,7 +250,6 @@ func retried(j *Job, d *schemas.Retried) {
 	j.ResolvedBy, j.ResolvedAt = schemas.Actor{}, time.Time{}
 	j.CancelBy, j.CancelReason, j.CancelForced, j.DuplicateOf = schemas.Actor{}, "", false, nil
 	j.FinishedAt, j.ParentsWaived = time.Time{}, d.WaivedParents
-	j.Spec.Refused = nil // whoever retries it has seen why, and wants it run
 	if d.Deadline != nil {
 		j.Deadline = d.Deadline.UTC()
 	}

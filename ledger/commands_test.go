@@ -92,6 +92,11 @@ var commands = map[string]func(*standing) ledger.Command{
 		later := now.Add(time.Hour)
 		return &ledger.Retry{Now: now, Epoch: 1, Deadline: &later}
 	},
+	"retry-refused": func(s *standing) ledger.Command { // with a new deadline too: what is recorded is not what was asked for
+		s.Spec.Refused = &schemas.Refusal{Code: "type_disabled"}
+		later := now.Add(time.Hour)
+		return &ledger.Retry{Now: now, Epoch: 1, Deadline: &later, WaiveParents: true}
+	},
 	"resolve": func(*standing) ledger.Command { return &ledger.Resolve{Note: "done by hand"} },
 	"ignore":  func(*standing) ledger.Command { return &ledger.Resolve{Note: "test data", Ignore: true} },
 }

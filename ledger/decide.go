@@ -195,7 +195,8 @@ func (c *DeadLetter) decide(j *Job) (schemas.Data, error) {
 	return d, nil
 }
 
-// Retry gives a canceled or dead-lettered job a fresh budget; a retrying job runs now.
+// Retry gives a canceled or dead-lettered job a fresh budget; a retrying job runs now. What was refused
+// when it was submitted is not retried (RefusedAtDoor).
 type Retry struct {
 	Reason       string
 	Deadline     *time.Time // required once the old deadline has passed
@@ -207,6 +208,9 @@ type Retry struct {
 func (c *Retry) decide(j *Job) (schemas.Data, error) {
 	if j.State != schemas.StateRetrying && j.State != schemas.StateCanceled && j.State != schemas.StateDeadLettered {
 		return nil, refuse(j, "retry", "")
+	}
+	if j.Spec.Refused != nil {
+		return nil, refuse(j, "retry", RefusedAtDoor(j.Spec.Refused))
 	}
 	if c.Deadline != nil && !c.Deadline.After(c.Now) {
 		return nil, refuse(j, "retry", "the new deadline has passed already")

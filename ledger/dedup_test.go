@@ -28,6 +28,14 @@ func TestDuplicateByContent(t *testing.T) {
 	if e := wantCode(t, err, ledger.CodeDuplicate, ""); e.Details["id"] != one.ID || receipt.ID != one.ID {
 		t.Errorf("on request an error: %+v %+v", receipt, e)
 	}
+	end, err := l.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := l.SubmitRaw(t.Context(), same, nil) // nobody hears the error, and nothing is refused: nothing is recorded
+	if now, bad := l.End(t.Context()); err != nil || bad != nil || raw.ID != one.ID || !raw.Duplicate || now != end {
+		t.Errorf("on request an error, raw: %+v %v; the ledger ends at %+v %v, before at %+v", raw, err, now, bad, end)
+	}
 	for name, change := range map[string]func(r *ledger.SubmitRequest){
 		"org": func(r *ledger.SubmitRequest) { r.Org = "other" }, "type": func(r *ledger.SubmitRequest) { r.Type = "flight" },
 		"no dedup": func(r *ledger.SubmitRequest) { r.NoDedup = true }, "own id": func(r *ledger.SubmitRequest) { r.ID = "mine" },

@@ -13,7 +13,8 @@ import (
 // A raw submission is one whose sender waits for no answer: a message without a reply subject (R-10, INTERFACE 4). It is
 // judged as any other; but what would be refused is recorded, with why, since nobody would hear of the refusal: a job that is
 // Submitted, is never queued, and is dead-lettered as rejected by the leader. So it is found, its owner sees
-// it, and it can be retried or resubmitted when what was wrong is mended.
+// it, and submits it again when what was wrong is mended. It is neither retried nor resubmitted: what is recorded need not be
+// what was asked for (refusedSpec), and would run without the parents, the times or the principal that were meant.
 
 const (
 	// refusedDeadline is the start-by of such a job. It makes the leader look at once, also one of a version that knows of
@@ -30,7 +31,7 @@ const (
 func (l *Ledger) SubmitRaw(ctx context.Context, r SubmitRequest, problem error) (Receipt, error) {
 	if problem == nil {
 		receipt, err := l.Submit(ctx, r)
-		if err == nil {
+		if err == nil || AsError(err).Code == CodeDuplicate { // its work is in the ledger: nothing was refused
 			return receipt, nil
 		}
 		problem = err
@@ -92,4 +93,9 @@ func recordable(args json.RawMessage) json.RawMessage {
 		return json.RawMessage("null")
 	}
 	return args
+}
+
+// RefusedAtDoor says why a job that was refused when it was submitted is not run as it is recorded.
+func RefusedAtDoor(r *schemas.Refusal) string {
+	return "it was refused when it was submitted (" + r.Code + "), and what is recorded need not be all that was asked for: submit it again"
 }

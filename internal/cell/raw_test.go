@@ -1,6 +1,7 @@
 package cell_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +15,8 @@ import (
 
 // A submit whose sender waits for no answer is a job like any other; what would be refused is recorded as it came, and
 // dead-lettered as rejected, with the code and the text that nobody heard (R-10, R-201, R-204, R-403). It was never
-// queued, also where somebody would work for it. Retried when what was wrong is mended, it runs.
+// queued, also where somebody would work for it. It is neither retried nor resubmitted, for what is recorded need not be
+// what was asked for: it is to be submitted again.
 func TestRawSubmits(t *testing.T) {
 	t.Parallel()
 	env, _ := ledgertest.Cell(t)
@@ -82,13 +84,20 @@ func TestRawSubmits(t *testing.T) {
 	if _, err := c.EditType(ctx, "closed", gateway.SetRequest{Set: []byte(`{"enabled":true}`), Reason: "a test"}); err != nil {
 		t.Fatal(err)
 	}
-	s.worker("c", "closed", 1, lasting(0))
-	if _, err := c.Retry(ctx, closed.ID, gateway.RetryRequest{Reason: "it is open now"}); ledger.AsError(err).Code != ledger.CodeInvalidState {
-		t.Errorf("a retry without a new deadline: %v", err)
+	notRun := func(what string, err error) {
+		t.Helper()
+		if e := ledger.AsError(err); e == nil || e.Code != ledger.CodeInvalidState ||
+			!strings.Contains(e.Message, string(ledger.CodeTypeDisabled)) || !strings.Contains(e.Message, "submit it again") {
+			t.Errorf("%s of a refused submit: %v", what, err)
+		}
 	}
 	later := time.Now().Add(time.Hour)
-	if _, err := c.Retry(ctx, closed.ID, gateway.RetryRequest{Reason: "it is open now", Deadline: &later}); err != nil {
-		t.Fatal(err)
+	_, err := c.Retry(ctx, closed.ID, gateway.RetryRequest{Reason: "it is open now", Deadline: &later})
+	notRun("a retry", err)
+	_, err = c.Resubmit(ctx, closed.ID, gateway.ResubmitRequest{Reason: "it is open now", Args: []byte(`{}`)})
+	notRun("a resubmit", err)
+	bulk, err := c.Bulk(ctx, gateway.BulkRequest{Action: gateway.ActionRetry, IDs: []schemas.JobID{closed.ID}, Reason: "all", Deadline: &later})
+	if err != nil || bulk.Done != 0 || bulk.Failed != 1 || bulk.Items[0].Error == nil || bulk.Items[0].Error.Code != ledger.CodeInvalidState {
+		t.Errorf("a bulk retry of a refused submit: %+v, %v", bulk, err)
 	}
-	s.await("the retried job", func() bool { return s.jobs[closed.ID].State == schemas.StateCompleted })
 }
