@@ -42,7 +42,7 @@ func (h *Host) explain(a ask) {
 		return
 	}
 	x := h.core.Explain(&a.q, h.now())
-	if h.right.Failing() && x.Place != ledger.PlaceRunning && x.Place != ledger.PlaceUnknown {
+	if h.right.Failing(a.q.Submitted) && x.Place != ledger.PlaceRunning && x.Place != ledger.PlaceUnknown {
 		x.Blockers = append(x.Blockers, ledger.Blocker{Kind: ledger.BlockRight})
 		x.EarliestStart = time.Time{}
 	}

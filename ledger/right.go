@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"maps"
+	"sync"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -17,17 +18,23 @@ import (
 //
 // false ends the job: dead-lettered permanent_error, code permission_denied. An error, a panic, or no answer within
 // RightTimeout means that nobody knows: the job is not started and not ended; it waits and is asked about again, until its
-// start-by deadline if it has one.
+// start-by deadline if it has one. No answer in time, and errors about several principals in a row, have all other jobs wait
+// too, for RightPause.
 type Right func(ctx context.Context, j *Job) (bool, error)
 
 const (
 	// RightTimeout bounds one question.
 	RightTimeout = time.Second
-	// RightPause is how long nobody is asked after a question that was not answered; then one job is asked about, and
+	// RightPause is how long a job waits whose question failed. Nobody at all is asked for as long after a question that had
+	// no answer in time, or errors about rightsInRow principals without an answer between; then one job is asked about, and
 	// the others once that was answered.
 	RightPause = 5 * time.Second
+	// rightsInRow principals about whom a Right fails in a row mean that it fails for all: one may be its own fault.
+	rightsInRow = 3
 	// rightsMax bounds questions under way, those that are not answered for ever included.
 	rightsMax = 256
+	// rightsTold bounds the jobs that are known to wait for a right while others are answered.
+	rightsTold = 4096
 )
 
 // ErrRightLost: the job's principal may not run it any more.
@@ -41,7 +48,17 @@ type RightCheck struct {
 	ask   Right
 	slots chan struct{}
 	start time.Time
-	again atomic.Int64 // since start: nobody is asked before; 0: the latest question was answered
+
+	mu sync.Mutex
+	// again is the time since start before which nobody is asked; 0: there is no pause.
+	again time.Duration
+	// hung is the principal about whom there was no answer when the pause began. Others try first after it: its job comes
+	// back first, and would begin the next pause if it is alone in having no answer.
+	hung string
+	// failed are the principals about whom questions failed since the latest answer, at most rightsMax.
+	failed map[string]struct{}
+	// waits are jobs by their SubmittedSeq whose own question failed, with the time since start until which that holds.
+	waits map[schemas.Seq]time.Duration
 }
 
 // NewRightCheck returns nil for a nil Right.
@@ -49,7 +66,8 @@ func NewRightCheck(r Right) *RightCheck {
 	if r == nil {
 		return nil
 	}
-	return &RightCheck{ask: r, slots: make(chan struct{}, rightsMax), start: time.Now()}
+	return &RightCheck{ask: r, slots: make(chan struct{}, rightsMax), start: time.Now(),
+		failed: make(map[string]struct{}), waits: make(map[schemas.Seq]time.Duration)}
 }
 
 // Judge returns nil when the job may run, ErrRightLost when it may not, and an error that wraps ErrRightUnknown when
@@ -58,33 +76,94 @@ func (c *RightCheck) Judge(ctx context.Context, j *Job) error {
 	if c == nil {
 		return nil
 	}
-	now := int64(time.Since(c.start)) + 1
-	if again := c.again.Load(); again != 0 && (now < again || !c.again.CompareAndSwap(again, now+int64(RightPause))) {
-		return fmt.Errorf("%w: an earlier question was not answered", ErrRightUnknown)
+	may, probe := c.mayAsk(j.Principal())
+	if !may {
+		return fmt.Errorf("%w: earlier questions were not answered", ErrRightUnknown)
 	}
-	ok, err := c.question(ctx, j)
+	ok, all, err := c.question(ctx, j)
 	switch {
 	case err != nil && ctx.Err() == nil: // else it was the caller's time that ended
-		c.again.Store(int64(time.Since(c.start)+RightPause) + 1)
+		c.unanswered(j, all, probe)
 		return fmt.Errorf("%w: %w", ErrRightUnknown, err)
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrRightUnknown, err)
-	case !ok:
-		err = ErrRightLost
 	}
-	c.again.Store(0)
-	return err
+	c.answered(j)
+	if !ok {
+		return ErrRightLost
+	}
+	return nil
 }
 
-// Failing reports whether the latest question was not answered.
-func (c *RightCheck) Failing() bool { return c != nil && c.again.Load() != 0 }
+// now is the time since start, never 0.
+func (c *RightCheck) now() time.Duration { return time.Since(c.start) + 1 }
 
-// question asks once. A hook that does not return keeps its slot and goroutine, and nothing else.
-func (c *RightCheck) question(ctx context.Context, j *Job) (bool, error) {
+// mayAsk reports whether a question may be asked, and whether it is the one that tries after a pause.
+func (c *RightCheck) mayAsk(principal string) (may, probe bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	switch {
+	case c.again == 0:
+		return true, false
+	case now < c.again, principal == c.hung && now < c.again+RightPause:
+		return false, false
+	}
+	c.again = now + RightPause
+	return true, true
+}
+
+// unanswered notes that a question failed. all: not only this job's may.
+func (c *RightCheck) unanswered(j *Job, all, probe bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, principal := c.now(), j.Principal()
+	_, known := c.failed[principal]
+	if len(c.failed) < rightsMax {
+		c.failed[principal] = struct{}{}
+	}
+	switch {
+	case all:
+		c.again, c.hung = now+RightPause, principal
+	case !known && len(c.failed) >= rightsInRow:
+		c.again, c.hung = now+RightPause, ""
+	case probe: // it says nothing about the others: the next one tries
+		c.again, c.hung = now, ""
+	}
+	if len(c.waits) >= rightsTold {
+		maps.DeleteFunc(c.waits, func(_ schemas.Seq, until time.Duration) bool { return until < now })
+	}
+	if len(c.waits) < rightsTold {
+		c.waits[j.SubmittedSeq] = now + 2*RightPause
+	}
+}
+
+func (c *RightCheck) answered(j *Job) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.again, c.hung = 0, ""
+	clear(c.failed)
+	delete(c.waits, j.SubmittedSeq)
+}
+
+// Failing reports whether a job, named by its Job.SubmittedSeq, is not asked about or its latest question failed.
+func (c *RightCheck) Failing(job schemas.Seq) bool {
+	if c == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	until, waits := c.waits[job]
+	return c.again != 0 || waits && c.now() <= until
+}
+
+// question asks once. A hook that does not return keeps its slot and goroutine, and nothing else. all: it failed for want of
+// time or slots.
+func (c *RightCheck) question(ctx context.Context, j *Job) (ok, all bool, err error) {
 	select {
 	case c.slots <- struct{}{}:
 	default:
-		return false, fmt.Errorf("%d questions are not answered yet", rightsMax)
+		return false, true, fmt.Errorf("%d questions are not answered yet", rightsMax)
 	}
 	ctx, cancel := context.WithTimeout(ctx, RightTimeout)
 	defer cancel()
@@ -106,9 +185,9 @@ func (c *RightCheck) question(ctx context.Context, j *Job) (bool, error) {
 	}()
 	select {
 	case a := <-answered:
-		return a.ok, a.err
+		return a.ok, ctx.Err() != nil, a.err
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return false, true, ctx.Err()
 	}
 }
 
