@@ -24,13 +24,11 @@ func (s *session) onDrain(m *nats.Msg) {
 	}
 	s.mu.Lock()
 	first := !s.toDrain && !s.draining
-	if first {
-		s.toDrain = true
-		close(s.asked)
-	}
+	s.toDrain = s.toDrain || first
 	s.mu.Unlock()
 	if first {
 		s.log.Info("drain was asked for", zap.String("actor", r.Actor), zap.String("reason", r.Reason))
+		defer close(s.asked) // behind the answer: a worker without jobs is gone, and its connection with it, at once
 	}
 	busy, _, _ := s.pool.state()
 	body, err := json.Marshal(ledger.DrainAnswer{Session: s.id, Busy: busy, GraceMS: schemas.MillisOf(max(s.w.cfg.Grace, 0))})

@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -136,18 +137,28 @@ func (ld *leader) queueJob(s spec) *ledger.Job {
 	return j
 }
 
-// offer puts a job into WORK.
+// offer puts a job into WORK, once the ack of an earlier offer has taken that out.
 func (ld *leader) offer(j *ledger.Job, epoch schemas.Seq) {
 	ld.t.Helper()
 	ld.mu.Lock()
 	alone := ld.alone
 	ld.mu.Unlock()
 	body, err := (&ledger.Offer{Epoch: epoch, Cell: ld.env.Cell.ID, Job: j, Alone: alone}).Encode()
-	if err == nil {
-		_, err = ld.l.JetStream().Publish(context.Background(), ledger.OfferSubject(j.Spec.Queue, j.Spec.Type, j.Org, j.ID), body)
-	}
 	if err != nil {
 		ld.t.Fatalf("offer: %v", err)
+	}
+	const stands = 10077 // one message a subject
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.Now().Add(patience); ; <-tick.C {
+		_, err = ld.l.JetStream().Publish(context.Background(), ledger.OfferSubject(j.Spec.Queue, j.Spec.Type, j.Org, j.ID), body)
+		if err == nil {
+			return
+		}
+		var refused *jetstream.APIError
+		if !errors.As(err, &refused) || refused.ErrorCode != stands || time.Now().After(limit) {
+			ld.t.Fatalf("offer: %v", err)
+		}
 	}
 }
 
