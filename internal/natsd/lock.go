@@ -71,7 +71,7 @@ func Wipe(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer unlock(lock)
 	if err := os.RemoveAll(filepath.Join(dir, engineFolder)); err != nil {
 		return fmt.Errorf("natsd: wipe data folder: %w", err)
 	}

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// openLocked opens the file and takes an exclusive advisory lock on it; closing
-// the file frees the lock.
+// openLocked opens the file and takes an exclusive advisory lock on it, which
+// unlock frees, or the end of the process.
 func openLocked(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o640)
 	if err != nil {
@@ -24,4 +24,11 @@ func openLocked(path string) (*os.File, error) {
 		return nil, errHeld
 	}
 	return nil, err
+}
+
+// unlock frees the lock and closes the file. Closing alone would not free it at
+// once where a child that is being started has not closed its copy of the file yet.
+func unlock(f *os.File) {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // closing frees it, later
+	_ = f.Close()
 }

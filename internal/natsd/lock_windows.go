@@ -28,3 +28,6 @@ func openLocked(path string) (*os.File, error) {
 	}
 	return os.NewFile(uintptr(h), path), nil
 }
+
+// unlock frees the lock.
+func unlock(f *os.File) { _ = f.Close() }

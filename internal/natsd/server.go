@@ -44,7 +44,7 @@ func Start(cfg Config) (*Server, error) {
 	}
 	ns, err := startEngine(cfg)
 	if err != nil {
-		lock.Close()
+		unlock(lock)
 		return nil, err
 	}
 	return &Server{cfg: cfg, ns: ns, lock: lock}, nil
@@ -137,7 +137,7 @@ func (s *Server) Shutdown() {
 	s.stop.Do(func() {
 		s.ns.Shutdown()
 		s.ns.WaitForShutdown()
-		s.lock.Close()
+		unlock(s.lock)
 	})
 }
 
