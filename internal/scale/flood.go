@@ -75,7 +75,7 @@ func smallBehind(ctx context.Context, b *bed) error {
 		return err
 	}
 	b.say("%d orgs submitted %d jobs in %s", b.orgs(), b.orgs()*smallJobs, took.Round(time.Millisecond))
-	err = c.await(ctx, "the small orgs", func() bool {
+	s, err := b.readAfter(ctx, c, from, "the small orgs", func() bool {
 		for i := range b.orgs() {
 			if c.of(small(i)) < smallJobs {
 				return false
@@ -83,13 +83,6 @@ func smallBehind(ctx context.Context, b *bed) error {
 		}
 		return true
 	})
-	if err != nil {
-		return err
-	}
-	if err := c.stop(); err != nil {
-		return err
-	}
-	s, err := b.read(ctx, from)
 	if err != nil {
 		return err
 	}
@@ -172,13 +165,7 @@ func criticalBeside(ctx context.Context, b *bed) error {
 		}
 	}
 	bulk := c.ended.Load() - c.critical.Load() // what ended until then found others waiting
-	if err := c.await(ctx, "the critical jobs", func() bool { return c.critical.Load() >= int64(n) }); err != nil {
-		return err
-	}
-	if err := c.stop(); err != nil {
-		return err
-	}
-	s, err := b.read(ctx, from)
+	s, err := b.readAfter(ctx, c, from, "the critical jobs", func() bool { return c.critical.Load() >= int64(n) })
 	if err != nil {
 		return err
 	}
@@ -220,7 +207,7 @@ func shares(ctx context.Context, b *bed) error {
 	if err != nil {
 		return err
 	}
-	err = c.await(ctx, "the orgs that share", func() bool {
+	s, err := b.readAfter(ctx, c, from, "the orgs that share", func() bool {
 		for org, w := range weights {
 			if c.of(org) < unit*w {
 				return false
@@ -228,13 +215,6 @@ func shares(ctx context.Context, b *bed) error {
 		}
 		return true
 	})
-	if err != nil {
-		return err
-	}
-	if err := c.stop(); err != nil {
-		return err
-	}
-	s, err := b.read(ctx, from)
 	if err != nil {
 		return err
 	}

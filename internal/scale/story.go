@@ -31,6 +31,17 @@ type story struct {
 	entries int
 }
 
+// readAfter reads the story of what was stored from a sequence on, once is holds and the worker has stopped.
+func (b *bed) readAfter(ctx context.Context, c *crew, from schemas.Seq, what string, is func() bool) (*story, error) {
+	if err := c.await(ctx, what, is); err != nil {
+		return nil, err
+	}
+	if err := c.stop(); err != nil {
+		return nil, err
+	}
+	return b.read(ctx, from)
+}
+
 // read tells what was stored from a sequence on, up to now.
 func (b *bed) read(ctx context.Context, from schemas.Seq) (*story, error) {
 	s := &story{jobs: make(map[schemas.Seq]*told)}

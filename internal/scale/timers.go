@@ -47,13 +47,7 @@ func timers(ctx context.Context, b *bed) error {
 	if err := rest(ctx, time.Until(due)); err != nil {
 		return err
 	}
-	if err := c.await(ctx, "all timers", func() bool { return c.ended.Load() >= int64(n) }); err != nil {
-		return err
-	}
-	if err := c.stop(); err != nil {
-		return err
-	}
-	s, err := b.read(ctx, 1)
+	s, err := b.readAfter(ctx, c, 1, "all timers", func() bool { return c.ended.Load() >= int64(n) })
 	if err != nil {
 		return err
 	}
