@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/handlers"
 	"github.com/dartwing/jobledger/ledger"
@@ -121,6 +123,63 @@ func TestBatchThen(t *testing.T) {
 	}
 	if _, err := c.Get(t.Context(), "refused"); ledger.AsError(err).Code != ledger.CodeNotFound {
 		t.Errorf("its batch: %v", err)
+	}
+}
+
+// A publisher that dies between a batch and its callback was told nothing; the batch is there, and its handler stores the
+// callback, which runs once: whether the callback's submit never arrived, or was stored and nobody heard. Told to
+// submit again, the publisher finds both.
+func TestBatchThenWhenPublisherDies(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	types := []schemas.TypeName{"fax", "told"}
+	for _, name := range types {
+		if _, err := env.Ledger.PutType(t.Context(), schemas.TypeSettings{Name: name}, ledger.Meta{}, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	submit := func(ctx context.Context, id schemas.JobID) error {
+		spec := batchSpec("fax", 3, 3)
+		spec.Then = &ledger.BatchItem{Type: "told", Args: fmt.Appendf(nil, "%q", id)}
+		args, err := spec.Encode()
+		if err != nil {
+			return err
+		}
+		_, err = env.Ledger.SubmitBatch(ctx, ledger.SubmitRequest{Org: acme, ID: id, Args: args})
+		return err
+	}
+	dies := map[schemas.JobID]ledgertest.Kind{"unsent": ledgertest.LoseRequest, "unheard": ledgertest.LoseReply}
+	var thens []schemas.JobID
+	for id, kind := range dies {
+		ctx, die := context.WithCancel(t.Context())
+		env.Faults.Inject(ledgertest.Fault{Event: schemas.EventSubmitted, Skip: 1, Kind: kind, After: func(*nats.Msg) { die() }})
+		if err := submit(ctx, id); err == nil {
+			t.Errorf("%s: the publisher was told that all is stored", id)
+		}
+		thens = append(thens, ledger.BatchThenID(acme, id, 1))
+		_, err := env.Ledger.Fold(t.Context(), acme, ledger.BatchThenID(acme, id, 1))
+		if stored := err == nil; stored != (kind == ledgertest.LoseReply) {
+			t.Fatalf("%s: the callback is stored: %t, %v", id, stored, err)
+		}
+	}
+	if hits := env.Faults.Hits(); hits != len(dies) {
+		t.Fatalf("%d of %d publishers died", hits, len(dies))
+	}
+	env.RunServer()
+	s := newSystem(t, env)
+	s.worker("w", "fax", 4, func(context.Context, *handlers.Attempt) (json.RawMessage, error) { return nil, nil })
+	calls := &called{by: make(map[string]handlers.Parent), runs: make(map[string]int)}
+	s.worker("c", "told", 2, calls.Run)
+	s.awaitFinished(thens)
+	for id := range dies {
+		if err := submit(t.Context(), id); err != nil {
+			t.Errorf("%s submitted again: %v", id, err)
+		}
+	}
+	calls.mu.Lock()
+	defer calls.mu.Unlock()
+	if calls.most != 1 || len(calls.runs) != len(dies) {
+		t.Errorf("callbacks ran %v times", calls.runs)
 	}
 }
 
