@@ -133,7 +133,7 @@ func (h *Host) do(ctx context.Context, j *ledger.Job, a act) (*ledger.Job, *sche
 		}
 		e := schemas.NewEvent(schemas.JobSubject(j.Org, j.ID), data)
 		e.Actor, e.CausationID, e.CorrelationID = meta.Actor, meta.CausationID, j.CorrelationID
-		switch err := h.l.Append(ctx, e, j.LastSeq); {
+		switch err := h.l.Append(ctx, e, j.Expect()); {
 		case err == nil:
 			e.Time = h.now() // Append's own estimate is by this machine's clock
 			ledger.Apply(j, e)

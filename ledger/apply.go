@@ -25,7 +25,7 @@ func Apply(j *Job, e *schemas.Event) bool {
 		return true
 	}
 	to, legal := Next(j.State, j.CancelRequested, e.Name())
-	legal = legal && fits(j, e.Data)
+	legal = legal && (fits(j, e.Data) || reborn(j, e))
 	switch {
 	case legal:
 		change(j, e)
@@ -49,6 +49,15 @@ func Skip(j *Job, e *schemas.Event, ours bool) {
 
 func touch(j *Job, e *schemas.Event) {
 	j.LastSeq, j.LastID, j.LastAt = e.Seq, e.ID, e.Time
+	j.Emptied = false
+}
+
+// reborn reports whether a submitted begins another first generation of an id whose earlier life ended and had left
+// LEDGER: it was stored on an empty subject. Whether that life may run is for the leader to judge, by what ARCHIVE holds
+// (DESIGN D13).
+func reborn(j *Job, e *schemas.Event) bool {
+	s, ok := e.Data.(*schemas.Submitted)
+	return ok && e.First && s.From == schemas.StateNone && s.Generation == 1 && j.State.Finished()
 }
 
 // fits checks what the table cannot see: the event is about this generation, and an outcome names the
@@ -131,13 +140,18 @@ func change(j *Job, e *schemas.Event) {
 	case *schemas.Checkpointed:
 		checkpoint(j, d)
 	case *schemas.Carried:
-		// The state it repeats is the state folded so far.
+		// The state it repeats is the state folded so far, and from here on LEDGER tells it.
+		j.Archived = false
 	}
 }
 
 // begin starts a generation. Of earlier ones there remain the marks of illegal and unreadable events, and
-// what tells a repeated or second late outcome of their attempts.
+// what tells a repeated or second late outcome of their attempts; nothing where they had left LEDGER, so that a fold
+// that begins here says the same.
 func begin(j *Job, e *schemas.Event, d *schemas.Submitted) {
+	if e.First {
+		*j = Job{}
+	}
 	*j = Job{
 		Org: e.Org, ID: e.Job, Generation: d.Generation, Spec: *d,
 		SubmittedSeq: e.Seq, SubmittedID: e.ID, SubmittedAt: e.Time, SubmittedBy: e.Actor,

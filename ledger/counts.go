@@ -113,6 +113,15 @@ func StandingOf(j *Job) Standing {
 	}
 }
 
+// StandingBefore is where j, the fold up to e, stands for e to count: nowhere, if e begins another life of an id whose
+// earlier one had left LEDGER. That counts as a new job, as it does for whoever knows LEDGER alone.
+func StandingBefore(j *Job, e *schemas.Event) Standing {
+	if j != nil && reborn(j, e) {
+		return Standing{}
+	}
+	return StandingOf(j)
+}
+
 // Counts counts jobs by where they stand now; a re-used id is one job. It is driven by the fold of each
 // job, never by what an event claims of its from-state: an illegal event leaves the fold where it was, so
 // before equals after and nothing is counted.

@@ -95,7 +95,7 @@ func (l *Ledger) attempt(ctx context.Context, j *Job, life uint64, cmd Command, 
 	}
 	m.CorrelationID = cmp.Or(m.CorrelationID, j.CorrelationID)
 	e := m.event(schemas.JobSubject(j.Org, j.ID), data)
-	if err := l.append(ctx, e, expectation{schemas.Position{Seq: j.LastSeq, ID: j.LastID}, life}); err != nil {
+	if err := l.append(ctx, e, expectation{schemas.Position{Seq: j.Expect(), ID: j.LastID}, life}); err != nil {
 		return clone(j), nil, err
 	}
 	after := clone(j)

@@ -334,7 +334,7 @@ func (s *submission) under(ctx context.Context, id schemas.JobID, judge standing
 		if err != nil {
 			return Receipt{}, err
 		}
-		err = s.append(ctx, e, j.LastSeq)
+		err = s.append(ctx, e, j.Expect())
 		if err == nil {
 			return s.accepted(e), nil
 		}

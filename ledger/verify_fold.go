@@ -72,7 +72,7 @@ func (v *verifier) apply(e *Entry) error {
 		vj = &verifiedJob{job: &Job{Org: e.Org, ID: e.Job}}
 		v.jobs[key] = vj
 	}
-	before, illegal := StandingOf(vj.job), vj.job.Illegal
+	before, illegal := StandingBefore(vj.job, e.Event), vj.job.Illegal
 	was, generation := vj.job.State, vj.job.Generation
 	legal := e.ApplyTo(vj.job)
 	if !legal {
@@ -85,7 +85,7 @@ func (v *verifier) apply(e *Entry) error {
 	vj.noteEnd(was, generation)
 	v.checkLimits(e, vj.job, before.State)
 	slim(vj.job)
-	v.views.moved(e, before, StandingOf(vj.job), vj.job.Illegal-illegal)
+	v.views.moved(e, before, StandingOf(vj.job), max(0, vj.job.Illegal-illegal))
 	return v.views.compareJob(v, key, vj, e)
 }
 

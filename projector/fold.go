@@ -94,7 +94,7 @@ func (v *views) applyJob(ctx context.Context, e *schemas.Event, bad error) error
 	if err != nil {
 		return err
 	}
-	was, illegal := ledger.StandingOf(ent.job), ent.job.Illegal
+	was, illegal := ledger.StandingBefore(ent.job, e), ent.job.Illegal
 	if bad != nil {
 		ledger.Skip(ent.job, e, errors.Is(bad, schemas.ErrUndecodable))
 	} else {
@@ -103,7 +103,7 @@ func (v *views) applyJob(ctx context.Context, e *schemas.Event, bad error) error
 	strip(ent.job)
 	if e.Seq > v.countsAt.Seq {
 		v.count(e.Seq, was, ledger.StandingOf(ent.job))
-		v.illegal += int64(ent.job.Illegal - illegal)
+		v.illegal += int64(max(0, ent.job.Illegal-illegal))
 	}
 	switch {
 	case !ent.job.Exists(): // only messages that no fold can read: there is no job to show
@@ -248,6 +248,13 @@ func (v *views) prove(ctx context.Context, ent *jobEntry) error {
 	strip(is)
 	if first <= v.coveredMax {
 		return errCountsDoubtful
+	}
+	after, err := v.before(ctx, ent.key, first+1)
+	if err != nil {
+		return err
+	}
+	if after.SubmittedSeq == first { // another life of an id whose earlier one had left LEDGER: it counts as a new job
+		was = new(ledger.Job)
 	}
 	v.count(first, ledger.StandingOf(ent.job), ledger.Standing{})
 	v.count(first, ledger.StandingOf(was), ledger.StandingOf(is))

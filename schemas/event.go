@@ -32,6 +32,9 @@ const (
 	HeaderMsgID         = "Nats-Msg-Id"
 	HeaderExpect        = "Nats-Expected-Last-Subject-Sequence"
 
+	// expectEmpty is the expectation of an event that is the first on its subject.
+	expectEmpty = "0"
+
 	// headersMax is how many an event has, its expectation included.
 	headersMax = 13
 
@@ -137,7 +140,10 @@ type Event struct {
 	Traceparent   string
 	Tracestate    string
 	MsgID         string // Nats-Msg-Id, only on submitted (DESIGN D4)
-	Data          Data
+	// First: it was stored on an empty subject, as its expectation of 0 says. On the subject of a job that is in ARCHIVE
+	// such a submitted begins another life of the same id (DESIGN D13). Only what was read from a stream tells.
+	First bool
+	Data  Data
 }
 
 // Name is the event's short name, or "" for a message that Decode refused.
@@ -287,6 +293,7 @@ func (e *Event) readHeaders(h nats.Header, data Data) error {
 	if v := h[HeaderMsgID]; len(v) > 0 {
 		e.MsgID = v[0]
 	}
+	e.First = header(h, HeaderExpect) == expectEmpty
 	if s := header(h, HeaderTime); s != "" {
 		t, err := time.Parse(time.RFC3339Nano, s)
 		if err != nil {

@@ -64,13 +64,29 @@ type Job struct {
 	Result     json.RawMessage `json:"result,omitempty"`
 	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
 
-	// Last* name the subject's last message, whatever it is: the next append expects LastSeq (DESIGN D1).
+	// Last* name the subject's last message, whatever it is, in LEDGER or in ARCHIVE: see Expect (DESIGN D1).
 	LastSeq Seq       `json:"last_seq"`
 	LastID  EventID   `json:"last_id,omitempty"`
 	LastAt  time.Time `json:"last_at,omitzero"`
 
 	Illegal    int  `json:"illegal,omitempty"`    // events that were not legal where they stood: kept and ignored (R-224)
 	Unreadable bool `json:"unreadable,omitempty"` // holds an event of ours this binary cannot decode: read-only (DESIGN D8)
+
+	// Where the job stands, as the reader that folded it found it; no event holds that (DESIGN D13).
+	//
+	// Archived: no message of LEDGER begins the job, submitted or carried, for what did is in ARCHIVE. Whoever decides upon
+	// it appends carried first. Emptied: nothing of it is left in LEDGER at all, so an append expects 0: see Expect.
+	Archived bool `json:"-"`
+	Emptied  bool `json:"-"`
+}
+
+// Expect is the sequence that an append to the job expects: that of the last message on its subject in LEDGER,
+// whatever it is, 0 if none is left there (DESIGN D1, D13).
+func (j *Job) Expect() Seq {
+	if j.Emptied {
+		return 0
+	}
+	return j.LastSeq
 }
 
 // LateMax bounds Job.Late. An attempt whose late_result was forgotten could leave a second one, which
