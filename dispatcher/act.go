@@ -237,7 +237,7 @@ func (h *Host) queueing(ctx context.Context, j *ledger.Job, a act) (ledger.Comma
 	if err := policy.Validate(); err != nil {
 		if j.State == schemas.StateSubmitted {
 			return &ledger.DeadLetter{Reason: schemas.DeadRejected,
-				Error: &schemas.JobError{Class: schemas.ClassPermanent, Code: "policy", Message: err.Error()}}, nil
+				Error: &schemas.JobError{Class: schemas.ClassPermanent, Code: ledger.CodePolicy, Message: err.Error()}}, nil
 		}
 		policy = schemas.DefaultPolicy() // the type was changed to nonsense after the job's first attempt
 	}

@@ -159,7 +159,8 @@ func (r *BulkRequest) eligible(j *ledger.Record) bool {
 		return !j.State.Finished() && !slices.Contains(j.Flags, ledger.FlagCancelRequested)
 	case ActionRetry:
 		duplicate := j.Cancel != nil && j.Cancel.DuplicateOf != nil // another job stands for it
-		return j.State == schemas.StateRetrying || j.State == schemas.StateDeadLettered || j.State == schemas.StateCanceled && !duplicate
+		refused := j.Reason != nil && *j.Reason == string(schemas.DeadRejected) && (j.Error == nil || deref(j.Error.Code) != ledger.CodePolicy)
+		return j.State == schemas.StateRetrying || j.State == schemas.StateDeadLettered && !refused || j.State == schemas.StateCanceled && !duplicate
 	}
 	want := schemas.ResolutionResolved
 	if r.As == AsIgnored {

@@ -64,6 +64,14 @@ func TestSchedules(t *testing.T) {
 	if _, err := w.client.PauseSchedule(ctx, "other", ""); code(err) != ledger.CodeNotFound {
 		t.Errorf("a removed one is paused: %v", err)
 	}
+	none, anew := schemas.Seq(0), daily("other")
+	anew.IfSeq = &none
+	if _, err := w.client.AddSchedule(ctx, anew); err != nil {
+		t.Errorf("a removed one is added as one that never was: %v", err)
+	}
+	if _, err := w.client.AddSchedule(ctx, anew); code(err) != ledger.CodeVersionConflict {
+		t.Errorf("added as one that never was, though it is there: %v", err)
+	}
 	foreign := gateway.Client{Conn: w.client.Conn, Org: "beta"}
 	if _, err := foreign.Schedule(ctx, "nightly"); code(err) != ledger.CodeNotFound {
 		t.Errorf("another org sees it: %v", err)

@@ -95,6 +95,10 @@ func recordable(args json.RawMessage) json.RawMessage {
 	return args
 }
 
+// CodePolicy is the error of a job that was rejected for what its type's policy came to, and may be retried when that is
+// mended: all others that are rejected were refused at the door.
+const CodePolicy = "policy"
+
 // RefusedAtDoor says why a job that was refused when it was submitted is not run as it is recorded.
 func RefusedAtDoor(r *schemas.Refusal) string {
 	return "it was refused when it was submitted (" + r.Code + "), and what is recorded need not be all that was asked for: submit it again"

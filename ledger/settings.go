@@ -215,6 +215,11 @@ func sameVersion(at schemas.Subject, last *Entry, ifSeq *schemas.Seq) error {
 	if ifSeq == nil || *ifSeq == is {
 		return nil
 	}
+	if last != nil && *ifSeq == 0 {
+		if s, ok := last.Data.(*schemas.ScheduleSet); ok && s.Settings.Removed {
+			return nil // what was removed is to be added anew, as if it had never been set
+		}
+	}
 	if last == nil {
 		return Errorf(CodeVersionConflict, "%s was never set, and not at sequence %d", at, *ifSeq).with(DetailSeq, is)
 	}

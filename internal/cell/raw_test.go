@@ -10,6 +10,7 @@ import (
 	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/ledger/ledgertest"
+	"github.com/dartwing/jobledger/projector"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -96,6 +97,13 @@ func TestRawSubmits(t *testing.T) {
 	notRun("a retry", err)
 	_, err = c.Resubmit(ctx, closed.ID, gateway.ResubmitRequest{Reason: "it is open now", Args: []byte(`{}`)})
 	notRun("a resubmit", err)
+	if err := projector.WaitFor(ctx, env.Ledger, closed.LastSeq); err != nil {
+		t.Fatal(err)
+	}
+	dry, err := c.Bulk(ctx, gateway.BulkRequest{Action: gateway.ActionRetry, Filter: &gateway.Filter{Type: []schemas.TypeName{"closed"}}, DryRun: true})
+	if err != nil || dry.Matched != 1 || dry.Eligible != 0 {
+		t.Errorf("a bulk retry of a refused submit, counted: %+v, %v", dry, err)
+	}
 	bulk, err := c.Bulk(ctx, gateway.BulkRequest{Action: gateway.ActionRetry, IDs: []schemas.JobID{closed.ID}, Reason: "all", Deadline: &later})
 	if err != nil || bulk.Done != 0 || bulk.Failed != 1 || bulk.Items[0].Error == nil || bulk.Items[0].Error.Code != ledger.CodeInvalidState {
 		t.Errorf("a bulk retry of a refused submit: %+v, %v", bulk, err)
