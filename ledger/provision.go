@@ -230,6 +230,9 @@ func refusal(name string, have *jetstream.StreamConfig, check func(*jetstream.St
 		return Errorf(CodeUnavailable, "stream %s was not made by jobledger (its metadata has no %q): give jobledger an account of its own, or remove that stream",
 			name, metaMark)
 	}
+	if err := restoring(have); err != nil {
+		return err
+	}
 	if found := check(have); len(found) > 0 {
 		e := Errorf(CodeUnavailable, "stream %s cannot be used: %s", name, joinProblems(found))
 		return e.with("problems", found)

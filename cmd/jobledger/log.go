@@ -8,4 +8,6 @@ func (p *program) addLog(app *fisk.Application) {
 	p.addLogReplay(log)
 	p.addLogVerify(log)
 	p.addLogRebuild(log)
+	p.addLogBackup(log)
+	p.addLogRestore(log)
 }

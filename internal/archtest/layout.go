@@ -58,6 +58,7 @@ var layout = []Layer{
 	{Folder: "handlers", Imports: core},
 	{Folder: "gateway", Imports: edge, Modules: []string{"github.com/google/jsonschema-go", "golang.org/x/time"}},
 	{Folder: "internal/natsd", Modules: []string{"github.com/nats-io/nats-server/v2"}},
+	{Folder: "internal/backup", Imports: core, Modules: []string{"github.com/klauspost/compress/s2"}}, // the form of the server's snapshots
 	{Folder: "internal/cell", Imports: append([]string{"gateway"}, edge...), Modules: []string{"golang.org/x/sync"}},
 	{Folder: "internal/sim", Imports: edge}, // tests only
 	{Folder: "internal/demo", Imports: append([]string{"handlers"}, core...)},
@@ -69,7 +70,7 @@ var layout = []Layer{
 	{
 		Folder:  "cmd",
 		Program: true,
-		Imports: append([]string{"gateway", "internal/cell", "internal/demo", "internal/natsd"}, edge...),
+		Imports: append([]string{"gateway", "internal/backup", "internal/cell", "internal/demo", "internal/natsd"}, edge...),
 		Modules: []string{
 			"github.com/choria-io/fisk",
 			"github.com/dustin/go-humanize",
