@@ -33,7 +33,7 @@ type Core struct {
 	queues  map[schemas.QueueName]*queue
 	waiting int                         // entries in lanes, dead ones included
 	tombs   map[schemas.Seq]tomb        // by job: entries that are dead
-	moved   map[schemas.Seq]schemas.Seq // by job: the carried event an entry is to be read from instead
+	moved   map[schemas.Seq]schemas.Seq // by job: the event an entry is to be read from instead; of unseen jobs always
 	timers  heap[timer]
 	// slots are the lanes that timers will enter; 0 is none. freeSlots are to be used again.
 	slots     []*lane

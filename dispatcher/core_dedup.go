@@ -57,8 +57,7 @@ func (c *Core) duplicate(e *schemas.Event, s *schemas.Submitted) bool {
 	}
 	t, now := &c.dedup, e.Time.UnixNano()
 	t.forget(now)
-	sum := sha256.Sum256([]byte(name))
-	key := dedupKey(sum[:])
+	key := dedupKeyOf(name)
 	if b, ok := t.byKey[key]; ok {
 		if b.blocks(time.Duration(now - b.at)) {
 			t.doomed[e.Seq] = b.event
@@ -113,13 +112,31 @@ func (c *Core) dedupState(id schemas.Seq, s schemas.State) {
 	t.byKey[key] = b
 }
 
-// dedupCarried notes that a job's name is to be read from another event.
-func (c *Core) dedupCarried(id, event schemas.Seq) {
-	if key, ok := c.dedup.byJob[id]; ok {
-		b := c.dedup.byKey[key]
-		b.event = event
-		c.dedup.byKey[key] = b
+// dedupCarried notes that a job's name is to be read from another event. In a fold that begins after the purge a job
+// that is in flight blocks from here on; the window of a strict one is over, for it is shorter than the hot window.
+func (c *Core) dedupCarried(e *schemas.Event, d *schemas.Carried) {
+	t, id := &c.dedup, d.Submitted
+	if key, ok := t.byJob[id]; ok {
+		b := t.byKey[key]
+		b.event = e.Seq
+		t.byKey[key] = b
+		return
 	}
+	s := &d.Job.Spec
+	name := ledger.DedupID(e.Org, s)
+	if d.From.Finished() || !c.unseen(id) || !s.Dedup.Exact() || name == "" || strings.HasPrefix(string(e.Job), schemas.ReservedPrefix) {
+		return
+	}
+	key := dedupKeyOf(name)
+	if _, taken := t.byKey[key]; !taken {
+		t.byKey[key] = blocker{id: id, event: e.Seq, at: d.Job.SubmittedAt.UnixNano(), windowMS: s.WindowMS, inFlight: true, state: d.From}
+		t.byJob[id] = key
+	}
+}
+
+func dedupKeyOf(name string) dedupKey {
+	sum := sha256.Sum256([]byte(name))
+	return dedupKey(sum[:16])
 }
 
 // doom gives out the cancels of duplicates.

@@ -15,7 +15,7 @@ import (
 func (c *Core) fold(e *schemas.Event, again bool) {
 	switch d := e.Data.(type) {
 	case *schemas.CellStarted:
-		c.cellStarted(e.Seq)
+		c.cellStarted(d.Start(e.Seq))
 	case *schemas.Submitted:
 		if !again {
 			c.submitted(e, d)
@@ -251,8 +251,23 @@ func (c *Core) retrying(e *schemas.Event, h *schemas.AttemptHead, delay schemas.
 	c.rearm(h.Submitted)
 }
 
-// unseen reports whether the job began before the first event this fold has seen.
+// unseen reports whether the job began before the first event this fold has seen. Of such a job the ledger holds, before
+// what begins it here (carried, retried), at most the end of an earlier story: that is passed over. So that a second
+// carried is told from the first, moved names each unseen job that waits in a lane or a timer, whatever its entry says.
 func (c *Core) unseen(id schemas.Seq) bool { return id < c.first }
+
+// begun notes that a job stands in a lane or a timer.
+func (c *Core) begun(e entry) {
+	if c.unseen(e.id) && !c.waits(e.id) {
+		c.moved[e.id] = e.at
+	}
+}
+
+// waits reports whether an unseen job stands in a lane or a timer.
+func (c *Core) waits(id schemas.Seq) bool {
+	_, ok := c.moved[id]
+	return ok
+}
 
 // closed folds canceled and dead_lettered, from whatever state they name.
 func (c *Core) closed(e *schemas.Event, h *schemas.Head, fence schemas.Fence, to schemas.State, again bool, v verdict, left bool) {
@@ -295,6 +310,7 @@ func (c *Core) unwait(id, at schemas.Seq, again bool) {
 	case f != nil && (f.held || f.kind == DecideQueue):
 		f.held = false
 	case c.dedup.doomed[id] != 0: // in no lane
+	case c.unseen(id) && !c.waits(id): // nor is one whose beginning left the ledger
 	case !again:
 		c.bury(id, at)
 	}
@@ -334,28 +350,32 @@ func (c *Core) retried(e *schemas.Event, d *schemas.Retried) {
 }
 
 // carried folds a job's whole state. To a fold that has seen the job it says only from where to read it
-// from now on; to one that begins after the purge it is the job's first event (DESIGN D13).
+// from now on; to one that begins after the purge it is the job's first event (DESIGN D13). What it says of times is
+// absolute, so one that comes again changes nothing but that place.
 func (c *Core) carried(e *schemas.Event, d *schemas.Carried) {
 	id := d.Submitted
-	c.dedupCarried(id, e.Seq)
-	if d.From.Finished() || c.active[id] != nil {
+	c.dedupCarried(e, d)
+	if d.From.Finished() {
 		return
 	}
 	if !d.Job.Deadline.IsZero() {
 		c.setDeadline(id, e.Seq, d.Job.Deadline.UnixNano())
 	}
-	_, flying := c.flights[id]
+	f := c.flights[id]
 	switch {
+	case c.active[id] != nil:
 	case d.From == schemas.StateQueued:
 		a := &active{id: id, org: e.Org, job: e.Job, pair: c.pair(d.Queue, d.Type),
 			timeout: d.Job.Policy.TimeoutMS.Duration(), grace: d.Job.Policy.GraceMS.Duration()}
 		a.stake = c.stakeFor(a.pair, a.org, d.Resource)
 		c.toQueued(a, e)
 		c.offerNow(a)
-	case flying:
-		// Its writer reads the subject again when the append is refused.
+	case c.dedup.doomed[id] != 0: // in no lane
 	case c.carriedChild(id, e.Seq):
-	case !c.unseen(id):
+	case f != nil && f.held:
+		// Its writer reads the subject again when the append is refused; if nothing comes of that, it is put back so.
+		f.job.at = e.Seq
+	case !c.unseen(id), c.waits(id):
 		c.moved[id] = e.Seq
 	case len(d.Job.Spec.Parents) > 0 && d.From == schemas.StateSubmitted && !d.Job.ParentsWaived:
 		c.park(e.Org, &d.Head, entry{id: id, at: e.Seq}, dueOf(d.Job.NotBefore), d.Job.Spec.Parents)

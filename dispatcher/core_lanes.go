@@ -341,6 +341,7 @@ func (q *queue) forget() {
 
 // enter puts a job at the end of its lane.
 func (c *Core) enter(l *lane, e entry) {
+	c.begun(e)
 	l.jobs.push(e)
 	c.entered(l)
 }
@@ -348,6 +349,7 @@ func (c *Core) enter(l *lane, e entry) {
 // restore puts a job back where it was taken from.
 func (c *Core) restore(l *lane, e entry) {
 	l = c.lane(l.node.org, l.head(), l.batch) // the lane may have been dropped meanwhile
+	c.begun(e)
 	l.jobs.pushFront(e)
 	c.entered(l)
 }

@@ -55,12 +55,13 @@ type schedule struct {
 type scheduleTable struct {
 	byKey map[scheduleKey]*schedule
 	byJob map[schemas.Seq]*schedule // by the job of its latest tick
-	due   scheduleHeap              // all, by wake
+	early earlyTicks
+	due   scheduleHeap // all, by wake
 	fired uint64
 }
 
 func newScheduleTable() scheduleTable {
-	return scheduleTable{byKey: make(map[scheduleKey]*schedule), byJob: make(map[schemas.Seq]*schedule)}
+	return scheduleTable{byKey: make(map[scheduleKey]*schedule), byJob: make(map[schemas.Seq]*schedule), early: newEarlyTicks()}
 }
 
 // scheduleHeap is a heap in which every schedule stands once: a standby, which fires nothing, moves what the
@@ -112,7 +113,10 @@ func (c *Core) foldSchedules(e *schemas.Event, again bool) {
 			c.tickEnded(d.Submitted, e.Time)
 		}
 	case *schemas.Retried:
-		if s := c.schedules.byJob[d.Submitted]; s != nil && (again || c.active[d.Submitted] == nil) {
+		switch s := c.schedules.byJob[d.Submitted]; {
+		case s == nil:
+			c.schedules.early.reopened(d.Submitted)
+		case again || c.active[d.Submitted] == nil:
 			s.open = true
 			c.arm(s) // under overlap skip it holds up the next tick again
 		}
@@ -148,6 +152,11 @@ func (c *Core) scheduleSet(e *schemas.Event, d *schemas.ScheduleSet) {
 		return // it is not this schedule's to say
 	}
 	s := c.schedules.byKey[key]
+	if s != nil && d.Carried != nil && s.was.Generation == d.Settings.Generation && s.was.SameTimes(&d.Settings) {
+		s.set = e.Seq // told again, so that the event which set it may leave the hot ledger
+		return
+	}
+	tick, ticked := c.schedules.early.take(key)
 	if s != nil && (d.Settings.Removed || s.was.Generation != d.Settings.Generation) {
 		c.dropSchedule(s)
 		s = nil
@@ -172,6 +181,12 @@ func (c *Core) scheduleSet(e *schemas.Event, d *schemas.ScheduleSet) {
 	s.was.Job = schemas.JobTemplate{} // the host reads it when it makes a job: args may be large
 	s.was.Description = ""
 	s.retryAt, s.refusals = 0, 0
+	if d.Carried != nil {
+		c.resumeSchedule(s, d.Carried)
+	}
+	if ticked {
+		c.resumeTick(s, &tick)
+	}
 	c.arm(s)
 }
 
@@ -185,7 +200,11 @@ func (c *Core) dropSchedule(s *schedule) {
 func (c *Core) tickSubmitted(key scheduleKey, tick time.Time, job schemas.JobID, id schemas.Seq, open bool) {
 	s := c.schedules.byKey[key]
 	at := tick.UnixNano()
-	if s == nil || at < s.last || job != schemas.TickJobID(key.name, s.was.Generation, tick) {
+	if s == nil {
+		c.schedules.early.submitted(key, earlyTick{at: tick, job: job, id: id, open: open})
+		return
+	}
+	if at < s.last || job != schemas.TickJobID(key.name, s.was.Generation, tick) {
 		return // of an earlier tick, as one made up by hand, or of an earlier schedule under this name
 	}
 	if s.lastID != id {
@@ -201,7 +220,11 @@ func (c *Core) tickSubmitted(key scheduleKey, tick time.Time, job schemas.JobID,
 // tickEnded notes that a job has ended, if it is the latest tick's of a schedule.
 func (c *Core) tickEnded(id schemas.Seq, at time.Time) {
 	s := c.schedules.byJob[id]
-	if s == nil || !s.open {
+	if s == nil {
+		c.schedules.early.ended(id, at)
+		return
+	}
+	if !s.open {
 		return
 	}
 	s.open = false
@@ -321,6 +344,8 @@ type ScheduleState struct {
 	Waits      bool          // ticks pass until it has
 	Parked     bool          // the org is suspended, and ticks that pass were missed when it is resumed; or it was deleted
 	Broken     bool          // this program cannot read the schedule's times
+	// Carried is what a repetition of its settings says, for a fold that begins there.
+	Carried schemas.ScheduleCarried
 }
 
 // Schedule returns how a schedule stands; false if there is none.
@@ -330,7 +355,7 @@ func (c *Core) Schedule(org schemas.OrgID, name string) (ScheduleState, bool) {
 		return ScheduleState{}, false
 	}
 	out := ScheduleState{Generation: s.was.Generation, Set: s.set, LastJob: s.lastJob, Open: s.open, Broken: s.plan == nil,
-		Waits: s.waits(), Parked: c.parked(s)}
+		Waits: s.waits(), Parked: c.parked(s), Carried: s.carry()}
 	if s.last != 0 {
 		out.Last = time.Unix(0, s.last).UTC()
 	}

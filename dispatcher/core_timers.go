@@ -77,6 +77,7 @@ func (c *Core) wakeAt(due int64, l *lane, e entry) {
 		c.enter(l, e)
 		return
 	}
+	c.begun(e)
 	after := uint32(deltaMax)
 	if d := e.at - e.id; d < deltaMax {
 		after = uint32(d)

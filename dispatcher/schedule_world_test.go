@@ -93,6 +93,16 @@ func (p *player) runSchedule(words []string) (string, bool) {
 		p.core.clock.advance(p.mono)
 		p.feed(len(p.log))
 		return p.run([]string{"lead"}), true
+	case "purge": // events up to a sequence left the ledger; another server folds the rest and leads
+		n, _ := strconv.Atoi(names[0])
+		p.core, p.fed, p.air = NewCore(DefaultTimes()), n, nil
+		p.core.clock.advance(p.mono)
+		p.feed(len(p.log))
+		return p.run([]string{"lead"}), true
+	case "carry-schedule": // so that older events may leave
+		s, _ := p.core.Schedule(org, name)
+		set := &schemas.ScheduleSet{Settings: p.schedule(org, name).Data.(*schemas.ScheduleSet).Settings, Carried: &s.Carried}
+		return fmt.Sprintf("at %d\n", p.put(schemas.NewEvent(set.Place(), set)).Seq), true
 	case "state":
 		return p.scheduleState(org, name), true
 	}

@@ -189,8 +189,12 @@ func (c *Core) expireSessions(now time.Duration) {
 	}
 }
 
-// cellStarted folds the start of a cell: whoever has not beaten since may have died with it.
+// cellStarted folds the start of a cell: whoever has not beaten since may have died with it. One that was folded before
+// is told again when its event leaves the hot ledger.
 func (c *Core) cellStarted(at schemas.Seq) {
+	if at <= c.cellStart {
+		return
+	}
 	c.cellStart = at
 	for _, s := range c.sessions {
 		s.since = false

@@ -159,7 +159,7 @@ func (h *Host) whileLeading(ctx context.Context, epoch schemas.Seq) error {
 // epoch is one in which nothing was decided.
 func (h *Host) elect(ctx context.Context) (schemas.Seq, error) {
 	for {
-		expect, err := h.l.Epoch(ctx) // asks again and again: a request that meets an election is never answered
+		_, expect, err := h.l.LatestEpoch(ctx) // asks again and again: a request that meets an election is never answered
 		if err != nil {
 			return 0, fmt.Errorf("latest leader event: %w", err)
 		}

@@ -18,7 +18,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the transcripts with what the core answers now")
 
 // TestTranscripts plays testdata/dispatcher/*.txt: comments, a command with arguments, the answer, a blank
-// line. Every rule of the core is shown there (R-203 to R-230, DESIGN D5 and D7).
+// line; === begins another ledger. Every rule of the core is shown there (R-203 to R-230, DESIGN D5 and D7).
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("../testdata/dispatcher/*.txt")
 	if err != nil || len(files) == 0 {
@@ -52,6 +52,9 @@ func play(text string) string {
 		switch {
 		case strings.HasPrefix(line, "  "): // an old answer
 		case strings.HasPrefix(line, "#"), strings.TrimSpace(line) == "":
+			out.WriteString(line)
+		case strings.HasPrefix(line, "==="): // another ledger
+			p = &player{world: newWorld()}
 			out.WriteString(line)
 		default:
 			out.WriteString(line)

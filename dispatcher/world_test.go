@@ -51,7 +51,8 @@ func (w *world) put(e *schemas.Event) *schemas.Event {
 			w.jobs[key] = j
 		}
 		ledger.Apply(j, e)
-		if _, ok := e.Data.(*schemas.Submitted); ok {
+		switch e.Data.(type) {
+		case *schemas.Submitted, *schemas.Carried:
 			w.byID[e.Seq] = j
 		}
 	}

@@ -133,18 +133,28 @@ func (l *Ledger) End(ctx context.Context) (schemas.Position, error) {
 // Epoch returns the sequence of the latest leader's event, 0 before there was any: the epoch that an operator's
 // queued carries.
 func (l *Ledger) Epoch(ctx context.Context) (schemas.Seq, error) {
-	var epoch schemas.Seq
-	err := l.reading(ctx, func(ctx context.Context) error {
+	epoch, _, err := l.LatestEpoch(ctx)
+	return epoch, err
+}
+
+// LatestEpoch is Epoch for who opens the next one: expect is the sequence that its event expects. The two differ where
+// the event was told again, so that it could leave LEDGER (DESIGN D13).
+func (l *Ledger) LatestEpoch(ctx context.Context) (epoch, expect schemas.Seq, err error) {
+	err = l.reading(ctx, func(ctx context.Context) error {
 		e, err := l.leaderGet(ctx, getRequest{LastFor: ControlLeader.String()})
-		if err == nil {
-			epoch = e.Seq
+		if err != nil {
+			return err
 		}
-		return err
+		epoch, expect = e.Seq, e.Seq
+		if d, ok := e.Data.(*schemas.LeaderElected); ok {
+			epoch = d.Epoch(e.Seq)
+		}
+		return nil
 	})
 	if errors.Is(err, errNoMessage) {
-		return 0, nil
+		return 0, 0, nil
 	}
-	return epoch, err
+	return epoch, expect, err
 }
 
 // state is where the ledger begins and ends, as its leader knows it.

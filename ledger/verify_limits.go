@@ -151,7 +151,7 @@ func (v *verifier) checkLimits(e *Entry, j *Job, before schemas.State) {
 func (b *limitBooks) controlled(e *Entry) {
 	switch d := e.Data.(type) {
 	case *schemas.LeaderElected:
-		b.epoch = e.Seq
+		b.epoch = d.Epoch(e.Seq)
 	case schemas.Setting:
 		b.set(e.Seq, d)
 	}

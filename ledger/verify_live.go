@@ -37,7 +37,7 @@ func (v *verifier) checkLive(ctx context.Context) error {
 		if err != nil || lease == 0 {
 			return err
 		}
-		epoch, err := v.l.epoch(ctx)
+		epoch, err := v.l.Epoch(ctx)
 		if err != nil {
 			return err
 		}
@@ -54,7 +54,7 @@ func (v *verifier) checkLive(ctx context.Context) error {
 			if err != nil || !alive {
 				return err
 			}
-			if now, err := v.l.epoch(ctx); err != nil {
+			if now, err := v.l.Epoch(ctx); err != nil {
 				return err
 			} else if now != epoch {
 				continue // a new leader has to be given its time
@@ -74,21 +74,6 @@ func (v *verifier) reportLive(offers []offerProblem, late string) {
 	if late != "" {
 		v.problem(ProblemView, v.verdict.LastSeq, "", "", "%s", late)
 	}
-}
-
-// epoch is the sequence of the last leader_elected event.
-func (l *Ledger) epoch(ctx context.Context) (epoch schemas.Seq, err error) {
-	err = l.reading(ctx, func(ctx context.Context) error {
-		e, err := l.leaderGet(ctx, getRequest{LastFor: ControlLeader.String()})
-		if err == nil {
-			epoch = e.Seq
-		}
-		return err
-	})
-	if errors.Is(err, errNoMessage) {
-		return 0, nil
-	}
-	return epoch, err
 }
 
 // leaseRevision is the revision of the leader's lease; 0 if nobody holds it.

@@ -287,12 +287,34 @@ type Checkpointed struct {
 type CellStarted struct {
 	Cell    string `json:"cell"`    // random id of this start
 	Version string `json:"version"` // of the server that provisioned
+	// Carried is the sequence of the event that this one repeats, so that it may leave the hot ledger (DESIGN D13):
+	// nothing started anew. 0: it is no repetition.
+	Carried Seq `json:"carried,omitempty"`
+}
+
+// Start is the sequence of the start that an event at seq tells of.
+func (c *CellStarted) Start(seq Seq) Seq {
+	if c.Carried > 0 {
+		return c.Carried
+	}
+	return seq
 }
 
 // LeaderElected opens an epoch: its ledger sequence is the epoch (DESIGN D6). Subject control.cell.leader.
 type LeaderElected struct {
 	Server string `json:"server"` // id of the winning server process
 	Cell   string `json:"cell"`
+	// Carried is the epoch that this event repeats, so that the one which opened it may leave the hot ledger (DESIGN
+	// D13); it opens none. 0: it is no repetition.
+	Carried Seq `json:"carried,omitempty"`
+}
+
+// Epoch is the epoch that an event at seq opens, or repeats.
+func (l *LeaderElected) Epoch(seq Seq) Seq {
+	if l.Carried > 0 {
+		return l.Carried
+	}
+	return seq
 }
 
 // TypeSet registers or changes a type (R-04). Subject control.cell.type.<name>.

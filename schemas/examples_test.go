@@ -68,7 +68,7 @@ func jobExample() schemas.Job {
 
 // scheduleExample has every field but those that do not go with a cron expression; TestScheduleForms has them.
 func scheduleExample() *schemas.ScheduleSet {
-	return &schemas.ScheduleSet{Reason: "month's <end>", Settings: schemas.ScheduleSettings{
+	return &schemas.ScheduleSet{Reason: "month's <end>", Carried: &schemas.ScheduleCarried{Over: aTime, Last: aTime, Job: "_s-nightly-2-20261201T063000Z", ID: big, Open: true}, Settings: schemas.ScheduleSettings{
 		Org: "acme", Name: "nightly", Generation: 2, Description: "books & <reports>", Cron: "0 30 2 * * MON-FRI", Zone: "Europe/Berlin",
 		Missed: schemas.MissedAll, MissedMax: 10, Overlap: schemas.OverlapAllow,
 		JitterMS: 60000, Paused: true, Removed: true, Job: schemas.JobTemplate{
@@ -113,8 +113,8 @@ func examples() []*schemas.Event {
 		{Subject: job, Data: &schemas.Carried{Head: from(schemas.StateDeadLettered), Job: jobExample(), Args: json.RawMessage(hardArgs),
 			Result: json.RawMessage(`[ ]`), Checkpoint: json.RawMessage(`{ "page" : 9007199254740993 }`)}, Actor: schemas.Actor{Type: "system", ID: "dispatcher"}},
 		{Subject: job, Data: &schemas.Checkpointed{AttemptHead: named, Checkpoint: json.RawMessage(`{ "page" : 9007199254740993, "h":"<&>" }`)}},
-		{Subject: control("cell", "start"), Data: &schemas.CellStarted{Cell: "01938d4a-0000-7000-8000-0000000000ce", Version: "0.1.0"}},
-		{Subject: control("cell", "leader"), Data: &schemas.LeaderElected{Server: "01938d4a-0000-7000-8000-0000000000aa", Cell: "01938d4a-0000-7000-8000-0000000000ce"}},
+		{Subject: control("cell", "start"), Data: &schemas.CellStarted{Cell: "01938d4a-0000-7000-8000-0000000000ce", Version: "0.1.0", Carried: big}},
+		{Subject: control("cell", "leader"), Data: &schemas.LeaderElected{Server: "01938d4a-0000-7000-8000-0000000000aa", Cell: "01938d4a-0000-7000-8000-0000000000ce", Carried: big}},
 		{Subject: control("cell", "type", "email-send"), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: &schemas.TypeSet{Reason: "slower <carrier>", Settings: schemas.TypeSettings{
 			Name: "email-send", DisplayName: "Send an e-mail", Description: "One <mail> & its receipt", Disabled: true, Queue: "mail",
 			Priority: schemas.PriorityLow, TimeoutMS: 60000, GraceMS: ptr(schemas.Millis(0)), MaxAttempts: 3, PoisonLimit: 2, Backoff: policy.Backoff,

@@ -136,6 +136,20 @@ func (s *ScheduleSettings) SameTimes(o *ScheduleSettings) bool {
 type ScheduleSet struct {
 	Settings ScheduleSettings `json:"settings"`
 	Reason   string           `json:"reason,omitempty"`
+	// Carried makes it a repetition of the settings in force, so that older events may leave the hot ledger. It changes
+	// nothing for a fold that has seen those; another one begins with it.
+	Carried *ScheduleCarried `json:"carried,omitempty"`
+}
+
+// ScheduleCarried is how a schedule stands, told with a repetition of its settings (DESIGN D13): a fold that begins there
+// fires no tick twice and loses none. Its ticks may already be in the ledger behind what it says: the later tick holds.
+type ScheduleCarried struct {
+	Over time.Time `json:"over"` // ticks at or before it are over
+	// The latest tick that has a job; Last is zero if there is none. Open: the job has not ended.
+	Last time.Time `json:"last,omitzero"`
+	Job  JobID     `json:"job,omitempty"`
+	ID   Seq       `json:"id,omitempty"` // sequence of that job's submitted
+	Open bool      `json:"open,omitempty"`
 }
 
 // SchedulePlace is where the settings of an org's schedule stand.
