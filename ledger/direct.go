@@ -117,20 +117,29 @@ func collect(ctx context.Context, answers <-chan *nats.Msg) (batch []*Entry, mor
 
 // directEntry decodes an answer: a message, or else a status.
 func directEntry(m *nats.Msg) (*Entry, string, error) {
+	r, status, err := directMessage(m)
+	if err != nil || status != "" {
+		return nil, status, err
+	}
+	return newEntry(r.Subject, r.Header, r.Data, r.Seq, r.Time), "", nil
+}
+
+// directMessage reads an answer: a message as it is stored, or else a status.
+func directMessage(m *nats.Msg) (r rawMessage, status string, err error) {
 	h := m.Header
 	if lastValue(h, headerStream) == "" {
 		if status := lastValue(h, headerStatus); status != "" {
-			return nil, status, nil
+			return r, status, nil
 		}
-		return nil, "", fmt.Errorf("%w: an answer without headers", errDirect)
+		return r, "", fmt.Errorf("%w: an answer without headers", errDirect)
 	}
 	seq, err := schemas.ParseSeq(lastValue(h, headerSequence))
 	if err != nil {
-		return nil, "", fmt.Errorf("%w: %w", errDirect, err)
+		return r, "", fmt.Errorf("%w: %w", errDirect, err)
 	}
 	at, err := time.Parse(time.RFC3339Nano, lastValue(h, headerTimeStamp))
 	if err != nil {
-		return nil, "", fmt.Errorf("%w: %w", errDirect, err)
+		return r, "", fmt.Errorf("%w: %w", errDirect, err)
 	}
 	subject := lastValue(h, headerSubject)
 	for _, k := range []string{headerStream, headerSubject, headerSequence, headerTimeStamp, headerNumPending, headerLastSeq} {
@@ -140,7 +149,10 @@ func directEntry(m *nats.Msg) (*Entry, string, error) {
 			delete(h, k)
 		}
 	}
-	return newEntry(subject, h, m.Data, seq, at), "", nil
+	if len(h) == 0 {
+		h = nil // it has none: all were the answer's
+	}
+	return rawMessage{Subject: subject, Header: h, Data: m.Data, Seq: seq, Time: at}, "", nil
 }
 
 // lastValue is the last value of a header: the server's, whatever a message holds under the same name.
@@ -156,7 +168,7 @@ func lastValue(h nats.Header, key string) string {
 func (l *Ledger) EventsAt(ctx context.Context, seqs []schemas.Seq) ([]*Entry, error) {
 	out := make([]*Entry, 0, len(seqs))
 	for window := range slices.Chunk(seqs, directInFlight) {
-		entries, err := l.directWindow(ctx, window)
+		entries, err := l.directWindow(ctx, StreamLedger, window)
 		if err != nil {
 			entries = make([]*Entry, len(window)) // the leader's get always answers
 		}
@@ -209,8 +221,9 @@ func (l *Ledger) directBatchOf(ctx context.Context, stream string, req getReques
 	return collect(ctx, answers)
 }
 
-// directWindow reads single messages with as many requests under way.
-func (l *Ledger) directWindow(ctx context.Context, seqs []schemas.Seq) ([]*Entry, error) {
+// directWindow reads single messages of a stream with as many requests under way; nil for those that whoever answered
+// does not have.
+func (l *Ledger) directWindow(ctx context.Context, stream string, seqs []schemas.Seq) ([]*Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	inbox := l.nc.NewInbox()
@@ -225,7 +238,7 @@ func (l *Ledger) directWindow(ctx context.Context, seqs []schemas.Seq) ([]*Entry
 		if err != nil {
 			return nil, err
 		}
-		if err := l.nc.PublishRequest(subjectDirectGet, inbox+"."+strconv.Itoa(i), body); err != nil {
+		if err := l.nc.PublishRequest(subjectDirectGetOf+stream, inbox+"."+strconv.Itoa(i), body); err != nil {
 			return nil, err
 		}
 	}

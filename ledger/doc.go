@@ -4,7 +4,9 @@
 // # Stored form
 //
 // One JetStream stream, LEDGER. A job's events stand on the one literal subject jobs.<org>.<job>, control
-// events on control.<scope>.<kind>[.<name>]; package schemas defines their records. All other streams and
+// events on control.<scope>.<kind>[.<name>]; package schemas defines their records. Old events leave it for ARCHIVE,
+// in pages, and CATALOG says what is there: both are the truth as well, and one history with it (archive.go,
+// docs/ARCHIVE.md). All other streams and
 // buckets (names.go) are caches, which may be deleted at any moment (DESIGN D2): folded from it, but for LIVE, where
 // workers say what running attempts report, and say it again (live.go).
 //

@@ -29,8 +29,8 @@ type Config struct {
 	// CheckArgs, if set, checks args against the type's JSON Schema before a submit is appended. It must
 	// return an error naming the field. nil checks nothing beyond JSON syntax and size.
 	CheckArgs func(t *schemas.TypeSettings, args json.RawMessage) error
-	// Intercept, if set, wraps every publish to LEDGER and the object stores: tests refuse a write or lose its
-	// reply with it.
+	// Intercept, if set, wraps every publish to LEDGER, ARCHIVE, CATALOG and the object stores: tests refuse a
+	// write or lose its reply with it.
 	Intercept func(PublishFunc) PublishFunc
 }
 
@@ -56,6 +56,7 @@ type Ledger struct {
 	settings settingsCache
 	door     door
 	config   atomic.Pointer[streamConfig] // nil: not known yet
+	archive  archive
 }
 
 // New returns a Ledger on cfg.Conn. It does not talk to the server: Provision creates what is missing and
@@ -70,6 +71,7 @@ func New(cfg Config) (*Ledger, error) {
 	}
 	l := &Ledger{cfg: cfg, nc: cfg.Conn, js: js, log: cfg.Logger, fresh: PayloadFresh}
 	l.publish = l.request
+	l.archive.init(l)
 	if cfg.Intercept != nil {
 		l.publish = cfg.Intercept(l.publish)
 	}

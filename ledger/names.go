@@ -19,6 +19,11 @@ const (
 	StoreArgs    = "ARGS"
 	StoreResults = "RESULTS"
 
+	// StreamArchive holds what left LEDGER, in pages; StreamCatalog says what is in it, and its records are what makes
+	// it count (archive.go). Both are the truth, as LEDGER is.
+	StreamArchive = "ARCHIVE"
+	StreamCatalog = "CATALOG"
+
 	// LeaseKey is the one key of BucketLease.
 	LeaseKey = "leader"
 )

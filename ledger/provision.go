@@ -36,13 +36,17 @@ const (
 	// memoryAnswerMax is how long a stream in one server's memory may take to answer before it counts as gone.
 	memoryAnswerMax = 2 * time.Second
 
+	// archiveDuplicates is the duplicate window of ARCHIVE, whose writer sends a page again under its id until it is
+	// confirmed; a second copy after that costs space only.
+	archiveDuplicates = 2 * time.Minute
+
 	// bucketDuplicates is the duplicate window of buckets, which use no message ids.
 	bucketDuplicates = time.Minute
 )
 
 // Metadata by which a stream is known to be ours.
 const (
-	metaMark = "jobledger"      // names what the stream is for: "ledger", "work", "bucket", "store"
+	metaMark = "jobledger"      // names what the stream is for: "ledger", "archive", "work", "bucket", "store"
 	metaCell = "jobledger.cell" // on LEASE: id of the cell's start
 )
 
@@ -94,6 +98,11 @@ func Provision(ctx context.Context, l *Ledger, cfg ProvisionConfig) (Cell, error
 	replicas, err := l.ensureLedger(ctx, cfg)
 	if err != nil {
 		return Cell{}, err
+	}
+	for _, cfg := range []jetstream.StreamConfig{archiveConfig(replicas), catalogConfig(replicas)} {
+		if _, err := l.ensureStream(ctx, cfg, checkArchive); err != nil {
+			return Cell{}, err
+		}
 	}
 	for _, bucket := range []string{BucketJobs, BucketCounts, BucketConfig, BucketLive} {
 		if err := l.ensureBucket(ctx, bucket, replicas); err != nil {

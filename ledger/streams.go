@@ -60,6 +60,68 @@ func checkLedger(c *jetstream.StreamConfig) []string {
 	return p.with("mend it (nats stream edit %s), or move it away and let jobledger create its own", StreamLedger)
 }
 
+// archiveConfig is ARCHIVE as it is created. Compressed: it is read in stretches and written by nobody whose time
+// matters. Messages can be deleted: what a dead writer left, and segments whose time is over (archive.go).
+func archiveConfig(replicas int) jetstream.StreamConfig {
+	c := catalogConfig(replicas)
+	c.Name, c.Subjects = StreamArchive, []string{archiveSubjects}
+	c.Description = "jobledger: every event that left LEDGER, in pages; the truth, as LEDGER is"
+	c.Compression = jetstream.S2Compression
+	c.DenyDelete = false
+	return c
+}
+
+// catalogConfig is CATALOG as it is created: what is in ARCHIVE, one small record for each step, none of which is ever
+// removed. A stream of its own, so that it is read without the pages that were written in between (ENGINE 6).
+func catalogConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              StreamCatalog,
+		Description:       "jobledger: what ARCHIVE holds; its records are what counts",
+		Subjects:          []string{catalogSubjects},
+		Retention:         jetstream.LimitsPolicy,
+		Storage:           jetstream.FileStorage,
+		Replicas:          replicas,
+		Discard:           jetstream.DiscardOld,
+		MaxMsgs:           -1,
+		MaxBytes:          -1,
+		MaxMsgsPerSubject: -1,
+		MaxMsgSize:        -1,
+		MaxConsumers:      -1,
+		Duplicates:        archiveDuplicates,
+		DenyDelete:        true,
+		AllowDirect:       true,
+		Metadata:          mark("archive"),
+	}
+}
+
+// checkArchive names what would let events of ARCHIVE or records of CATALOG be lost, changed, or refused for no
+// reason of ours.
+func checkArchive(c *jetstream.StreamConfig) []string {
+	var p problems
+	want := archiveSubjects
+	if c.Name == StreamCatalog {
+		want = catalogSubjects
+	}
+	p.require(sameSubjects(c.Subjects, []string{want}), "its subjects are %s instead of [%s]", c.Subjects, want)
+	p.require(c.Retention == jetstream.LimitsPolicy, "retention %s removes events that were read", c.Retention)
+	p.require(c.Storage == jetstream.FileStorage, "%s storage loses all events with its server", c.Storage)
+	p.require(c.Name == StreamArchive || c.DenyDelete, "deny_delete is off, so any record can be removed")
+	p.require(!c.AllowRollup, "allow_rollup_hdrs is on: one header can wipe the stream")
+	p.require(!c.AllowMsgSchedules, "allow_msg_schedules is on: records can be forged through it")
+	p.require(!c.AllowMsgTTL, "allow_msg_ttl is on: events can expire")
+	p.require(!c.AllowMsgCounter, "allow_msg_counter is on: it excludes expected sequences")
+	p.require(c.MaxAge == 0, "max_age %s removes events", c.MaxAge)
+	p.require(c.MaxMsgs <= 0 && c.MaxBytes <= 0 && c.MaxMsgsPerSubject <= 0, "a limit on messages or bytes makes it drop or refuse events")
+	p.require(c.MaxMsgSize <= 0 || int(c.MaxMsgSize) >= partMax+messageRoom, "max_msg_size %d is below the %d bytes of a part of a page",
+		c.MaxMsgSize, partMax+messageRoom)
+	p.require(c.RePublish == nil, "it republishes")
+	p.require(c.SubjectTransform == nil, "a subject transform moves events to other subjects")
+	p.require(c.Mirror == nil && len(c.Sources) == 0, "it is fed from another stream")
+	p.require(!c.NoAck && !c.Sealed, "it is sealed, or confirms nothing")
+	p.require(c.PersistMode != jetstream.AsyncPersistMode, "persist_mode async confirms events before they are written")
+	return p.with("mend it (nats stream edit %s), or move it away and let jobledger create its own", c.Name)
+}
+
 // bucketStream is the stream behind one of our KV buckets as it is created now. It is what nats.go would create,
 // but for the fields that differ from bucket to bucket and that it does not offer: message TTLs without delete
 // markers, and where revisions begin.

@@ -1,0 +1,272 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// catalogBatch is how many records one request reads.
+const catalogBatch = 256
+
+// archive is what a Ledger knows of the archive: the catalogue as it was read last, and some filters and indexes.
+type archive struct {
+	l *Ledger
+	// now is replaced by whoever holds turn; nil: not read yet.
+	now  atomic.Pointer[catalog]
+	turn chan struct{} // capacity 1
+	cache
+}
+
+func (a *archive) init(l *Ledger) {
+	a.l = l
+	a.turn = make(chan struct{}, 1)
+	a.cache.init()
+}
+
+// catalog is what the records up to one amount to. It is never changed.
+type catalog struct {
+	at  schemas.Seq // of the last record in CATALOG; 0: there is none
+	sum string      // of that record
+
+	through   schemas.Position
+	throughAt time.Time
+	chunks    []*chunk // ascending: each begins where the one before ended; those of which nothing is left are gone
+
+	segments            int
+	events, jobs, bytes int64
+}
+
+// chunk is what one commit covers and what is left of it.
+type chunk struct {
+	from, through schemas.Seq // without from
+	segments      []*archiveSegment
+}
+
+func (c *catalog) state() ArchiveState {
+	s := ArchiveState{Through: c.through, ThroughAt: c.throughAt, Segments: c.segments, Events: c.events, Jobs: c.jobs, Bytes: c.bytes}
+	for _, k := range c.chunks {
+		for _, g := range k.segments {
+			if s.First == 0 || g.First < s.First {
+				s.First = g.First
+			}
+		}
+		if s.First > 0 {
+			break
+		}
+	}
+	return s
+}
+
+// holds reports whether a segment is part of the archive.
+func (c *catalog) holds(id string) bool {
+	for _, k := range c.chunks {
+		for _, s := range k.segments {
+			if s.ID == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// errChain: the records of CATALOG do not follow each other.
+var errChain = errors.New("the catalogue's records do not follow each other: one was changed, or is missing")
+
+// apply folds a batch of records, in order. c itself stays as it is.
+func (c *catalog) apply(records []*Entry) (*catalog, error) {
+	next := *c
+	next.chunks = slices.Clone(c.chunks)
+	for _, m := range records {
+		r, err := decodeRecord(m.Body)
+		if err != nil {
+			return nil, fmt.Errorf("record %d of stream %s: %w", m.Seq, StreamCatalog, err)
+		}
+		if r.Prev != next.sum {
+			return nil, fmt.Errorf("record %d of stream %s: %w", m.Seq, StreamCatalog, errChain)
+		}
+		if err := next.fold(r); err != nil {
+			return nil, fmt.Errorf("record %d of stream %s: %w", m.Seq, StreamCatalog, err)
+		}
+		next.at, next.sum = m.Seq, sumOf(m.Body)
+	}
+	return &next, nil
+}
+
+// fold applies one record to c, which is not shared yet, but for its chunks.
+func (c *catalog) fold(r *archiveRecord) error {
+	switch r.Kind {
+	case recordCommit:
+		if r.From != c.through.Seq {
+			return fmt.Errorf("%w: a step from %d, and the archive ended at %d", errChain, r.From, c.through.Seq)
+		}
+		k := &chunk{from: r.From, through: r.Through.Seq}
+		for i := range r.Segments {
+			s := &r.Segments[i]
+			k.segments = append(k.segments, s)
+			c.count(s, 1)
+		}
+		c.through, c.throughAt = r.Through, r.ThroughAt
+		if len(k.segments) > 0 {
+			c.chunks = append(c.chunks, k)
+		}
+	case recordRemove:
+		for i := range r.Removed {
+			if !c.remove(r.Removed[i].ID) {
+				return fmt.Errorf("%w: segment %s was removed and is not there", errChain, r.Removed[i].ID)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *catalog) count(s *archiveSegment, n int) {
+	c.segments += n
+	c.events += int64(n * s.Events)
+	c.jobs += int64(n * s.Jobs)
+	c.bytes += int64(n) * s.Bytes
+}
+
+// remove takes a segment out; false if there is none of this id.
+func (c *catalog) remove(id string) bool {
+	for i, k := range c.chunks {
+		at := slices.IndexFunc(k.segments, func(s *archiveSegment) bool { return s.ID == id })
+		if at < 0 {
+			continue
+		}
+		c.count(k.segments[at], -1)
+		left := &chunk{from: k.from, through: k.through, segments: slices.Delete(slices.Clone(k.segments), at, at+1)}
+		if len(left.segments) == 0 {
+			c.chunks = slices.Delete(c.chunks, i, i+1)
+		} else {
+			c.chunks[i] = left
+		}
+		return true
+	}
+	return false
+}
+
+// refresh returns the catalogue as the stream's leader knows it: one small read if nothing has changed.
+func (a *archive) refresh(ctx context.Context) (*catalog, error) {
+	ctx, cancel := withSettleTimeout(ctx)
+	defer cancel()
+	last, err := a.last(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if c := a.now.Load(); c != nil && c.is(last) {
+		return c, nil
+	}
+	select {
+	case a.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-a.turn }()
+	c := a.now.Load()
+	if c == nil {
+		c = &catalog{}
+	}
+	if !c.is(last) && (last != nil && c.at < last.Seq) {
+		c, err = a.readOn(ctx, c, last)
+	}
+	if errors.Is(err, errChain) || err == nil && !c.is(last) {
+		// Older data was put back, and its sequences are given out again (DESIGN D2): what was known is void.
+		c, err = a.readOn(ctx, &catalog{}, last)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.now.Store(c)
+	return c, nil
+}
+
+// is reports that last is the record that c ends with.
+func (c *catalog) is(last *Entry) bool {
+	if last == nil {
+		return c.at == 0
+	}
+	return c.at == last.Seq && c.sum == sumOf(last.Body)
+}
+
+// last is the newest record; nil if there is none.
+func (a *archive) last(ctx context.Context) (last *Entry, err error) {
+	err = a.l.reading(ctx, func(ctx context.Context) error {
+		m, err := a.l.leaderMessage(ctx, StreamCatalog, getRequest{LastFor: catalogSubject})
+		if isNotFound(err) {
+			return a.absent(ctx)
+		}
+		if err == nil {
+			last = &Entry{Event: &schemas.Event{Seq: m.Seq}, Body: m.Data}
+		}
+		return err
+	})
+	if errors.Is(err, errNoMessage) {
+		return nil, nil
+	}
+	return last, err
+}
+
+// absent judges a cell without CATALOG: it was made by an older version, which archives nothing, or what left LEDGER is
+// lost.
+func (a *archive) absent(ctx context.Context) error {
+	s, err := a.l.js.Stream(ctx, StreamLedger)
+	switch {
+	case err != nil:
+		return err
+	case s.CachedInfo().State.FirstSeq > 1:
+		return fmt.Errorf("there is no stream %s, and LEDGER begins at %d only: what stood before cannot be read",
+			StreamCatalog, s.CachedInfo().State.FirstSeq)
+	}
+	return errNoMessage
+}
+
+func isNotFound(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamNotFound
+}
+
+// readOn folds the records behind c up to last.
+func (a *archive) readOn(ctx context.Context, c *catalog, last *Entry) (*catalog, error) {
+	for last != nil && c.at < last.Seq {
+		batch, err := a.records(ctx, c.at+1, last)
+		if err != nil {
+			return nil, err
+		}
+		if c, err = c.apply(batch); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// records are the next ones from seq on, up to last, which is known already. A replica that lags behind is not asked
+// twice.
+func (a *archive) records(ctx context.Context, seq schemas.Seq, last *Entry) (batch []*Entry, err error) {
+	if seq == last.Seq {
+		return []*Entry{last}, nil
+	}
+	batch, _, err = a.l.directBatchOf(ctx, StreamCatalog, getRequest{Seq: seq, NextFor: catalogSubject, Batch: catalogBatch})
+	if err == nil && len(batch) > 0 {
+		end := slices.IndexFunc(batch, func(e *Entry) bool { return e.Seq > last.Seq })
+		if end >= 0 {
+			batch = batch[:end]
+		}
+		return batch, nil
+	}
+	err = a.l.reading(ctx, func(ctx context.Context) error {
+		m, err := a.l.leaderMessage(ctx, StreamCatalog, getRequest{Seq: seq, NextFor: catalogSubject})
+		if err == nil {
+			batch = []*Entry{{Event: &schemas.Event{Seq: m.Seq}, Body: m.Data}}
+		}
+		return err
+	})
+	return batch, err
+}

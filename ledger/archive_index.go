@@ -1,0 +1,209 @@
+package ledger
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"hash/fnv"
+	"math/bits"
+	"slices"
+	"sort"
+
+	"github.com/google/uuid"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// archivedPage is what a segment's index says about one of its pages.
+type archivedPage struct {
+	place       string        // "org.<org>", "control" or "foreign"
+	at          []schemas.Seq // of its parts in ARCHIVE, in order
+	size        int           // bytes of its content
+	sum         [sha256.Size]byte
+	events      int
+	first, last schemas.Seq // least and greatest ledger sequence in it
+}
+
+// segmentIndex is a segment's table of contents: its pages, in the order of their places, and which of them hold a
+// subject. Its content names the sum of each page, so that its own sum vouches for all of them.
+//
+//	pages  uvarint n, for each: text place, uvarint parts, uvarint sequence of each in ARCHIVE (the first of the segment
+//	       itself, then the distance to the one before, as a varint), uvarint size, 32 bytes of SHA-256, uvarint events,
+//	       uvarint first, uvarint last minus first
+//	keys   uvarint n, n times 8 bytes: the hash of a subject, ascending; then n times 2 bytes: its page's number.
+//	       All numbers of fixed size are little-endian. A subject that goes on in the next page has a key for each.
+type segmentIndex struct {
+	pages []archivedPage
+	keys  []byte // 8 bytes each
+	where []byte // 2 bytes each
+	size  int    // bytes of its content: about what it occupies
+}
+
+const (
+	keySize   = 8
+	whereSize = 2
+	// segmentPagesMax is what a page's number in an index can be at most, plus one.
+	segmentPagesMax = 1 << (8 * whereSize)
+)
+
+// errIndex: the bytes are not what a writer of indexes writes.
+var errIndex = errors.New("it is not an index of the archive")
+
+// keyOf is the hash of a subject in indexes and filters. It is stored: it never changes.
+func keyOf(subject string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(subject))
+	return mix(h.Sum64())
+}
+
+// indexKey is a subject in a page.
+type indexKey struct {
+	hash uint64
+	page int
+}
+
+// encodeIndex returns the content of an index. It sorts keys.
+func encodeIndex(pages []archivedPage, keys []indexKey) []byte {
+	b := binary.AppendUvarint(nil, uint64(len(pages)))
+	var before schemas.Seq
+	for i := range pages {
+		p := &pages[i]
+		b = appendText(b, p.place)
+		b = binary.AppendUvarint(b, uint64(len(p.at)))
+		for _, at := range p.at {
+			b = binary.AppendVarint(b, int64(at)-int64(before))
+			before = at
+		}
+		b = binary.AppendUvarint(b, uint64(p.size))
+		b = append(b, p.sum[:]...)
+		b = binary.AppendUvarint(b, uint64(p.events))
+		b = binary.AppendUvarint(b, uint64(p.first))
+		b = binary.AppendUvarint(b, uint64(p.last-p.first))
+	}
+	slices.SortFunc(keys, func(a, b indexKey) int {
+		if a.hash != b.hash {
+			if a.hash < b.hash {
+				return -1
+			}
+			return 1
+		}
+		return a.page - b.page
+	})
+	b = binary.AppendUvarint(b, uint64(len(keys)))
+	for _, k := range keys {
+		b = binary.LittleEndian.AppendUint64(b, k.hash)
+	}
+	for _, k := range keys {
+		b = binary.LittleEndian.AppendUint16(b, uint16(k.page))
+	}
+	return b
+}
+
+// decodeIndex reads what encodeIndex wrote.
+func decodeIndex(content []byte) (*segmentIndex, error) {
+	c := cutter{b: content}
+	n := c.uvarint()
+	if n > segmentPagesMax {
+		return nil, errIndex
+	}
+	x := &segmentIndex{size: len(content)}
+	var at int64
+	for ; n > 0 && !c.bad; n-- {
+		p := archivedPage{place: string(c.text())}
+		parts := c.uvarint()
+		if parts == 0 || parts > pagePartsMax {
+			return nil, errIndex
+		}
+		for ; parts > 0; parts-- {
+			at += c.varint()
+			p.at = append(p.at, schemas.Seq(at))
+		}
+		p.size = int(min(c.uvarint(), pagePartsMax*partMax+1))
+		copy(p.sum[:], c.take(sha256.Size))
+		p.events = int(min(c.uvarint(), segmentEventsMax+1))
+		p.first = schemas.Seq(c.uvarint())
+		p.last = p.first + schemas.Seq(c.uvarint())
+		x.pages = append(x.pages, p)
+	}
+	keys := c.uvarint()
+	if keys > uint64(len(c.b)) {
+		return nil, errIndex
+	}
+	x.keys, x.where = c.take(keys*keySize), c.take(keys*whereSize)
+	if c.bad || len(c.b) > 0 {
+		return nil, errIndex
+	}
+	for i := range int(keys) {
+		if int(binary.LittleEndian.Uint16(x.where[i*whereSize:])) >= len(x.pages) {
+			return nil, errIndex
+		}
+	}
+	return x, nil
+}
+
+// find returns the numbers of the pages that may hold a subject, ascending.
+func (x *segmentIndex) find(hash uint64) []int {
+	n := len(x.keys) / keySize
+	at := func(i int) uint64 { return binary.LittleEndian.Uint64(x.keys[i*keySize:]) }
+	var pages []int
+	for i := sort.Search(n, func(i int) bool { return at(i) >= hash }); i < n && at(i) == hash; i++ {
+		pages = append(pages, int(binary.LittleEndian.Uint16(x.where[i*whereSize:])))
+	}
+	return pages
+}
+
+// filter is a Bloom filter over the subjects of a segment: whether it may hold one. Empty, it holds none.
+type filter []byte
+
+const (
+	// filterBits a subject, filterProbes of them set: of ten thousand subjects that a segment does not hold one is
+	// taken to be there, and its index is read in vain.
+	filterBits   = 20
+	filterProbes = 12
+)
+
+// newFilter returns a filter over hashes.
+func newFilter(hashes []uint64) filter {
+	if len(hashes) == 0 {
+		return nil
+	}
+	f := make(filter, (len(hashes)*filterBits+7)/8)
+	for _, h := range hashes {
+		for i := range uint64(filterProbes) {
+			bit := f.bit(h, i)
+			f[bit/8] |= 1 << (bit % 8)
+		}
+	}
+	return f
+}
+
+// may reports whether hash may be in it.
+func (f filter) may(hash uint64) bool {
+	if len(f) == 0 {
+		return false
+	}
+	for i := range uint64(filterProbes) {
+		bit := f.bit(hash, i)
+		if f[bit/8]&(1<<(bit%8)) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// bit is the i-th place of a hash.
+func (f filter) bit(hash, i uint64) uint64 {
+	place, _ := bits.Mul64(mix(hash+i*0x9e3779b97f4a7c15), uint64(len(f))*8)
+	return place
+}
+
+// timed reports when a job id says that it was made; false for one that says nothing: ids that callers chose, or
+// that were derived. The former have a filter of their own: looking for the latter, which every submit of one does,
+// touches no more than them.
+func timed(id schemas.JobID) (unixMillis int64, ok bool) {
+	u, err := uuid.Parse(string(id))
+	if err != nil || u.Version() != 7 || u.String() != string(id) {
+		return 0, false
+	}
+	return int64(binary.BigEndian.Uint64(u[:8]) >> 16), true
+}

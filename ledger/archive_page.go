@@ -1,0 +1,415 @@
+package ledger
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// rawMessage is a stored message of LEDGER as ARCHIVE keeps it.
+type rawMessage struct {
+	Subject string
+	// Header is what every reader sees of the message's headers; nil for none, or for a block that is none.
+	Header nats.Header
+	// Block is a header block that cannot be read, byte for byte. Nobody reads it: it is kept.
+	Block []byte
+	Data  []byte
+	Seq   schemas.Seq
+	Time  time.Time
+	// Class is the retention class whose segment it goes to; "" for the one that is always there.
+	Class string
+}
+
+// raw is the message for the archive, with its header block if that is none.
+func (m *storedMessage) raw() rawMessage {
+	r := rawMessage{Subject: m.Subject, Data: m.Data, Seq: m.Seq, Time: m.Time}
+	if len(m.Header) > 0 {
+		var err error
+		if r.Header, err = nats.DecodeHeadersMsg(m.Header); err != nil {
+			r.Header, r.Block = nil, m.Header
+		}
+	}
+	return r
+}
+
+// size is about what the message takes in a page.
+func (m *rawMessage) size() int {
+	n := len(m.Data) + len(m.Block) + 16
+	for _, values := range m.Header {
+		for _, v := range values {
+			n += len(v) + 3
+		}
+	}
+	return n
+}
+
+// Where a page belongs: all its messages are of one org, or are control events, or stand on a subject of no org.
+const (
+	pageControl = "control"
+	pageForeign = "foreign"
+	pageOrgs    = "org."
+)
+
+// pageOf is where the messages of a subject go: "org.<org>", "control" or "foreign".
+func pageOf(subject string) string {
+	if strings.HasPrefix(subject, "control.") {
+		return pageControl
+	}
+	if rest, ok := strings.CutPrefix(subject, "jobs."); ok {
+		org, _, _ := strings.Cut(rest, ".")
+		if schemas.CheckToken("org", org) == nil {
+			return pageOrgs + org
+		}
+	}
+	return pageForeign
+}
+
+// How an event's headers are written.
+const (
+	headersNone  = 0 // there are none
+	headersBlock = 1 // a block that is no header, as it is
+	headersPairs = 2 // two more than the number of pairs
+)
+
+// A page is one text of the archive:
+//
+//	names   uvarint n, n texts: the header names that its events use, by number
+//	groups  until the end: the events of one subject, ascending
+//	  uvarint size of the rest of the group, text subject, uvarint events
+//	  event   uvarint size of the rest of the event
+//	          uvarint sequence: for the first of the group itself, then the distance to the one before
+//	          varint stored time, Unix nanoseconds: likewise
+//	          uvarint headers (none, block, or 2 + pairs), the block as a text or for each pair uvarint name, text value
+//	          the body: all that is left
+//
+// A text is a uvarint of its length in bytes, then the bytes. Pairs stand in the byte order of their names, and values
+// of one name in their own order: that is all that NATS keeps of the order of headers.
+type pageBuilder struct {
+	place string // pageOf of all its messages
+	names map[string]int
+	list  []string
+	body  []byte // groups
+	event []byte // scratch: one event
+	keys  []string
+
+	groups, events int
+	first, last    schemas.Seq // least and greatest
+}
+
+func newPage(place string) *pageBuilder {
+	return &pageBuilder{place: place, names: make(map[string]int)}
+}
+
+// add appends a group: messages of one subject, ascending. It returns how many it took, at least one, until the page
+// is full.
+func (p *pageBuilder) add(messages []*rawMessage) int {
+	var group []byte
+	n := 0
+	var before *rawMessage
+	for _, m := range messages {
+		if n > 0 && len(p.body)+len(group) >= pageTarget {
+			break
+		}
+		if n+p.events > 0 && len(p.body)+len(group)+m.size() > partMax {
+			break // a great one has a page of its own
+		}
+		event := p.encode(m, before)
+		group = binary.AppendUvarint(group, uint64(len(event)))
+		group = append(group, event...)
+		before = m
+		n++
+	}
+	if n == 0 {
+		return 0
+	}
+	subject := messages[0].Subject
+	head := appendText(nil, subject)
+	head = binary.AppendUvarint(head, uint64(n))
+	p.body = binary.AppendUvarint(p.body, uint64(len(head)+len(group)))
+	p.body = append(append(p.body, head...), group...)
+	if p.events == 0 {
+		p.first = messages[0].Seq
+	}
+	p.first, p.last = min(p.first, messages[0].Seq), max(p.last, messages[n-1].Seq)
+	p.groups++
+	p.events += n
+	return n
+}
+
+// encode writes one event into the scratch.
+func (p *pageBuilder) encode(m, before *rawMessage) []byte {
+	seq, at := uint64(m.Seq), m.Time.UnixNano()
+	if before != nil {
+		seq, at = uint64(m.Seq-before.Seq), at-before.Time.UnixNano()
+	}
+	b := binary.AppendUvarint(p.event[:0], seq)
+	b = binary.AppendVarint(b, at)
+	switch {
+	case m.Block != nil:
+		b = appendText(binary.AppendUvarint(b, headersBlock), string(m.Block))
+	case len(m.Header) == 0:
+		b = binary.AppendUvarint(b, headersNone)
+	default:
+		p.keys = p.keys[:0]
+		pairs := 0
+		for k, values := range m.Header {
+			p.keys = append(p.keys, k)
+			pairs += len(values)
+		}
+		slices.Sort(p.keys)
+		b = binary.AppendUvarint(b, uint64(headersPairs+pairs))
+		for _, k := range p.keys {
+			for _, v := range m.Header[k] {
+				b = appendText(binary.AppendUvarint(b, uint64(p.name(k))), v)
+			}
+		}
+	}
+	p.event = append(b, m.Data...)
+	return p.event
+}
+
+// name is the number of a header name.
+func (p *pageBuilder) name(k string) int {
+	i, ok := p.names[k]
+	if !ok {
+		i = len(p.list)
+		p.names[k] = i
+		p.list = append(p.list, k)
+	}
+	return i
+}
+
+// content is the whole page.
+func (p *pageBuilder) content() []byte {
+	b := binary.AppendUvarint(make([]byte, 0, len(p.body)+1024), uint64(len(p.list)))
+	for _, k := range p.list {
+		b = appendText(b, k)
+	}
+	return append(b, p.body...)
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// errPage: the bytes are not what a writer of pages writes.
+var errPage = errors.New("it is not a page of the archive")
+
+// pagedEvent is one event inside a page that was read. It is cut from the page's bytes.
+type pagedEvent struct {
+	seq     schemas.Seq
+	at      int64 // Unix nanoseconds
+	subject string
+	names   []string // of the page
+	rest    []byte   // headers and body
+}
+
+// walkPage calls fn for each event of a page whose subject is wanted; "" wants all. Events of a group ascend.
+func walkPage(content []byte, subject string, fn func(pagedEvent)) error {
+	c := cutter{b: content}
+	names := make([]string, 0, min(c.uvarintAt(), uint64(len(content))))
+	for n := c.uvarint(); n > 0 && !c.bad; n-- {
+		names = append(names, string(c.text()))
+	}
+	for len(c.b) > 0 && !c.bad {
+		group := cutter{b: c.text()}
+		if c.bad {
+			break
+		}
+		at := group.text()
+		n := group.uvarint()
+		if group.bad || n == 0 {
+			return errPage
+		}
+		if subject != "" && subject != string(at) {
+			continue
+		}
+		if err := walkGroup(&group, pagedEvent{subject: string(at), names: names}, n, fn); err != nil {
+			return err
+		}
+	}
+	if c.bad {
+		return errPage
+	}
+	return nil
+}
+
+// walkGroup calls fn for the n events of a group.
+func walkGroup(group *cutter, e pagedEvent, n uint64, fn func(pagedEvent)) error {
+	for ; n > 0; n-- {
+		event := cutter{b: group.text()}
+		step, at := event.uvarint(), event.varint()
+		if group.bad || event.bad || step == 0 || step > math.MaxUint64-uint64(e.seq) {
+			return errPage
+		}
+		e.seq += schemas.Seq(step)
+		e.at += at
+		e.rest = event.b
+		fn(e)
+	}
+	if len(group.b) > 0 {
+		return errPage
+	}
+	return nil
+}
+
+// pageDecoder turns events of pages into entries. It belongs to one goroutine.
+type pageDecoder struct {
+	header nats.Header // reused: entries keep only what newEntry copies out of it
+	values []string
+}
+
+// entry decodes an event as newEntry decodes the message that it was. What it returns shares nothing with the page.
+func (d *pageDecoder) entry(e pagedEvent) (*Entry, error) {
+	c := cutter{b: e.rest}
+	h, err := d.headers(&c, e.names)
+	if err != nil {
+		return nil, fmt.Errorf("event %d: %w", e.seq, err)
+	}
+	body := make([]byte, len(c.b))
+	copy(body, c.b)
+	entry := newEntry(e.subject, h, body, e.seq, time.Unix(0, e.at).UTC())
+	if entry.Header != nil {
+		entry.Header = cloneHeader(entry.Header)
+	}
+	return entry, nil
+}
+
+// headers reads an event's headers into the decoder's own map.
+func (d *pageDecoder) headers(c *cutter, names []string) (nats.Header, error) {
+	n := c.uvarint()
+	switch {
+	case c.bad:
+		return nil, errPage
+	case n == headersNone:
+		return nil, nil
+	case n == headersBlock:
+		if c.text(); c.bad {
+			return nil, errPage
+		}
+		return nil, nil
+	}
+	if d.header == nil {
+		d.header = make(nats.Header, 16)
+	}
+	clear(d.header)
+	d.values = d.values[:0]
+	n -= headersPairs
+	if n > uint64(len(c.b)) {
+		return nil, errPage
+	}
+	// One text for all values of the event: what its readers keep of them holds no more than that.
+	size := pairsSize(c.b, n)
+	if size < 0 {
+		return nil, errPage
+	}
+	all := cutter{b: c.b[:size]}
+	text := string(all.b)
+	c.b = c.b[size:]
+	d.values = slices.Grow(d.values, int(n)) // values must not move: the map points to them
+	for ; n > 0; n-- {
+		i := all.uvarint()
+		v := all.text()
+		if all.bad || i >= uint64(len(names)) {
+			return nil, errPage
+		}
+		end := len(text) - len(all.b)
+		d.values = append(d.values, text[end-len(v):end])
+		at := len(d.values) - 1
+		if have, ok := d.header[names[i]]; ok {
+			d.header[names[i]] = append(have, d.values[at])
+		} else {
+			d.header[names[i]] = d.values[at : at+1 : at+1]
+		}
+	}
+	return d.header, nil
+}
+
+// pairsSize is how many bytes n pairs take; -1 if they are not there.
+func pairsSize(b []byte, n uint64) int {
+	c := cutter{b: b}
+	for ; n > 0 && !c.bad; n-- {
+		c.uvarint()
+		c.text()
+	}
+	if c.bad {
+		return -1
+	}
+	return len(b) - len(c.b)
+}
+
+func cloneHeader(h nats.Header) nats.Header {
+	c := make(nats.Header, len(h))
+	for k, v := range h {
+		c[k] = slices.Clone(v)
+	}
+	return c
+}
+
+// cutter reads a binary form from its front. After bad all that it returns is empty.
+type cutter struct {
+	b   []byte
+	bad bool
+}
+
+func (c *cutter) uvarint() uint64 {
+	v, n := binary.Uvarint(c.b)
+	if n <= 0 {
+		c.fail()
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}
+
+// uvarintAt is the next uvarint, left where it is.
+func (c *cutter) uvarintAt() uint64 {
+	v, _ := binary.Uvarint(c.b)
+	return v
+}
+
+func (c *cutter) varint() int64 {
+	v, n := binary.Varint(c.b)
+	if n <= 0 {
+		c.fail()
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}
+
+// take is the next n bytes.
+func (c *cutter) take(n uint64) []byte {
+	if n > uint64(len(c.b)) {
+		c.fail()
+		return nil
+	}
+	t := c.b[:n:n]
+	c.b = c.b[n:]
+	return t
+}
+
+func (c *cutter) text() []byte { return c.take(c.uvarint()) }
+
+func (c *cutter) fail() { c.b, c.bad = nil, true }
+
+// bySubject orders messages as pages hold them: by class, place, subject and sequence.
+func bySubject(a, b placed) int {
+	return cmp.Or(cmp.Compare(a.m.Class, b.m.Class), cmp.Compare(a.place, b.place), cmp.Compare(a.m.Subject, b.m.Subject),
+		cmp.Compare(a.m.Seq, b.m.Seq))
+}
+
+// placed is a message with the place of its page.
+type placed struct {
+	m     *rawMessage
+	place string
+}

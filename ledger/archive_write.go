@@ -1,0 +1,375 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// pagesInFlight is how many pages are on their way at a time: on a cluster each waits for a round trip.
+	pagesInFlight = 8
+	// partRoom is what a message needs beside its part of a page: frame, subject, headers.
+	partRoom = 1 << 10
+)
+
+// segmentWriter collects one step of the archive and writes it. It belongs to one goroutine.
+type segmentWriter struct {
+	l        *Ledger
+	from     schemas.Seq
+	messages []rawMessage
+	bytes    int
+}
+
+// Add takes the next message; it keeps what m refers to until Commit.
+func (w *segmentWriter) Add(m rawMessage) {
+	w.messages = append(w.messages, m)
+	w.bytes += m.size()
+}
+
+// Full reports that the step is as large as it may be: nothing more is to be added.
+func (w *segmentWriter) Full() bool {
+	return len(w.messages) >= segmentEventsMax || w.bytes >= segmentBytesMax
+}
+
+// Last is the position of the last message added, to be the boundary if nothing else is; of a message that is no event
+// without an id.
+func (w *segmentWriter) Last() schemas.Position {
+	if len(w.messages) == 0 {
+		return schemas.Position{Seq: w.from}
+	}
+	m := &w.messages[len(w.messages)-1]
+	return newEntry(m.Subject, m.Header, nil, m.Seq, m.Time).Position()
+}
+
+// Commit writes what was added and makes it part of the archive, which then reaches up to through: the last message
+// added, or one behind it if there are none in between any more.
+//
+// The error is ErrRefused if the archive no longer ends where the step began, since another writer was faster: nothing
+// of this step is in the archive and never will be. It is ErrUnknown if ctx ended before it was settled: ask Archived.
+// After any other error the step is not part of the archive.
+func (w *segmentWriter) Commit(ctx context.Context, through schemas.Position) (*archiveRecord, error) {
+	ctx, cancel := withSettleTimeout(ctx)
+	defer cancel()
+	if err := w.check(through); err != nil {
+		return nil, err
+	}
+	c, err := w.l.archive.refresh(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("archive: %w", err)
+	}
+	if c.through.Seq != w.from {
+		return nil, fmt.Errorf("archive: a step from %d: %w", w.from, &RefusedError{Subject: catalogSubject, Expected: c.at, At: c.at})
+	}
+	r := &archiveRecord{V: recordVersion, Kind: recordCommit, ID: uuid.NewString(), Prev: c.sum, From: w.from, Through: through}
+	if n := len(w.messages); n > 0 {
+		r.ThroughAt = w.messages[n-1].Time.UTC()
+	} else {
+		r.ThroughAt = c.throughAt
+	}
+	for _, of := range w.byClass() {
+		s, err := w.write(ctx, of)
+		if err != nil {
+			return nil, fmt.Errorf("archive: write a segment: %w", err)
+		}
+		r.Segments = append(r.Segments, s)
+	}
+	// Up to here a restart finds messages that no record names, which the sweep removes. From here on the step is
+	// done: what it covers may be purged.
+	if err := w.l.appendRecord(ctx, r, c.at); err != nil {
+		return nil, fmt.Errorf("archive: commit: %w", err)
+	}
+	return r, nil
+}
+
+// check refuses what would be wrong for ever.
+func (w *segmentWriter) check(through schemas.Position) error {
+	last := w.from
+	for i := range w.messages {
+		if w.messages[i].Seq <= last {
+			return fmt.Errorf("archive: message %d was added behind %d", w.messages[i].Seq, last)
+		}
+		last = w.messages[i].Seq
+	}
+	if through.Seq < last || through.Seq <= w.from {
+		return fmt.Errorf("archive: a step from %d with messages up to %d cannot end at %d", w.from, last, through.Seq)
+	}
+	return nil
+}
+
+// byClass sorts the messages as they will stand, a slice for each class.
+func (w *segmentWriter) byClass() [][]placed {
+	all := make([]placed, len(w.messages))
+	places := make(map[string]string) // few: one text for each
+	for i := range w.messages {
+		m := &w.messages[i]
+		place := pageOf(m.Subject)
+		known, ok := places[place]
+		if !ok {
+			known = place
+			places[place] = place
+		}
+		all[i] = placed{m: m, place: known}
+	}
+	slices.SortFunc(all, bySubject)
+	var classes [][]placed
+	for i := 0; i < len(all); {
+		j := i + 1
+		for j < len(all) && all[j].m.Class == all[i].m.Class {
+			j++
+		}
+		classes = append(classes, all[i:j])
+		i = j
+	}
+	return classes
+}
+
+// segmentDraft is a segment that is being written.
+type segmentDraft struct {
+	l       *Ledger
+	id      uuid.UUID
+	s       archiveSegment
+	pages   []archivedPage
+	waiting []*pageBuilder // built, not yet sent
+	keys    []indexKey
+	timed   []uint64 // hashes
+	other   []uint64
+}
+
+// write stores the pages, the index and the filter of one class.
+func (w *segmentWriter) write(ctx context.Context, of []placed) (archiveSegment, error) {
+	d := &segmentDraft{l: w.l, id: uuid.New()}
+	d.s = archiveSegment{ID: d.id.String(), Class: of[0].m.Class, First: of[0].m.Seq, Events: len(of),
+		FirstAt: of[0].m.Time.UTC(), LastAt: of[0].m.Time.UTC()}
+	for i := range of {
+		m := of[i].m
+		d.s.First, d.s.Last = min(d.s.First, m.Seq), max(d.s.Last, m.Seq)
+		if at := m.Time.UTC(); at.Before(d.s.FirstAt) {
+			d.s.FirstAt = at
+		} else if at.After(d.s.LastAt) {
+			d.s.LastAt = at
+		}
+	}
+	if err := d.writePages(ctx, of); err != nil {
+		return d.s, err
+	}
+	if err := d.writeIndex(ctx); err != nil {
+		return d.s, err
+	}
+	return d.s, d.writeFilter(ctx)
+}
+
+// writePages makes pages of messages that are sorted by place, subject and sequence.
+func (d *segmentDraft) writePages(ctx context.Context, of []placed) error {
+	var page *pageBuilder
+	number := -1 // of page
+	var group []*rawMessage
+	for i := 0; i < len(of); {
+		group = group[:0]
+		subject, place := of[i].m.Subject, of[i].place
+		for ; i < len(of) && of[i].m.Subject == subject; i++ {
+			group = append(group, of[i].m)
+		}
+		hash := d.note(subject, place, page)
+		for rest := group; len(rest) > 0; {
+			if page == nil || page.place != place || len(page.body) >= pageTarget {
+				page = newPage(place)
+				number++
+				if err := d.keep(ctx, page); err != nil {
+					return err
+				}
+			}
+			n := page.add(rest)
+			if n == 0 {
+				page = nil // the next one does not fit
+				continue
+			}
+			d.keys = append(d.keys, indexKey{hash: hash, page: number})
+			rest = rest[n:]
+		}
+	}
+	return d.send(ctx)
+}
+
+// note counts a subject and puts it into a filter; page is the one before.
+func (d *segmentDraft) note(subject, place string, page *pageBuilder) uint64 {
+	hash := keyOf(subject)
+	if page == nil || page.place != place {
+		d.other = append(d.other, keyOf(place)) // orgs are found by the filter too
+	}
+	at, err := schemas.ParseSubject(subject)
+	if err == nil && at.Job != "" {
+		d.s.Jobs++
+		if _, ok := timed(at.Job); ok {
+			d.timed = append(d.timed, hash)
+			return hash
+		}
+	}
+	d.other = append(d.other, hash)
+	return hash
+}
+
+// keep queues a page that is begun; those before it are complete.
+func (d *segmentDraft) keep(ctx context.Context, page *pageBuilder) error {
+	if len(d.waiting) >= pagesInFlight {
+		if err := d.send(ctx); err != nil {
+			return err
+		}
+	}
+	d.waiting = append(d.waiting, page)
+	return nil
+}
+
+// send stores the pages that wait, all at a time.
+func (d *segmentDraft) send(ctx context.Context) error {
+	first := len(d.pages)
+	d.pages = append(d.pages, make([]archivedPage, len(d.waiting))...)
+	errs := make([]error, len(d.waiting))
+	var wg sync.WaitGroup
+	for i, p := range d.waiting {
+		wg.Go(func() {
+			content := p.content()
+			at, err := d.store(ctx, kindPage, pageSubject+p.place, first+i, content)
+			d.pages[first+i] = archivedPage{place: p.place, at: at, size: len(content), sum: sha256.Sum256(content),
+				events: p.events, first: p.first, last: p.last}
+			errs[i] = err
+		})
+	}
+	wg.Wait()
+	d.waiting = d.waiting[:0]
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	for _, p := range d.pages[first:] {
+		d.stored(p.at, p.size)
+	}
+	return nil
+}
+
+// stored counts messages of the segment in ARCHIVE.
+func (d *segmentDraft) stored(at []schemas.Seq, size int) {
+	for _, seq := range at {
+		if d.s.Messages == 0 {
+			d.s.Low = seq
+		}
+		d.s.Low, d.s.High = min(d.s.Low, seq), max(d.s.High, seq)
+		d.s.Messages++
+	}
+	d.s.Bytes += int64(size)
+}
+
+func (d *segmentDraft) writeIndex(ctx context.Context) error {
+	d.s.Pages = len(d.pages)
+	content := encodeIndex(d.pages, d.keys)
+	at, err := d.store(ctx, kindIndex, indexSubject, 0, content)
+	d.s.Index, d.s.Size, d.s.Sum = at, len(content), sumOf(content)
+	d.stored(at, len(content))
+	return err
+}
+
+// writeFilter stores both filters: one message, for they are never that large.
+func (d *segmentDraft) writeFilter(ctx context.Context) error {
+	timed, other := newFilter(d.timed), newFilter(d.other)
+	content := slices.Concat([]byte(timed), []byte(other))
+	d.s.Timed, d.s.Other, d.s.FilterSum = len(timed), len(other), sumOf(content)
+	at, err := d.l.storePart(ctx, StreamCatalog, filterSubject, partHead{kind: kindFilter, id: d.id, parts: 1}, content)
+	d.s.Filter = at
+	return err
+}
+
+// store puts a content into as many messages as it needs and returns where they are.
+func (d *segmentDraft) store(ctx context.Context, kind byte, subject string, number int, content []byte) ([]schemas.Seq, error) {
+	size := partMax
+	if limit := int(d.l.nc.MaxPayload()) - partRoom; limit > 0 {
+		size = min(size, limit)
+	}
+	h := partHead{kind: kind, id: d.id, number: uint32(number), parts: uint16(max(1, (len(content)+size-1)/size))}
+	at := make([]schemas.Seq, 0, h.parts)
+	for h.part = range h.parts {
+		from := int(h.part) * size
+		seq, err := d.l.storePart(ctx, StreamArchive, subject, h, content[from:min(from+size, len(content))])
+		if err != nil {
+			return nil, err
+		}
+		at = append(at, seq)
+	}
+	return at, nil
+}
+
+// What a message of ARCHIVE, or a filter of CATALOG, holds.
+const (
+	kindPage   = 'p'
+	kindIndex  = 'i'
+	kindFilter = 'f'
+)
+
+// partMagic begins every message of ARCHIVE; the digit is the version of the form.
+const partMagic = "JLA1"
+
+// partHead is what stands before the content in a message: magic, kind, the segment's id, the page's number, which part
+// of how many; numbers little-endian.
+type partHead struct {
+	kind        byte
+	id          uuid.UUID
+	number      uint32
+	part, parts uint16
+}
+
+const partHeadSize = len(partMagic) + 1 + 16 + 4 + 2 + 2
+
+func (h *partHead) append(b []byte) []byte {
+	b = append(append(append(b, partMagic...), h.kind), h.id[:]...)
+	b = binary.LittleEndian.AppendUint32(b, h.number)
+	b = binary.LittleEndian.AppendUint16(b, h.part)
+	return binary.LittleEndian.AppendUint16(b, h.parts)
+}
+
+// parsePart splits a message into its head and its share of the content; false if it is none of ours.
+func parsePart(body []byte) (h partHead, content []byte, ok bool) {
+	rest, ok := bytes.CutPrefix(body, []byte(partMagic))
+	if !ok || len(body) < partHeadSize {
+		return h, nil, false
+	}
+	h.kind = rest[0]
+	copy(h.id[:], rest[1:])
+	h.number = binary.LittleEndian.Uint32(rest[17:])
+	h.part = binary.LittleEndian.Uint16(rest[21:])
+	h.parts = binary.LittleEndian.Uint16(rest[23:])
+	return h, body[partHeadSize:], true
+}
+
+// storePart stores one message, sending it again under its own id until it is confirmed or ctx ends. A restart finds it
+// or not: no record names it yet.
+func (l *Ledger) storePart(ctx context.Context, stream, subject string, h partHead, content []byte) (schemas.Seq, error) {
+	m := nats.NewMsg(subject)
+	m.Data = append(h.append(make([]byte, 0, partHeadSize+len(content))), content...)
+	m.Header[schemas.HeaderMsgID] = []string{fmt.Sprintf("%s.%c.%d.%d", h.id, h.kind, h.number, h.part)}
+	for try := 0; ; try++ {
+		wait, cancel := context.WithTimeout(ctx, replyTimeout(try))
+		reply, err := l.publish(wait, m)
+		cancel()
+		if err == nil {
+			var ack *pubAck
+			if ack, err = decodeAckOf(stream, reply.Data); err == nil {
+				if ack.Code == 0 {
+					return ack.Seq, nil
+				}
+				err = ack
+			}
+		}
+		if l.nc.IsClosed() || !pause(ctx, try) {
+			return 0, fmt.Errorf("message %d of stream %s, part %d: %w", h.number, stream, h.part, err)
+		}
+	}
+}
