@@ -2,14 +2,6 @@ package ledger
 
 import "github.com/nats-io/nats.go/jetstream"
 
-// Streams of what has left LEDGER (DESIGN D13).
-const (
-	// StreamArchive holds the events, in pages.
-	StreamArchive = "ARCHIVE"
-	// StreamCatalog says what of ARCHIVE counts.
-	StreamCatalog = "CATALOG"
-)
-
 // TruthStreams are the streams that hold what cannot be folded again, in the order in which a copy must cut them: an
 // event is committed to ARCHIVE by a record of CATALOG before it leaves LEDGER, a page of ARCHIVE is stored before the
 // record that names it, and a payload before its event: so what is cut later holds all that the earlier cuts speak of.
