@@ -25,9 +25,11 @@ import (
 type Core struct {
 	times    Times
 	position schemas.Seq // last event applied
-	first    schemas.Seq // first event applied: nothing before it was ever seen
-	epoch    schemas.Seq // while leading
-	leading  bool
+	// positionID is its event id, empty where a message has none.
+	positionID schemas.EventID
+	first      schemas.Seq // first event applied: nothing before it was ever seen
+	epoch      schemas.Seq // while leading
+	leading    bool
 
 	pairs   map[pairKey]*pair
 	queues  map[schemas.QueueName]*queue
@@ -67,16 +69,17 @@ type Core struct {
 	unsent  []*active               // Queued ones to be offered at once
 	sweepAt int64                   // stream time of the next look at all active jobs
 
-	flights map[schemas.Seq]*flight  // by job: the decision in flight
-	flown   uint64                   // number of the latest decision
-	ahead   map[schemas.Seq]struct{} // events folded by Settle that Apply will see again
-	notes   []Decision               // hints to be given out by the next Decide
+	flights map[schemas.Seq]*flight         // by job: the decision in flight
+	flown   uint64                          // number of the latest decision
+	ahead   map[schemas.Seq]schemas.EventID // events folded by Settle that Apply will see again
+	notes   []Decision                      // hints to be given out by the next Decide
 
 	sessions   map[schemas.SessionID]*session
 	pools      []*pool // by key
 	clock      leaseClock
 	sessionsAt time.Duration // lease time of the next look at all sessions
 	cellStart  schemas.Seq   // sequence of the latest cell_started
+	cell       string        // the cell's id since then
 
 	stats Stats
 }
@@ -90,7 +93,7 @@ func NewCore(times Times) *Core {
 		tombs: make(map[schemas.Seq]tomb), moved: make(map[schemas.Seq]schemas.Seq),
 		deadlines: make(map[schemas.Seq]deadline),
 		active:    make(map[schemas.Seq]*active), fences: make(map[schemas.Seq]*active),
-		flights: make(map[schemas.Seq]*flight), ahead: make(map[schemas.Seq]struct{}),
+		flights: make(map[schemas.Seq]*flight), ahead: make(map[schemas.Seq]schemas.EventID),
 		sessions: make(map[schemas.SessionID]*session),
 	}
 	c.timers.less = earlier
@@ -131,6 +134,9 @@ type active struct {
 
 // Position is the sequence of the last event applied.
 func (c *Core) Position() schemas.Seq { return c.position }
+
+// Cell is the id of the cell's latest start in the fold, empty if it holds none.
+func (c *Core) Cell() string { return c.cell }
 
 // Leading reports whether Decide decides.
 func (c *Core) Leading() bool { return c.leading }
@@ -182,7 +188,7 @@ func (c *Core) Apply(e *schemas.Event) {
 	if c.first == 0 {
 		c.first = e.Seq
 	}
-	c.position = e.Seq
+	c.position, c.positionID = e.Seq, e.ID
 	_, again := c.ahead[e.Seq]
 	delete(c.ahead, e.Seq)
 	c.foldSchedules(e, again)
@@ -198,7 +204,7 @@ func (c *Core) Skip(e *schemas.Event, ours bool) {
 	if c.first == 0 {
 		c.first = e.Seq
 	}
-	c.position = e.Seq
+	c.position, c.positionID = e.Seq, e.ID
 	if !ours || e.Job == "" {
 		return
 	}

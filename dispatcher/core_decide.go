@@ -338,7 +338,7 @@ func (c *Core) stored(d Decision, r Result) {
 		return
 	}
 	if _, ok := c.ahead[r.Event.Seq]; !ok {
-		c.ahead[r.Event.Seq] = struct{}{}
+		c.ahead[r.Event.Seq] = r.Event.ID
 		c.fold(r.Event, false)
 	}
 }

@@ -16,6 +16,7 @@ func (c *Core) fold(e *schemas.Event, again bool) {
 	switch d := e.Data.(type) {
 	case *schemas.CellStarted:
 		c.cellStarted(d.Start(e.Seq))
+		c.cell = d.Cell
 	case *schemas.Submitted:
 		if !again {
 			c.submitted(e, d)

@@ -1,6 +1,8 @@
 package dispatcher
 
 import (
+	"slices"
+
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -28,8 +30,8 @@ func (f *fifo) push(e entry) {
 	if last == 0 && len(f.chunks[0]) == cap(f.chunks[0]) && 2*f.read >= len(f.chunks[0]) {
 		// Of an org that always has a few waiting, what was taken out is the room for what comes: or each of them
 		// would fill a whole chunk in time.
-		kept := copy(f.chunks[0], f.chunks[0][f.read:])
-		f.chunks[0], f.read = f.chunks[0][:kept], 0
+		// In a chunk of its own: an image may hold the old one.
+		f.chunks[0], f.read = append(make([]entry, 0, cap(f.chunks[0])), f.chunks[0][f.read:]...), 0
 	}
 	if last < 0 || len(f.chunks[last]) == chunkMax {
 		// The first chunk grows by append from nothing: most lanes hold a handful of jobs.
@@ -351,6 +353,11 @@ func (c *Core) restore(l *lane, e entry) {
 	l = c.lane(l.node.org, l.head(), l.batch) // the lane may have been dropped meanwhile
 	c.begun(e)
 	l.jobs.pushFront(e)
+	if l.listed && e.at < l.key { // it is older than what was at the head meanwhile
+		l.key = e.at
+		h := &l.node.ready[l.level]
+		h.up(slices.Index(h.items, l))
+	}
 	c.entered(l)
 }
 

@@ -342,7 +342,7 @@ func (o *oracle) drain(rnd *rand.Rand) {
 	o.run([]string{"pass", "2h"})
 	o.core.sweepTombs()
 	o.decide(1000)
-	checkNoGates(o.t, o.core)
+	checkNoGates(o.t, o.core.Core)
 }
 
 // checkNoGates checks that nothing is kept of gates when nothing waits or runs.

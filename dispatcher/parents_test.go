@@ -20,7 +20,7 @@ func TestCarriedChildWaits(t *testing.T) {
 				p.run([]string{"cancel", "o/b"})
 				p.run([]string{"retry", "o/b", "waive="})
 			}
-			w.core, w.auto = NewCore(DefaultTimes()), false // as after a purge of all that is older
+			w.core, w.auto = newTwins(), false // as after a purge of all that is older
 			w.fed = len(w.log)
 			p.run([]string{"carry", "o/b"})
 			p.run([]string{"lead"})

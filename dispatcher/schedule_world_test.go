@@ -89,14 +89,14 @@ func (p *player) runSchedule(words []string) (string, bool) {
 		p.refusing = names[0] == "on"
 		return "", true
 	case "takeover": // by another server, which folds the ledger and leads
-		p.core, p.fed, p.air = NewCore(DefaultTimes()), 0, nil
-		p.core.clock.advance(p.mono)
+		p.core, p.fed, p.air = newTwins(), 0, nil
+		p.core.advance(p.mono)
 		p.feed(len(p.log))
 		return p.run([]string{"lead"}), true
 	case "purge": // events up to a sequence left the ledger; another server folds the rest and leads
 		n, _ := strconv.Atoi(names[0])
-		p.core, p.fed, p.air = NewCore(DefaultTimes()), n, nil
-		p.core.clock.advance(p.mono)
+		p.core, p.fed, p.air = newTwins(), n, nil
+		p.core.advance(p.mono)
 		p.feed(len(p.log))
 		return p.run([]string{"lead"}), true
 	case "carry-schedule": // so that older events may leave

@@ -128,7 +128,7 @@ func (p *player) carryOut(words []string) string {
 		p.now = p.now.Add(d)
 		for ; d > 0; d -= stepMax { // the host calls often
 			p.mono += min(d, stepMax)
-			p.core.clock.advance(p.mono)
+			p.core.advance(p.mono)
 		}
 		return ""
 	case "stop": // the process is stopped for a while

@@ -14,7 +14,7 @@ import (
 // world is a ledger without a server: events are decided and folded by package ledger, kept in a slice and
 // fed to a core as far as the test wants.
 type world struct {
-	core *Core
+	core *twins
 	now  time.Time
 	mono time.Duration
 	log  []*schemas.Event
@@ -35,7 +35,7 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{core: NewCore(DefaultTimes()), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), auto: true,
+	return &world{core: newTwins(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), auto: true,
 		jobs: make(map[string]*ledger.Job), byID: make(map[schemas.Seq]*ledger.Job), asked: make(map[uint64]int)}
 }
 
@@ -128,7 +128,8 @@ func (w *world) command(d Decision, j *ledger.Job) ledger.Command {
 	case DecideDissolve:
 		return &ledger.DeadLetter{Reason: schemas.DeadOrgDeleted, Error: orgGone()}
 	case DecideDuplicate:
-		of := w.byID[d.Of]
+		e := w.log[d.Of-1] // its submitted, or what carried it
+		of := w.jobs[string(e.Org)+"/"+string(e.Job)]
 		return &ledger.Cancel{DuplicateOf: &schemas.JobRef{ID: of.ID, Generation: of.Generation}}
 	case DecideDependency:
 		return w.dependency(&d, j)
