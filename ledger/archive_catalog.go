@@ -42,6 +42,7 @@ type catalog struct {
 
 	segments            int
 	events, jobs, bytes int64
+	removed             int // segments whose time was over
 }
 
 // chunk is what one commit covers and what is left of it.
@@ -122,6 +123,7 @@ func (c *catalog) fold(r *archiveRecord) error {
 			if !c.remove(r.Removed[i].ID) {
 				return fmt.Errorf("%w: segment %s was removed and is not there", errChain, r.Removed[i].ID)
 			}
+			c.removed++
 		}
 	}
 	return nil

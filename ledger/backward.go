@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -69,11 +70,23 @@ func (l *Ledger) directGet(ctx context.Context, req getRequest) (*Entry, link, e
 }
 
 // backFrom returns the messages of the newest one's subject, oldest first, or nil where they do not lead to its
-// beginning: the caller reads forward then.
-func (l *Ledger) backFrom(ctx context.Context, newest *Entry, at link) []*Entry {
+// beginning: the caller reads forward then. They need not lead further than to a message that begins, where the caller
+// asks for no more.
+func (l *Ledger) backFrom(ctx context.Context, newest *Entry, at link, begins func(*Entry) bool) []*Entry {
 	entries := []*Entry{newest}
 	for at.known && at.before != 0 && len(entries) < backMax {
 		e, next, err := l.directGet(ctx, getRequest{Seq: at.before})
+		if errors.Is(err, errNoMessage) && begins != nil {
+			// What stood before has left: the oldest message that begins is enough.
+			for len(entries) > 0 && !begins(entries[len(entries)-1]) {
+				entries = entries[:len(entries)-1]
+			}
+			if len(entries) == 0 {
+				return nil
+			}
+			at = link{known: true}
+			break
+		}
 		if err != nil || e.Seq != at.before || e.RawSubject != newest.RawSubject {
 			return nil // purged, not yet on the replica that answered, or not what it seems
 		}

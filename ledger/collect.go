@@ -165,11 +165,11 @@ func (c *Collector) judge(ctx context.Context, o objects, r *record) (removed bo
 // named reports that some event of the job names the object, or may name it: an event that this binary cannot read
 // (DESIGN D8).
 func (l *Ledger) named(ctx context.Context, org schemas.OrgID, id schemas.JobID, store, name string) (bool, error) {
-	entries, err := l.subject(ctx, schemas.JobSubject(org, id))
+	s, err := l.wholeStory(ctx, org, id)
 	if err != nil {
 		return false, fmt.Errorf("look for the event that names %s: %w", name, err)
 	}
-	for _, e := range entries {
+	for _, e := range s.entries {
 		if errors.Is(e.Err, schemas.ErrUndecodable) {
 			return true, nil
 		}

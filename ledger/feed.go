@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 
@@ -86,11 +87,10 @@ func (f *Feed) Run(ctx context.Context) error {
 			return fmt.Errorf("ledger feed: %w", err)
 		}
 		f.begin(end)
-		if err := f.follow(ctx, end); !errors.Is(err, ErrPositionExpired) {
+		if err = f.follow(ctx, end); !errors.Is(err, ErrPositionExpired) {
 			return fmt.Errorf("ledger feed: %w", err)
 		}
-		f.log.Warn("ledger feed: the ledger holds older data than before, views start anew",
-			zap.Uint64("seq", uint64(f.Last().Seq)))
+		f.log.Warn("ledger feed: it begins anew at the ledger's end", zap.Uint64("seq", uint64(f.Last().Seq)), zap.Error(err))
 	}
 }
 
@@ -185,13 +185,21 @@ func (f *Feed) WaitFor(ctx context.Context, seq schemas.Seq) error {
 // before Run. Whoever is done with a cursor closes it.
 func (f *Feed) Subscribe(after schemas.Position) *Cursor { return &Cursor{f: f, pos: after} }
 
+// SubscribeHistory is Subscribe for a fold of the one history: what has left LEDGER is read from ARCHIVE, so that no
+// position is too old, and the zero Position is the beginning of all (DESIGN D13).
+func (f *Feed) SubscribeHistory(after schemas.Position) *Cursor {
+	return &Cursor{f: f, pos: after, history: true}
+}
+
 // Cursor hands the ledger's entries to one fold, in order and without a gap. It belongs to one goroutine.
 type Cursor struct {
-	f    *Feed
-	pos  schemas.Position
-	life int   // the feed's life in which pos was known to be in the ledger; 0: not yet
-	t    *tail // while it is behind the ring
-	err  error // for good
+	f       *Feed
+	history bool // ARCHIVE, too
+	pos     schemas.Position
+	life    int         // the feed's life in which pos was known to be in the ledger; 0: not yet
+	t       *tail       // while it is behind the ring
+	cold    *coldReader // while it is behind LEDGER
+	err     error       // for good
 }
 
 // Position is where the next call of Next goes on.
@@ -203,13 +211,18 @@ func (c *Cursor) Close() {
 		c.t.close()
 		c.t = nil
 	}
+	if c.cold != nil {
+		c.cold.close()
+		c.cold = nil
+	}
 }
 
 // Next returns the entries behind the cursor's position, at least one, waiting for them; all that there
 // are, up to a bound. Quarantined messages are among them (Entry.Err). Entries have no Body.
 //
 // The error is that of ctx, or ErrPositionExpired: the fold starts again with a new cursor from the
-// beginning.
+// beginning. It is an ErrPositionLeft where a fold of LEDGER alone was passed by the archive. Of SubscribeHistory it may
+// also be that the archive cannot be read.
 func (c *Cursor) Next(ctx context.Context) ([]*Entry, error) {
 	for c.err == nil {
 		entries, more := c.fromRing()
@@ -217,7 +230,11 @@ func (c *Cursor) Next(ctx context.Context) ([]*Entry, error) {
 			return entries, nil
 		}
 		if more == nil {
-			return c.fromStream(ctx)
+			entries, err := c.behind(ctx)
+			if err != nil || len(entries) > 0 {
+				return entries, err
+			}
+			continue
 		}
 		select {
 		case <-more:
@@ -253,17 +270,60 @@ func (c *Cursor) fromRing() ([]*Entry, <-chan struct{}) {
 	return nil, nil
 }
 
+// behind reads behind the position where the ring does not: from LEDGER, or from ARCHIVE what has left it. Nothing
+// without error: look again.
+func (c *Cursor) behind(ctx context.Context) ([]*Entry, error) {
+	if c.cold == nil && (!c.history || c.pos.Seq > 0 || c.t != nil) {
+		return c.fromStream(ctx)
+	}
+	if c.cold == nil {
+		cold, err := c.f.l.readCold(ctx, 0)
+		if err != nil {
+			return nil, err
+		}
+		if cold == nil {
+			return c.fromStream(ctx)
+		}
+		c.cold = cold
+	}
+	entries, err := c.cold.next(ctx)
+	switch {
+	case errors.Is(err, io.EOF):
+		c.pos = c.cold.through
+		c.Close()
+		return nil, nil
+	case err != nil && ctx.Err() == nil:
+		c.Close() // and begin again behind the position
+		return nil, err
+	case err != nil:
+		return nil, err
+	}
+	for _, e := range entries {
+		stripBody(e)
+	}
+	c.pos = entries[len(entries)-1].Position()
+	return entries, nil
+}
+
 // fromStream reads behind the position until the ring is reached. It compares the event at the position
 // before anything is handed out.
 func (c *Cursor) fromStream(ctx context.Context) ([]*Entry, error) {
 	f := c.f
 	if c.t == nil {
 		c.t = f.l.newTail(c.pos, "")
+		if c.history && c.pos.Seq == 0 {
+			c.t.start = 1
+		}
 	}
 	f.mu.Lock()
 	life := f.life
 	f.mu.Unlock()
 	entries, err := c.t.next(ctx)
+	if c.history && errors.Is(err, ErrPositionLeft) {
+		c.Close()
+		c.cold, err = f.l.readCold(ctx, c.pos.Seq)
+		return nil, err
+	}
 	if errors.Is(err, ErrPositionExpired) {
 		c.Close()
 		c.err = err

@@ -15,12 +15,14 @@ import (
 // The error is ErrNotFound when the subject holds no event of ours. The job is then not nil: its LastSeq is
 // the sequence that an append on this subject must expect, for a foreign message may stand there (DESIGN
 // D1). After any other error nothing is known.
+//
+// A job that LEDGER does not begin is folded from ARCHIVE: Job.Archived and Job.Expect say what that means (DESIGN D13).
 func (l *Ledger) Fold(ctx context.Context, org schemas.OrgID, id schemas.JobID) (*Job, error) {
-	entries, err := l.subject(ctx, schemas.JobSubject(org, id))
+	s, err := l.story(ctx, org, id)
 	if err != nil {
 		return nil, fmt.Errorf("fold %s.%s: %w", org, id, err)
 	}
-	j := FoldEvents(org, id, entries)
+	j := s.fold(org, id)
 	if !j.Exists() && !j.Unreadable {
 		return j, ErrNotFound
 	}
@@ -30,31 +32,36 @@ func (l *Ledger) Fold(ctx context.Context, org schemas.OrgID, id schemas.JobID) 
 // FoldBefore returns the job as it was before the message at seq: what a fold of the whole ledger holds when
 // it meets that message. A job that did not exist then is no error: it is empty.
 func (l *Ledger) FoldBefore(ctx context.Context, org schemas.OrgID, id schemas.JobID, seq schemas.Seq) (*Job, error) {
-	entries, err := l.subject(ctx, schemas.JobSubject(org, id))
+	s, err := l.story(ctx, org, id)
+	if err == nil && !begun(before(s.entries, seq)) {
+		s, err = l.wholeStory(ctx, org, id)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("fold %s.%s before %s: %w", org, id, seq, err)
 	}
-	for i, e := range entries {
-		if e.Seq >= seq {
-			entries = entries[:i]
-			break
-		}
-	}
-	return FoldEvents(org, id, entries), nil
+	return FoldEvents(org, id, before(s.entries, seq)), nil
 }
 
-// subject reads all messages of one literal subject, in order, as the stream's leader knows them.
-func (l *Ledger) subject(ctx context.Context, at schemas.Subject) (entries []*Entry, err error) {
+// subject reads all messages of one literal subject that stand in LEDGER, in order, as the stream's leader knows them.
+func (l *Ledger) subject(ctx context.Context, at schemas.Subject) ([]*Entry, error) {
+	entries, _, err := l.subjectTo(ctx, at, nil)
+	return entries, err
+}
+
+// subjectTo is subject for a reader who needs nothing from before a message that begins, if it asks for one: where
+// older ones are gone, what is returned begins with such a message. linked reports that each message named the one before it:
+// without that a purge in the middle of the read may have taken some.
+func (l *Ledger) subjectTo(ctx context.Context, at schemas.Subject, begins func(*Entry) bool) (entries []*Entry, linked bool, err error) {
 	err = l.reading(ctx, func(ctx context.Context) error {
-		entries, err = l.subjectOnce(ctx, at.String())
+		entries, linked, err = l.subjectOnce(ctx, at.String(), begins)
 		return err
 	})
-	return entries, err
+	return entries, linked, err
 }
 
 // subjectOnce reads a short subject from its end back, a get for each message, of which on a replicated stream
 // the leader answers the first; another one forward, in batches.
-func (l *Ledger) subjectOnce(ctx context.Context, subject string) ([]*Entry, error) {
+func (l *Ledger) subjectOnce(ctx context.Context, subject string, begins func(*Entry) bool) (entries []*Entry, linked bool, err error) {
 	replicated := l.replicated(ctx)
 	get := l.directGet
 	if replicated {
@@ -63,14 +70,20 @@ func (l *Ledger) subjectOnce(ctx context.Context, subject string) ([]*Entry, err
 	newest, before, err := get(ctx, getRequest{LastFor: subject})
 	switch {
 	case errors.Is(err, errNoMessage):
-		return nil, nil
+		return nil, true, nil
 	case ctx.Err() != nil:
-		return nil, ctx.Err()
+		return nil, false, ctx.Err()
 	case err == nil:
-		if entries := l.backFrom(ctx, newest, before); entries != nil {
-			return entries, nil
+		if entries := l.backFrom(ctx, newest, before, begins); entries != nil {
+			return entries, true, nil
 		}
 	}
+	entries, err = l.subjectForward(ctx, subject, replicated)
+	return entries, false, err
+}
+
+// subjectForward reads a subject from its first message on.
+func (l *Ledger) subjectForward(ctx context.Context, subject string, replicated bool) ([]*Entry, error) {
 	entries, err := l.directSubject(ctx, subject)
 	switch {
 	case ctx.Err() != nil:
@@ -80,7 +93,7 @@ func (l *Ledger) subjectOnce(ctx context.Context, subject string) ([]*Entry, err
 	case !replicated:
 		return entries, nil
 	}
-	newest, err = l.leaderGet(ctx, getRequest{LastFor: subject})
+	newest, err := l.leaderGet(ctx, getRequest{LastFor: subject})
 	switch {
 	case errors.Is(err, errNoMessage):
 		return entries, nil // what a replica has is stored, though the leader may not have applied it yet
@@ -111,7 +124,7 @@ func (l *Ledger) subjectFrom(ctx context.Context, subject string, entries []*Ent
 	}
 }
 
-// EventAt returns the stored message at seq; ErrNotFound if there is none.
+// EventAt returns the stored message at seq, in LEDGER or in ARCHIVE; ErrNotFound if there is none.
 func (l *Ledger) EventAt(ctx context.Context, seq schemas.Seq) (e *Entry, err error) {
 	if seq == 0 {
 		return nil, ErrNotFound
@@ -121,7 +134,7 @@ func (l *Ledger) EventAt(ctx context.Context, seq schemas.Seq) (e *Entry, err er
 		return err
 	})
 	if errors.Is(err, errNoMessage) {
-		return nil, ErrNotFound
+		return l.archivedAt(ctx, seq)
 	}
 	return e, err
 }

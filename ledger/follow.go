@@ -25,30 +25,41 @@ func (l *Ledger) Follow(ctx context.Context, q ReplayQuery, fn func(*Entry) erro
 	if err != nil {
 		return fmt.Errorf("follow: %w", err)
 	}
-	filter := ""
-	switch {
-	case q.Job != "":
-		filter = schemas.JobSubject(q.Org, q.Job).String()
-	case q.Org != "":
-		filter = "jobs." + string(q.Org) + ".>"
-	}
-	t := l.newTail(schemas.Position{}, filter)
-	defer t.close()
-	t.start = start
-	for {
-		entries, err := t.next(ctx)
-		if err != nil {
-			return fmt.Errorf("follow: %w", err)
+	if q.Job != "" {
+		if start, err = l.followJob(ctx, &q, start, fn); err != nil {
+			return err
 		}
+	}
+	var ended error // what fn returned
+	err = (&stretch{l: l, org: q.Org, filter: q.filter(), next: start}).run(ctx, func(entries []*Entry) error {
 		for _, e := range entries {
-			if e.Seq < q.From.Seq {
-				continue // the bound lies ahead of the ledger's end
+			if e.Seq < q.From.Seq || q.Job != "" && e.Job != q.Job {
+				continue // the bound lies ahead of the ledger's end, or what left for ARCHIVE is of another job of the org
 			}
-			if err := q.hand(e, fn); err != nil {
-				return err
+			if ended = q.hand(e, fn); ended != nil {
+				return ended
 			}
 		}
+		return nil
+	})
+	if ended != nil {
+		return ended
 	}
+	return fmt.Errorf("follow: %w", err)
+}
+
+// followJob hands out what is known of a job from start on, and returns where to follow it from.
+func (l *Ledger) followJob(ctx context.Context, q *ReplayQuery, start schemas.Seq, fn func(*Entry) error) (schemas.Seq, error) {
+	end, err := l.End(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("follow: %w", err)
+	}
+	known := *q
+	known.From.Seq, known.To.Seq = start, end.Seq
+	if start > end.Seq {
+		return start, nil
+	}
+	return end.Seq + 1, l.replayJob(ctx, &known, fn)
 }
 
 // followStart is the first sequence that b lets in, or one before it; an open bound lets in what follows the
@@ -62,5 +73,5 @@ func (l *Ledger) followStart(ctx context.Context, b ReplayBound) (schemas.Seq, e
 		return end.Seq + 1, nil
 	}
 	start, err := l.replayStart(ctx, b)
-	return min(start, end.Seq+1), err
+	return max(min(start, end.Seq+1), 1), err
 }

@@ -124,8 +124,12 @@ func (l *Ledger) End(ctx context.Context) (schemas.Position, error) {
 		}
 		return err
 	})
-	if errors.Is(err, errNoMessage) {
-		return schemas.Position{}, nil
+	if errors.Is(err, errNoMessage) { // nothing is left in LEDGER: it ends where ARCHIVE does
+		archived, err := l.Archived(ctx)
+		if err != nil || archived.Through.Seq != schemas.Seq(state.LastSeq) {
+			return schemas.Position{}, err
+		}
+		return archived.Through, nil
 	}
 	return end, err
 }

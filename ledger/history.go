@@ -16,19 +16,19 @@ import (
 type JobHistory struct {
 	Job      *Job
 	Attempts AttemptList
-	Entries  []*Entry // every message on the job's subject, in ledger order
+	Entries  []*Entry // every message on the job's subject, in ledger order, those in ARCHIVE too
 	Illegal  []bool   // whether the entry of the same index is an event that was not legal where it stands
 }
 
-// History reads a job's story as the stream's leader knows it. The error is ErrNotFound when the
-// subject holds no event of ours.
+// History reads a job's story as the stream's leader knows it, what left for ARCHIVE included. The error
+// is ErrNotFound when neither holds an event of ours.
 func (l *Ledger) History(ctx context.Context, org schemas.OrgID, id schemas.JobID) (*JobHistory, error) {
-	entries, err := l.subject(ctx, schemas.JobSubject(org, id))
+	s, err := l.wholeStory(ctx, org, id)
 	if err != nil {
 		return nil, fmt.Errorf("history of %s.%s: %w", org, id, err)
 	}
-	h := &JobHistory{Job: &Job{Org: org, ID: id}, Attempts: AttemptList{}, Entries: entries, Illegal: make([]bool, len(entries))}
-	for i, e := range entries {
+	h := &JobHistory{Job: &Job{Org: org, ID: id}, Attempts: AttemptList{}, Entries: s.entries, Illegal: make([]bool, len(s.entries))}
+	for i, e := range s.entries {
 		if !e.ApplyTo(h.Job) {
 			h.Illegal[i] = true
 		} else if e.Err == nil {
@@ -38,6 +38,7 @@ func (l *Ledger) History(ctx context.Context, org schemas.OrgID, id schemas.JobI
 	if !h.Job.Exists() && !h.Job.Unreadable {
 		return nil, ErrNotFound
 	}
+	h.Job.Archived, h.Job.Emptied = s.archived(h.Job), s.emptied
 	return h, nil
 }
 

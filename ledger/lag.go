@@ -27,10 +27,10 @@ func (l *Ledger) caughtUp(ctx context.Context, seq schemas.Seq) error {
 		switch {
 		case err == nil && last.Seq >= seq:
 			return nil
-		case err == nil && !l.replicated(ctx):
-			return nil // one copy is behind nobody
 		case err != nil && !errors.Is(err, errNoMessage):
 			return err
+		case !l.replicated(ctx):
+			return nil // one copy is behind nobody
 		}
 		if time.Since(begin) > leaderLagMax {
 			return nil

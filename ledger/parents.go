@@ -41,16 +41,15 @@ func (l *Ledger) Ending(ctx context.Context, org schemas.OrgID, ref schemas.JobR
 		}
 	}
 	for range endingHopsMax {
-		entries, err := l.subject(ctx, schemas.JobSubject(org, ref.ID))
+		end, err := l.ending(ctx, org, ref)
 		if err != nil {
 			return nil, fmt.Errorf("ending of %s.%s: %w", org, ref.ID, err)
 		}
-		end := EndingOf(org, ref, entries)
 		of := end.Job.DuplicateOf
 		switch {
 		case end.Job.Unreadable:
 			return end, ErrUnreadable
-		case end.State != schemas.StateCanceled || of == nil || of.ID == ref.ID:
+		case end.State != schemas.StateCanceled || of == nil || *of == end.Ref:
 			return end, nil
 		}
 		ref = *of
@@ -58,11 +57,48 @@ func (l *Ledger) Ending(ctx context.Context, org schemas.OrgID, ref schemas.JobR
 	return nil, Errorf(CodeInternal, "job %s is a duplicate of a duplicate without end", ref.ID)
 }
 
-// EndingOf is Ending from the entries of the job's subject, in ledger order. It follows no duplicate.
+// ending is Ending without duplicates of other ids. Lives that LEDGER does not tell of are looked for in ARCHIVE.
+func (l *Ledger) ending(ctx context.Context, org schemas.OrgID, ref schemas.JobRef) (*Ending, error) {
+	s, err := l.story(ctx, org, ref.ID)
+	if err != nil {
+		return nil, err
+	}
+	end := EndingOf(org, ref, s.entries)
+	if end.State != schemas.StateNone && !end.repeats() {
+		return end, nil
+	}
+	if s, err = l.wholeStory(ctx, org, ref.ID); err != nil {
+		return nil, err
+	}
+	entries := s.entries
+	for end = EndingOf(org, ref, entries); end.repeats(); {
+		entries = before(entries, end.Job.SubmittedSeq) // the life that it stands for came earlier
+		of := EndingOf(org, *end.Job.DuplicateOf, entries)
+		if of.State == schemas.StateNone {
+			break // its time was over, and it was removed
+		}
+		end = of
+	}
+	return end, nil
+}
+
+// repeats reports a life that was canceled because an earlier one of the same id, which had left LEDGER, stands for it
+// (DESIGN D13).
+func (d *Ending) repeats() bool {
+	of := d.Job.DuplicateOf
+	return d.State == schemas.StateCanceled && of != nil && of.ID == d.Job.ID
+}
+
+// EndingOf is Ending from the entries of the job's subject, in ledger order. It follows no duplicate. Of two lives of one
+// generation (Event.First) the later one is meant.
 func EndingOf(org schemas.OrgID, ref schemas.JobRef, entries []*Entry) *Ending {
 	end := &Ending{Ref: ref, Job: &Job{Org: org, ID: ref.ID}}
 	for _, e := range entries {
 		if end.closedBy(e) {
+			later := slices.IndexFunc(entries, func(x *Entry) bool { return x.Seq >= e.Seq && anew(x, ref.Generation) })
+			if later >= 0 {
+				return EndingOf(org, ref, entries[later:])
+			}
 			break
 		}
 		before := end.Job.State
@@ -85,13 +121,19 @@ func EndingOf(org schemas.OrgID, ref schemas.JobRef, entries []*Entry) *Ending {
 	return end
 }
 
+// anew reports whether e begins another life of a generation, on a subject that had been emptied.
+func anew(e *Entry, generation int) bool {
+	s, ok := e.Data.(*schemas.Submitted)
+	return ok && e.Err == nil && e.First && s.Generation == generation
+}
+
 // closedBy reports whether e begins the life after the one that is looked for.
 func (d *Ending) closedBy(e *Entry) bool {
 	if e.Err != nil || d.Ref.Generation == 0 || d.Job.Generation != d.Ref.Generation || !d.Job.State.Finished() {
 		return false
 	}
 	s, ok := e.Data.(*schemas.Submitted)
-	return ok && s.Generation == d.Job.Generation+1
+	return ok && (s.Generation == d.Job.Generation+1 || anew(e, 1))
 }
 
 // EdgeState says what a parent means to a job that waits for it.

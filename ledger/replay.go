@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -56,7 +55,7 @@ func (q *ReplayQuery) validate() error {
 	return nil
 }
 
-// Replay calls fn with every matching event once, ascending, from one bound to the other or to the last
+// Replay calls fn with every matching event once, those in ARCHIVE first, ascending, from one bound to the other or to the last
 // sequence of the ledger when it started (INTERFACE 2.5). Two replays with the same bounds hand out the
 // same. It goes on over reconnects and leader changes; what fn returns ends it and is returned. fn may be
 // slow: no more than about 32 MiB wait for it.
@@ -85,39 +84,52 @@ func (l *Ledger) Replay(ctx context.Context, q ReplayQuery, fn func(*Entry) erro
 	if start > q.To.Seq {
 		return nil
 	}
-	filter := ""
-	if q.Org != "" {
-		filter = "jobs." + string(q.Org) + ".>"
-	}
-	t := l.newTail(schemas.Position{}, filter)
-	defer t.close()
-	t.start, t.until = start, q.To.Seq
-	for {
-		entries, err := t.next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("replay: %w", err)
-		}
+	var ended error // what fn returned, or errPast
+	err = (&stretch{l: l, org: q.Org, filter: q.filter(), next: start, until: q.To.Seq}).run(ctx, func(entries []*Entry) error {
 		for _, e := range entries {
 			if !q.To.Time.IsZero() && e.Time.After(q.To.Time.Add(clockStep)) {
-				return nil
+				ended = errPast
+			} else {
+				ended = q.hand(e, fn)
 			}
-			if err := q.hand(e, fn); err != nil {
-				return err
+			if ended != nil {
+				return ended
 			}
 		}
+		return nil
+	})
+	switch {
+	case errors.Is(ended, errPast):
+		return nil
+	case ended != nil:
+		return ended
+	case err != nil:
+		return fmt.Errorf("replay: %w", err)
 	}
+	return nil
 }
 
-// replayJob needs the job's subject only.
+// errPast: all that follows is behind the bound.
+var errPast = errors.New("past the bound")
+
+// filter chooses what is read of LEDGER; empty for all.
+func (q *ReplayQuery) filter() string {
+	switch {
+	case q.Job != "":
+		return schemas.JobSubject(q.Org, q.Job).String()
+	case q.Org != "":
+		return "jobs." + string(q.Org) + ".>"
+	}
+	return ""
+}
+
+// replayJob needs what stands on the job's subject only.
 func (l *Ledger) replayJob(ctx context.Context, q *ReplayQuery, fn func(*Entry) error) error {
-	entries, err := l.subject(ctx, schemas.JobSubject(q.Org, q.Job))
+	s, err := l.wholeStory(ctx, q.Org, q.Job)
 	if err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
-	for _, e := range entries {
+	for _, e := range s.entries {
 		if e.Seq >= q.From.Seq && e.Seq <= q.To.Seq {
 			if err := q.hand(e, fn); err != nil {
 				return err
@@ -159,8 +171,12 @@ func (l *Ledger) replayStart(ctx context.Context, b ReplayBound) (schemas.Seq, e
 		return max(b.Seq, 1), nil
 	}
 	since := b.Time.UTC().Add(-clockStep)
+	cold, err := l.archivedFrom(ctx, since)
+	if err != nil || cold > 0 {
+		return cold, err
+	}
 	var first *Entry
-	err := l.reading(ctx, func(ctx context.Context) (err error) {
+	err = l.reading(ctx, func(ctx context.Context) (err error) {
 		first, err = l.leaderGet(ctx, getRequest{NextFor: ">", Since: &since})
 		return err
 	})

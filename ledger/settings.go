@@ -284,9 +284,13 @@ func (l *Ledger) SettingHistory(ctx context.Context, kind, name string) ([]*Entr
 		return nil, badField(kind, err)
 	}
 	at := schemas.ControlSubject("cell", kind, name)
-	entries, err := l.subject(ctx, at)
+	hot, err := l.subject(ctx, at)
 	if err != nil {
 		return nil, coded(fmt.Errorf("settings on %s: %w", at, err))
 	}
-	return slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return !settingOn(e, at) }), nil
+	s, err := l.completed(ctx, at, hot)
+	if err != nil {
+		return nil, coded(err)
+	}
+	return slices.DeleteFunc(slices.Clone(s.entries), func(e *Entry) bool { return !settingOn(e, at) }), nil
 }

@@ -43,9 +43,12 @@ const (
 )
 
 // ErrPositionExpired: the event at the position is no longer there, or another one is: the ledger went
-// back to older data, or the position left it for the archive. What was folded up to it is to be thrown
-// away and folded again from the beginning (DESIGN D2).
+// back to older data. What was folded up to it is to be thrown away and folded again from the beginning (DESIGN D2).
 var ErrPositionExpired = errors.New("position expired: the ledger no longer holds the event it names")
+
+// ErrPositionLeft is an ErrPositionExpired of a reader of LEDGER alone: what follows the position has left for the
+// archive. The ledger is the same, and a fold of LEDGER begins again where that begins now (DESIGN D13).
+var ErrPositionLeft = fmt.Errorf("what follows the position has left for the archive: %w", ErrPositionExpired)
 
 // tail reads LEDGER in order from a position and goes on over reconnects, restarts, leader changes and
 // missed heartbeats: it opens a consumer, and a new one behind the last entry whenever the old one is
@@ -61,6 +64,11 @@ type tail struct {
 	start  schemas.Seq      // where a tail without a position begins
 	until  schemas.Seq      // last sequence to hand out; 0 never ends
 	status chan nats.Status
+
+	// holes: what has left LEDGER is passed over.
+	holes bool
+	// cleared is the position if its event was found in ARCHIVE, with everything behind it in LEDGER.
+	cleared schemas.Position
 
 	src   *source     // nil while there is none
 	try   int         // tries to open since the last sign of life
@@ -179,6 +187,16 @@ func (t *tail) take(ctx context.Context) ([]*Entry, error) {
 		if t.until > 0 && s.seq > t.until {
 			break
 		}
+		if t.skips(s.seq) {
+			if len(t.batch) > 0 {
+				t.drop() // what was read goes first
+				break
+			}
+			if left, err := t.left(ctx); left || err != nil {
+				t.drop()
+				return nil, err
+			}
+		}
 		t.batch = append(t.batch, s)
 	}
 	entries := decodeAll(t.batch)
@@ -187,6 +205,32 @@ func (t *tail) take(ctx context.Context) ([]*Entry, error) {
 	}
 	clear(t.batch)
 	return entries, nil
+}
+
+// after is the sequence behind which the tail goes on; 0: wherever LEDGER begins.
+func (t *tail) after() schemas.Seq { return max(t.pos.Seq, t.start-min(t.start, 1)) }
+
+// skips reports whether the message at seq does not follow the one before it. A purge in the middle of a read leaves a
+// hole that the consumer passes over; behind a filter nobody can tell.
+func (t *tail) skips(seq schemas.Seq) bool {
+	before := t.after()
+	if n := len(t.batch); n > 0 {
+		before = t.batch[n-1].seq
+	}
+	return t.filter == "" && !t.holes && seq > before+1 && (before > 0 || t.start > 0)
+}
+
+// left says what became of messages that did not come: with ErrPositionLeft that they are in ARCHIVE. A
+// hole that nobody archived is passed over: Verify finds it. True without error: nothing is known, try again.
+func (t *tail) left(ctx context.Context) (bool, error) {
+	state, err := t.l.Archived(ctx)
+	switch {
+	case err != nil:
+		return true, ctx.Err()
+	case state.Through.Seq > t.after():
+		return true, ErrPositionLeft
+	}
+	return false, nil
 }
 
 // decodeAll decodes messages in order. Many are shared among a few processors: decoding is what reading a
@@ -219,6 +263,7 @@ func decodeAll(batch []stored) []*Entry {
 
 // drop gives the consumer up; next opens another one.
 func (t *tail) drop() {
+	t.cleared = schemas.Position{}
 	if t.src != nil {
 		t.src.close(t.l.js)
 		t.src, t.msgs, t.at = nil, nil, 0
@@ -240,6 +285,10 @@ func (t *tail) open(ctx context.Context) error {
 	octx, cancel := context.WithTimeout(ctx, tailOpenTimeout)
 	defer cancel()
 	from, heartbeat := max(t.pos.Seq, t.start), tailHeartbeat
+	compared := t.pos.Seq == 0 || t.pos == t.cleared
+	if t.pos.Seq > 0 && compared {
+		from = t.pos.Seq + 1
+	}
 	if t.until > 0 {
 		heartbeat = tailEndHeartbeat
 	}
@@ -250,12 +299,12 @@ func (t *tail) open(ctx context.Context) error {
 		}
 		return ctx.Err()
 	}
-	if t.pos.Seq > 0 && !exists {
+	if !compared && !exists {
 		src.close(t.l.js)
 		return t.suspect(ctx)
 	}
 	t.src = src
-	t.src.verified = t.pos.Seq == 0
+	t.src.verified = compared
 	return nil
 }
 
@@ -264,12 +313,41 @@ func (t *tail) suspect(ctx context.Context) error {
 	e, err := t.l.messageAt(ctx, t.pos.Seq)
 	switch {
 	case errors.Is(err, errNoMessage):
-		return ErrPositionExpired
+		return t.archived(ctx)
 	case err != nil:
 		return ctx.Err() // nothing is known: try again
 	case e.Position() != t.pos:
 		return ErrPositionExpired
 	}
+	return nil
+}
+
+// archived looks for the position in ARCHIVE. If nothing behind it has left LEDGER yet, the tail goes on there.
+func (t *tail) archived(ctx context.Context) error {
+	state, err := t.l.Archived(ctx)
+	switch {
+	case err != nil:
+		return ctx.Err() // nothing is known: try again
+	case state.Through.Seq < t.pos.Seq:
+		return ErrPositionExpired
+	case state.Through == t.pos:
+		t.cleared = t.pos
+		return nil
+	}
+	e, err := t.l.archivedAt(ctx, t.pos.Seq)
+	switch {
+	case errors.Is(err, ErrNotFound) && t.pos.Seq < state.First: // its time was over, and it was removed
+	case errors.Is(err, ErrNotFound):
+		return ErrPositionExpired
+	case err != nil:
+		return ctx.Err()
+	case e.Position() != t.pos:
+		return ErrPositionExpired
+	}
+	if state.Through.Seq > t.pos.Seq {
+		return ErrPositionLeft
+	}
+	t.cleared = t.pos
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -47,6 +46,8 @@ const (
 	ProblemPayload     = "payload"      // args or a result by reference that are not there, or not what their event says
 	ProblemLimit       = "limit"        // more jobs ran at once than a limit in force allowed
 	ProblemOffer       = "offer"        // a Queued job without an offer, or an offer without one
+	ProblemArchive     = "archive"      // what is in ARCHIVE is not what its catalogue says, or not what LEDGER still holds of it
+	ProblemCarried     = "carried"      // a carried event that does not hold the state folded so far
 )
 
 // Problems counts what is wrong, by kind. nil means that this part was not checked: not built yet, or not
@@ -63,6 +64,8 @@ type Problems struct {
 	Offer       *int `json:"offer"`
 	Payload     *int `json:"payload"`
 	Limit       *int `json:"limit"`
+	Archive     *int `json:"archive"`
+	Carried     *int `json:"carried"`
 }
 
 // of returns the place of a kind.
@@ -88,6 +91,10 @@ func (p *Problems) of(kind string) **int {
 		return &p.Payload
 	case ProblemLimit:
 		return &p.Limit
+	case ProblemArchive:
+		return &p.Archive
+	case ProblemCarried:
+		return &p.Carried
 	}
 	return &p.Offer
 }
@@ -111,6 +118,7 @@ type Verdict struct {
 	Jobs        int            `json:"jobs"`        // checked
 	Quarantined int            `json:"quarantined"` // messages that no fold can read: foreign ones, and those counted as decode
 	Orphans     *int           `json:"orphans"`     // objects that no event names, uploads under way among them; null if not looked for
+	Archive     ArchiveState   `json:"archive"`     // what of it is in ARCHIVE
 	Problems    Problems       `json:"problems"`
 	Examples    []Example      `json:"examples"` // the first 20
 	DurationMS  int64          `json:"duration_ms"`
@@ -121,7 +129,12 @@ type Verdict struct {
 // the checker behind `log verify` and at the end of every test (STYLE 22).
 //
 // It is safe beside a running system: it writes nothing, and what may only look wrong because things move on
-// is read again before it is called a problem. It holds the fold of every job, without args and results: about 2 kB a job.
+// is read again before it is called a problem.
+//
+// ARCHIVE and LEDGER are one ledger to it: what is in the first is read with its sums, and what stands in both is
+// compared (DESIGN D13). It holds the fold of every unfinished job, and of at least verifyHeld others, without args and results:
+// about 2 kB a job; finished ones beyond that are folded again when an event of them comes. Of every event it holds 16
+// bytes, for ids that stand twice.
 //
 // The error says why it could not be checked; ErrPositionExpired if the ledger went back to older data
 // meanwhile. What it finds wrong is in the verdict.
@@ -143,7 +156,6 @@ func Verify(ctx context.Context, cfg VerifyConfig) (*Verdict, error) {
 	if err := v.run(ctx); err != nil {
 		return nil, fmt.Errorf("verify the ledger: %w", err)
 	}
-	v.verdict.Jobs = len(v.jobs)
 	v.verdict.OK = v.total == 0
 	v.verdict.DurationMS = time.Since(begin).Milliseconds()
 	return v.verdict, nil
@@ -156,10 +168,13 @@ type verifier struct {
 	verdict *Verdict
 	total   int // problems of all kinds
 
-	jobs  map[string]*verifiedJob // by JobKey
-	ids   []idAt
-	views views
+	jobs map[string]*verifiedJob // by JobKey
+	// evicted jobs were checked and are no longer held; the next look for some is at evictAt held ones.
+	evicted, evictAt int
+	ids              []idAt
+	views            views
 
+	removed  bool // segments of the archive were removed, whose time was over
 	payloads payloadRefs
 	limits   *limitBooks // nil if not asked for
 }
@@ -175,7 +190,12 @@ func (v *verifier) run(ctx context.Context) error {
 		return err
 	}
 	v.verdict.FirstSeq, v.verdict.LastSeq = schemas.Seq(state.FirstSeq), schemas.Seq(state.LastSeq)
-	for _, kind := range []string{ProblemGap, ProblemDecode, ProblemIllegal, ProblemDuplicateID} {
+	v.checks(ProblemArchive)
+	intact, err := v.archive(ctx)
+	if err != nil || !intact {
+		return err
+	}
+	for _, kind := range []string{ProblemGap, ProblemDecode, ProblemIllegal, ProblemDuplicateID, ProblemCarried} {
 		v.checks(kind)
 	}
 	if v.cfg.Full {
@@ -191,7 +211,7 @@ func (v *verifier) run(ctx context.Context) error {
 	if v.views.counts != nil {
 		v.checks(ProblemCount)
 	}
-	if err := v.fold(ctx); err != nil {
+	if intact, err := v.fold(ctx); err != nil || !intact {
 		return err
 	}
 	if err := v.checkIDs(ctx); err != nil {
@@ -218,42 +238,42 @@ func (v *verifier) problem(kind string, seq schemas.Seq, org schemas.OrgID, id s
 	}
 }
 
-// fold reads the ledger from its first to its last message.
-func (v *verifier) fold(ctx context.Context) error {
+// fold reads the ledger from its first to its last message; false if a part of the archive cannot be read: what
+// follows would be judged by half a story.
+func (v *verifier) fold(ctx context.Context) (intact bool, err error) {
 	first, last := v.verdict.FirstSeq, v.verdict.LastSeq
 	expected := first
 	if expected > last || last == 0 {
-		return nil // empty, or purged to its end
+		return true, nil // empty, or purged to its end
 	}
-	t := v.l.newTail(schemas.Position{}, "")
-	defer t.close()
-	t.start, t.until = first, last
-	for {
-		entries, err := t.next(ctx)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
+	err = (&stretch{l: v.l, next: first, until: last}).run(ctx, func(entries []*Entry) error {
 		for _, e := range entries {
 			v.gap(expected, e.Seq)
 			expected = e.Seq + 1
-			if err := v.entry(e); err != nil {
+			if err := v.entry(ctx, e); err != nil {
 				return err
 			}
 			if v.cfg.Progress != nil && e.Seq%verifyProgressEvery == 0 {
 				v.cfg.Progress(e.Seq, last)
 			}
 		}
+		return v.evict(ctx)
+	})
+	var damage *damageError
+	if errors.As(err, &damage) {
+		v.problem(ProblemArchive, expected, "", "", "%v", damage)
+		return false, nil
+	}
+	if err != nil {
+		return false, err
 	}
 	v.gap(expected, last+1)
-	return nil
+	return true, nil
 }
 
 // gap counts the missing sequences from expected up to, and without, next.
 func (v *verifier) gap(expected, next schemas.Seq) {
-	if next <= expected {
+	if next <= expected || v.removed && expected <= v.verdict.Archive.Through.Seq {
 		return
 	}
 	v.problem(ProblemGap, expected, "", "", "%d messages are missing from sequence %d on", next-expected, expected)

@@ -24,6 +24,8 @@ type verifiedJob struct {
 	earlier map[int]ends
 	// document is the sequence of the job's document in JOBS; 0 if it has none.
 	document schemas.Seq
+	// args is the hash of the args of this life; 0 if its submitted was not seen.
+	args uint64
 }
 
 // idAt is the hash of an event id and where it stands: 16 bytes an event.
@@ -32,8 +34,14 @@ type idAt struct {
 	seq  schemas.Seq
 }
 
+func hashOf(b []byte) uint64 {
+	h := fnv.New64a()
+	h.Write(b)
+	return h.Sum64()
+}
+
 // entry checks one message and folds it.
-func (v *verifier) entry(e *Entry) error {
+func (v *verifier) entry(ctx context.Context, e *Entry) error {
 	if v.cfg.Org != "" && e.Org != v.cfg.Org {
 		return v.views.passed(v, e)
 	}
@@ -50,12 +58,10 @@ func (v *verifier) entry(e *Entry) error {
 		}
 	}
 	if e.ID != "" && !errors.Is(e.Err, schemas.ErrForeign) {
-		h := fnv.New64a()
-		h.Write([]byte(e.ID))
-		v.ids = append(v.ids, idAt{hash: h.Sum64(), seq: e.Seq})
+		v.ids = append(v.ids, idAt{hash: hashOf([]byte(e.ID)), seq: e.Seq})
 	}
 	if e.Job != "" {
-		if err := v.apply(e); err != nil {
+		if err := v.apply(ctx, e); err != nil {
 			return err
 		}
 	} else if v.limits != nil && e.Err == nil {
@@ -65,13 +71,21 @@ func (v *verifier) entry(e *Entry) error {
 }
 
 // apply folds a message of a job and compares the document that is true there.
-func (v *verifier) apply(e *Entry) error {
+func (v *verifier) apply(ctx context.Context, e *Entry) error {
 	key := JobKey(e.Org, e.Job)
 	vj := v.jobs[key]
 	if vj == nil {
-		vj = &verifiedJob{job: &Job{Org: e.Org, ID: e.Job}}
+		var err error
+		if vj, err = v.recall(ctx, e); err != nil {
+			return err
+		}
+		if vj == nil {
+			vj = &verifiedJob{job: &Job{Org: e.Org, ID: e.Job}}
+			v.verdict.Jobs++
+		}
 		v.jobs[key] = vj
 	}
+	v.checkCarried(vj, e)
 	before, illegal := StandingBefore(vj.job, e.Event), vj.job.Illegal
 	was, generation := vj.job.State, vj.job.Generation
 	legal := e.ApplyTo(vj.job)
@@ -80,11 +94,13 @@ func (v *verifier) apply(e *Entry) error {
 			e.Name(), cmp.Or(string(vj.job.State), "not there"), vj.job.Attempt, vj.job.Generation)
 	} else if e.Err == nil && !vj.job.Unreadable {
 		v.audit(vj, e.Event)
-		v.auditParents(vj, e.Event)
+		if err := v.auditParents(ctx, vj, e.Event); err != nil {
+			return err
+		}
 	}
 	vj.noteEnd(was, generation)
 	v.checkLimits(e, vj.job, before.State)
-	slim(vj.job)
+	vj.slim(e)
 	v.views.moved(e, before, StandingOf(vj.job), max(0, vj.job.Illegal-illegal))
 	return v.views.compareJob(v, key, vj, e)
 }
@@ -93,6 +109,11 @@ func (v *verifier) apply(e *Entry) error {
 func (v *verifier) audit(vj *verifiedJob, e *schemas.Event) {
 	var ended schemas.Fence
 	switch d := e.Data.(type) {
+	case *schemas.Submitted:
+		if e.First {
+			vj.open = schemas.Fence{} // another life of an id that had left
+			return
+		}
 	case *schemas.Running:
 		if !vj.open.IsZero() {
 			v.problem(ProblemIllegal, e.Seq, e.Org, e.Job, "an attempt begins while that of sequence %d has not ended", vj.open.Seq)

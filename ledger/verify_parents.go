@@ -1,6 +1,10 @@
 package ledger
 
-import "github.com/dartwing/jobledger/schemas"
+import (
+	"context"
+
+	"github.com/dartwing/jobledger/schemas"
+)
 
 // ends are the ways in which one life of a job has ended so far: more than one, where it was retried.
 type ends uint8
@@ -40,33 +44,45 @@ func (vj *verifiedJob) endsOf(generation int) (e ends, known bool) {
 
 // auditParents holds the start of a job to its parents: each of them had ended in a way that lets it
 // run. It knows nothing of the dispatcher: only what stands before the event.
-func (v *verifier) auditParents(vj *verifiedJob, e *schemas.Event) {
+func (v *verifier) auditParents(ctx context.Context, vj *verifiedJob, e *schemas.Event) error {
 	q, ok := e.Data.(*schemas.Queued)
 	if !ok || q.From != schemas.StateSubmitted || vj.job.ParentsWaived {
-		return
+		return nil
 	}
 	for _, p := range vj.job.Spec.Parents {
-		if !v.parentDone(e.Org, schemas.JobRef{ID: p.ID, Generation: p.Generation}, p.OnFailure) {
+		done, err := v.parentDone(ctx, e, schemas.JobRef{ID: p.ID, Generation: p.Generation}, p.OnFailure)
+		if err != nil {
+			return err
+		}
+		if !done {
 			v.problem(ProblemIllegal, e.Seq, e.Org, e.Job, "it is queued, and its parent %s has not ended in a way that lets it run", p.ID)
 		}
 	}
+	return nil
 }
 
-func (v *verifier) parentDone(org schemas.OrgID, ref schemas.JobRef, onFailure string) bool {
+// parentDone is asked about a job that is queued by e.
+func (v *verifier) parentDone(ctx context.Context, e *schemas.Event, ref schemas.JobRef, onFailure string) (bool, error) {
 	for range endingHopsMax {
-		parent := v.jobs[JobKey(org, ref.ID)]
+		parent := v.jobs[JobKey(e.Org, ref.ID)]
 		if parent == nil {
-			return true // it has left the ledger
+			var err error
+			if parent, err = v.refold(ctx, e.Org, ref.ID, e.Seq); err != nil {
+				return false, err
+			}
 		}
-		e, known := parent.endsOf(ref.Generation)
+		if parent == nil {
+			return true, nil // its time was over, and it was removed
+		}
+		ended, known := parent.endsOf(ref.Generation)
 		switch of := parent.job.DuplicateOf; {
-		case !known, e&endedCompleted != 0, e != 0 && onFailure == schemas.ParentRun:
-			return true
+		case !known, ended&endedCompleted != 0, ended != 0 && onFailure == schemas.ParentRun:
+			return true, nil
 		case of == nil || parent.job.Generation != ref.Generation:
-			return false
+			return false, nil
 		default:
 			ref = *of // another job stands for it
 		}
 	}
-	return false
+	return false, nil
 }

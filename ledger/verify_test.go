@@ -177,7 +177,7 @@ func TestVerifySound(t *testing.T) {
 	mixed(t, env)
 	last := end(t, env.Ledger)
 	v := verify(t, env, ledger.VerifyConfig{Full: true})
-	if want := map[string]int{"gap": 0, "decode": 0, "illegal": 0, "duplicate_id": 0, "payload": 0}; !reflect.DeepEqual(problems(t, v), want) {
+	if want := map[string]int{"gap": 0, "decode": 0, "illegal": 0, "duplicate_id": 0, "payload": 0, "archive": 0, "carried": 0}; !reflect.DeepEqual(problems(t, v), want) {
 		t.Errorf("without views the problems are %v, want %v", problems(t, v), want)
 	}
 	if !v.OK || v.FirstSeq != 1 || v.LastSeq != last || v.Events != int(last) || v.Jobs != 4 || v.Quarantined != 0 || v.Org != nil {
@@ -185,7 +185,7 @@ func TestVerifySound(t *testing.T) {
 	}
 	project(t, env)
 	v = verify(t, env, ledger.VerifyConfig{Full: true})
-	if want := map[string]int{"gap": 0, "decode": 0, "illegal": 0, "duplicate_id": 0, "payload": 0, "view": 0, "count": 0}; !reflect.DeepEqual(problems(t, v), want) {
+	if want := map[string]int{"gap": 0, "decode": 0, "illegal": 0, "duplicate_id": 0, "payload": 0, "archive": 0, "carried": 0, "view": 0, "count": 0}; !reflect.DeepEqual(problems(t, v), want) {
 		t.Errorf("with views the problems are %v, want %v: %+v", problems(t, v), want, v.Examples)
 	}
 	v = verify(t, env, ledger.VerifyConfig{Org: "other"})

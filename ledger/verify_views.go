@@ -251,8 +251,7 @@ func (v *verifier) checkViews(ctx context.Context) error {
 	}
 	for key, vj := range v.jobs {
 		_, reported := w.jobs[key]
-		gone := vj.document == 0 && vj.job.State.Finished() && time.Since(vj.job.FinishedAt) > jobDocumentTTL
-		if vj.covered <= vj.document || reported || gone {
+		if reported || !vj.behind(w) {
 			continue
 		}
 		behind, err := w.behind(ctx, v.l, BucketJobs, key, vj.covered)
