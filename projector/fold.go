@@ -18,7 +18,7 @@ const (
 	dirtyMax = 16_384
 )
 
-// foldBefore returns the fold of a job's subject up to, and without, the event at seq.
+// foldBefore returns the fold of a job's subject up to, and without, the event at seq. Several may be asked for at once.
 type foldBefore func(ctx context.Context, k jobKey, seq schemas.Seq) (*ledger.Job, error)
 
 // views is the fold behind all three buckets. It does no I/O but through before. One goroutine owns it.
@@ -42,6 +42,7 @@ type views struct {
 	dirtyJobs []*jobEntry
 	seen      *seen // nil unless the fold began at zero
 	suspects  map[jobKey]bool
+	folds     map[jobKey]foldAt // read ahead for the entries that are folded now
 
 	counts      ledger.Counts
 	countSlots  map[ledger.CountKey]*slot
@@ -62,7 +63,7 @@ type settingEntry struct {
 
 func newViews(before foldBefore) *views {
 	return &views{
-		before: before, jobs: newJobCache(jobsCached), waiting: newPacker(), suspects: make(map[jobKey]bool),
+		before: before, jobs: newJobCache(jobsCached), waiting: newPacker(), suspects: make(map[jobKey]bool), folds: make(map[jobKey]foldAt),
 		counts: make(ledger.Counts), countSlots: make(map[ledger.CountKey]*slot),
 		covered: make(map[ledger.CountKey]schemas.Seq), settings: make(map[string]*settingEntry),
 	}
@@ -143,7 +144,7 @@ func (v *views) entry(ctx context.Context, e *schemas.Event) (*jobEntry, error) 
 			ent.assumed = e.Seq
 		}
 	} else {
-		job, err := v.before(ctx, k, e.Seq)
+		job, err := v.foldOf(ctx, k, e.Seq)
 		if err != nil {
 			return nil, err
 		}

@@ -72,6 +72,12 @@ func (p *packer) put(e *jobEntry) bool {
 	return true
 }
 
+// has reports whether the job of k is here.
+func (p *packer) has(k jobKey) bool {
+	_, ok := p.jobs[k]
+	return ok
+}
+
 // take unpacks the job of k, and forgets it; nil if it is not here.
 func (p *packer) take(k jobKey) *jobEntry {
 	c, ok := p.jobs[k]
@@ -109,5 +115,5 @@ func plain(j *ledger.Job) bool {
 		j.FinishedAt.IsZero() && j.RetryAt.IsZero() && j.CancelBy == (schemas.Actor{}) && j.CancelReason == "" && !j.CancelForced && !j.ParentsWaived &&
 		j.DuplicateOf == nil && j.ResolvedBy == (schemas.Actor{}) && j.ResolvedAt.IsZero() && j.Note == "" &&
 		j.Error == nil && j.Progress == nil && j.ResultRef == nil && j.Result == nil && j.Checkpoint == nil &&
-		j.Illegal == 0 && !j.Unreadable
+		j.Illegal == 0 && !j.Unreadable && !j.Archived && !j.Emptied
 }

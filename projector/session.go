@@ -137,6 +137,7 @@ func (s *session) checkAll(ctx context.Context) error {
 
 // fold applies entries in order. Where the ledger cannot be read it tries again: an entry is never skipped.
 func (s *session) fold(ctx context.Context, es []*ledger.Entry) error {
+	s.v.readAhead(ctx, es)
 	for _, e := range es {
 		for try := 0; ; try++ {
 			err := s.v.apply(ctx, e.Event, e.Err)
