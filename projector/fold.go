@@ -23,7 +23,8 @@ type foldBefore func(ctx context.Context, k jobKey, seq schemas.Seq) (*ledger.Jo
 
 // views is the fold behind all three buckets. It does no I/O but through before. One goroutine owns it.
 type views struct {
-	before foldBefore
+	before    foldBefore
+	submitted submittedAt
 
 	at schemas.Position // last message folded
 	// What the buckets covered when this fold began; an event at or below changes the fold, not the view.
@@ -42,7 +43,7 @@ type views struct {
 	dirtyJobs []*jobEntry
 	seen      *seen // nil unless the fold began at zero
 	suspects  map[jobKey]bool
-	folds     map[jobKey]foldAt // read ahead for the entries that are folded now
+	read      aheadOf // for the entries that are folded now
 
 	counts      ledger.Counts
 	countSlots  map[ledger.CountKey]*slot
@@ -63,7 +64,8 @@ type settingEntry struct {
 
 func newViews(before foldBefore) *views {
 	return &views{
-		before: before, jobs: newJobCache(jobsCached), waiting: newPacker(), suspects: make(map[jobKey]bool), folds: make(map[jobKey]foldAt),
+		before: before, jobs: newJobCache(jobsCached), waiting: newPacker(), suspects: make(map[jobKey]bool),
+		read:   aheadOf{folds: make(map[jobKey]foldAt), submits: make(map[schemas.Seq]*ledger.Entry)},
 		counts: make(ledger.Counts), countSlots: make(map[ledger.CountKey]*slot),
 		covered: make(map[ledger.CountKey]schemas.Seq), settings: make(map[string]*settingEntry),
 	}
@@ -128,6 +130,12 @@ func (v *views) entry(ctx context.Context, e *schemas.Event) (*jobEntry, error) 
 	if ent := v.waiting.take(k); ent != nil {
 		v.jobs.put(ent)
 		return ent, nil
+	}
+	if ent, err := v.thinEntry(ctx, k, e); ent != nil || err != nil {
+		if ent != nil {
+			v.jobs.put(ent)
+		}
+		return ent, err
 	}
 	ent := &jobEntry{key: k}
 	first := false
@@ -242,6 +250,7 @@ func (v *views) prove(ctx context.Context, ent *jobEntry) error {
 	if err != nil {
 		return err
 	}
+	delete(v.waiting.thin, was.SubmittedSeq)
 	is, err := v.before(ctx, ent.key, ent.job.LastSeq+1)
 	if err != nil {
 		return err

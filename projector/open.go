@@ -34,7 +34,7 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 	v := newViews(func(ctx context.Context, k jobKey, seq schemas.Seq) (*ledger.Job, error) {
 		return p.cfg.Ledger.FoldBefore(ctx, k.org, k.id, seq)
 	})
-	v.suspects = p.suspects
+	v.submitted, v.suspects = p.cfg.Ledger.EventsAt, p.suspects
 	jobs, err := p.ensure(ctx, ledger.BucketJobs)
 	if err != nil {
 		return nil, err

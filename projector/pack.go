@@ -8,9 +8,12 @@ import (
 )
 
 const (
-	// packedMax bounds the packed jobs, at about 300 bytes each. A waiting job beyond it costs a read of its
-	// subject when it moves; the oldest, which move first, are kept.
+	// packedMax bounds the packed jobs, at about 300 bytes each; the oldest, which move first, are kept.
 	packedMax = 250_000
+	// thinMax bounds the plain waiting jobs beyond those of which only the document's revision is kept, at about 40 bytes
+	// each: when such a job moves, the rest is read where its submitted stands, beside many others. A waiting job that is
+	// not plain, or beyond this, costs a read of its subject and of its document.
+	thinMax = 5_000_000
 	// templatesMax bounds what packed jobs share.
 	templatesMax = 4096
 )
@@ -43,18 +46,23 @@ type packed struct {
 
 // packer keeps packed jobs. Their ids are the keys.
 type packer struct {
+	max       int // packedMax
 	jobs      map[jobKey]packed
+	thin      map[schemas.Seq]uint64 // by the sequence of its submitted: the revision of a packable job's document
 	templates map[template]*template
 }
 
 func newPacker() *packer {
-	return &packer{jobs: make(map[jobKey]packed), templates: make(map[template]*template)}
+	return &packer{max: packedMax, jobs: make(map[jobKey]packed), thin: make(map[schemas.Seq]uint64), templates: make(map[template]*template)}
 }
 
 // put packs e if it can be; the caller then forgets it.
 func (p *packer) put(e *jobEntry) bool {
-	if len(p.jobs) >= packedMax || e.seq != e.job.LastSeq || !packable(e.job) {
+	if e.seq != e.job.LastSeq || !packable(e.job) {
 		return false
+	}
+	if len(p.jobs) >= p.max {
+		return p.putThin(e)
 	}
 	j, s := e.job, &e.job.Spec
 	key := template{org: j.Org, kind: s.Type, queue: s.Queue, priority: s.Priority, resource: s.Resource,
@@ -62,7 +70,7 @@ func (p *packer) put(e *jobEntry) bool {
 	t := p.templates[key]
 	if t == nil {
 		if len(p.templates) >= templatesMax {
-			return false
+			return p.putThin(e)
 		}
 		t = &key
 		p.templates[key] = t
@@ -70,6 +78,35 @@ func (p *packer) put(e *jobEntry) bool {
 	p.jobs[e.key] = packed{rev: e.rev, t: t, seq: j.SubmittedSeq, at: j.SubmittedAt.UnixNano(), event: j.SubmittedID,
 		hash: s.Hash, trace: j.Traceparent}
 	return true
+}
+
+// putThin keeps of a packable job the revision of its document alone.
+func (p *packer) putThin(e *jobEntry) bool {
+	if len(p.thin) >= thinMax {
+		return false
+	}
+	p.thin[e.job.SubmittedSeq] = e.rev
+	return true
+}
+
+// takeThin returns the entry of k, of which only its document's revision is kept, and forgets it: nothing but its
+// submitted, which s is, had made it what it was. Nil if s does not stand for such a job of k.
+func (p *packer) takeThin(k jobKey, s *ledger.Entry) *jobEntry {
+	if s == nil || s.Err != nil || s.Org != k.org || s.Job != k.id {
+		return nil
+	}
+	rev, ok := p.thin[s.Seq]
+	if !ok {
+		return nil
+	}
+	delete(p.thin, s.Seq)
+	j := new(ledger.Job)
+	ledger.Apply(j, s.Event)
+	strip(j)
+	if !packable(j) || j.SubmittedSeq != s.Seq {
+		return nil
+	}
+	return &jobEntry{slot: slot{rev: rev, seq: s.Seq, known: true}, key: k, job: j}
 }
 
 // has reports whether the job of k is here.
