@@ -85,7 +85,7 @@ func (c *Client) sendPart(ctx context.Context, id, cursor string, part []byte) (
 // nothingStored reports an error which says that no event was stored.
 func nothingStored(e *ledger.Error) bool {
 	reason := e.Details[ledger.DetailReason]
-	return reason == ledger.ReasonNoResponse || reason == ledger.ReasonPayloadNotStored
+	return reason == ledger.ReasonNoResponse || reason == ledger.ReasonPayloadNotStored || reason == ledger.ReasonStorageFull
 }
 
 // Payload returns a job's args (PayloadArgs) or result (PayloadResult), byte for byte, wherever they are kept and

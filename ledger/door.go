@@ -119,7 +119,7 @@ func (s *submission) admit(ctx context.Context, r *SubmitRequest, t *schemas.Typ
 		e.Field = "queue"
 		return e.with(DetailField, "queue")
 	}
-	if r.NoLimits || r.system || r.once { // a batch paces its items itself
+	if s.shutForSpace(ctx) || r.NoLimits || r.system || r.once { // a batch paces its items itself
 		return nil
 	}
 	p := &s.pass

@@ -55,6 +55,7 @@ type Ledger struct {
 
 	settings settingsCache
 	door     door
+	space    spaceDoor
 	config   atomic.Pointer[streamConfig] // nil: not known yet
 	archive  archive
 }

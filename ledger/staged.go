@@ -44,6 +44,9 @@ func (l *Ledger) Stage(ctx context.Context, s *Staged, after schemas.Seq, part [
 	defer cancel()
 	o := l.objects(StoreArgs)
 	if after == 0 {
+		if shut := l.spaceShut(ctx); shut != nil {
+			return 0, shut
+		}
 		if err := o.open(ctx, s); err != nil {
 			return 0, stagedError(err)
 		}

@@ -145,7 +145,8 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 		return nil, err
 	}
 	begun := time.Now()
-	d.cell, err = startCell(ctx, cell.Config{Connect: d.connect, Logger: d.log, Version: version, RegisterUnknown: true, Actor: d.actor})
+	d.cell, err = startCell(ctx, cell.Config{Connect: d.connect, Logger: d.log, Version: version, RegisterUnknown: true, Actor: d.actor,
+		Room: roomOf(d.nats)})
 	if err != nil {
 		return nil, err
 	}

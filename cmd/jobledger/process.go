@@ -129,3 +129,11 @@ func (c *cellProcess) whileServing(ctx context.Context) (context.Context, contex
 	}()
 	return running, fail
 }
+
+// roomOf measures the space of an embedded server.
+func roomOf(server *natsd.Server) func(context.Context) (ledger.Room, error) {
+	return func(context.Context) (ledger.Room, error) {
+		free, total, err := server.Room()
+		return ledger.Room{Free: free, Total: total}, err
+	}
+}

@@ -60,6 +60,7 @@ type place struct {
 	context *string
 	store   *string
 	where   string // for people
+	room    func(context.Context) (ledger.Room, error) // nil: what the account tells
 }
 
 // runServer serves until ctx ends. It stops the cell, then the embedded server;
@@ -83,7 +84,10 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 	if err != nil {
 		return err
 	}
-	want := cell.Config{Connect: at.connect, Logger: log, Version: version, Replicas: cfg.replicaCount(nc, before)}
+	want := cell.Config{Connect: at.connect, Logger: log, Version: version, Replicas: cfg.replicaCount(nc, before), Room: at.room}
+	if text := cfg.reserve.Value; text != "" {
+		want.Reserve, _ = parseReserve(text) // checked
+	}
 	if text := cfg.dedupWindow.Value; text != "" {
 		want.DuplicateWindow, _ = parseDuration(text) // checked
 	}
@@ -156,7 +160,7 @@ func (p *program) serverPlace(cfg *serverConfig, log *zap.Logger) (*place, error
 	if cfg.unsafeBind.Value == "yes" {
 		log.Warn("unsafe_bind: whoever reaches this address has all rights", zap.String("listen", cfg.listen.Value))
 	}
-	return &place{connect: inProcess(server), close: server.Shutdown, url: server.URL(), store: &cfg.store.Value,
+	return &place{connect: inProcess(server), close: server.Shutdown, url: server.URL(), store: &cfg.store.Value, room: roomOf(server),
 		where: fmt.Sprintf("NATS %s   data %s", natsd.Version, cfg.store.Value)}, nil
 }
 

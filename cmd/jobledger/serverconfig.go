@@ -18,7 +18,7 @@ import (
 type serverConfig struct {
 	store, listen, durability setting
 	replicas, dedupWindow     setting
-	unsafeBind                setting
+	unsafeBind, reserve       setting
 }
 
 // declare adds the server's own flags to a command.
@@ -28,6 +28,7 @@ func (c *serverConfig) declare(cmd flagOwner) {
 	c.durability.text(cmd, "durability", "JOBLEDGER_DURABILITY", "standard: synced every second; strict: synced before the answer")
 	c.replicas.text(cmd, "replicas", "JOBLEDGER_REPLICAS", "Replicas of the ledger on an outside NATS: 1, 3 or 5; what is there is kept")
 	c.dedupWindow.text(cmd, "dedup-window", "JOBLEDGER_DEDUP_WINDOW", "How long message ids are remembered, up to 1h")
+	c.reserve.text(cmd, "reserve", "JOBLEDGER_RESERVE", "Space that is kept for jobs that exist, in bytes or percent: submits are refused when no more is left; 0 refuses none")
 	c.unsafeBind.text(cmd, "unsafe-bind", "", "yes: listen beyond loopback without TLS and credentials").PlaceHolder("yes")
 }
 
@@ -50,6 +51,7 @@ func (c *serverConfig) keys(f *commonFlags) []configKey {
 		{name: "unsafe_bind", setting: &c.unsafeBind, fallback: "no", check: checkYesNo},
 		{name: "replicas", setting: &c.replicas, check: checkReplicas},
 		{name: "dedup_window", setting: &c.dedupWindow, check: checkWindow},
+		{name: "reserve", setting: &c.reserve, check: checkReserve},
 		{name: "server", setting: &f.Server, mask: withoutPasswords},
 		{name: "context", setting: &f.Context},
 		{name: "user", setting: &f.User},
@@ -84,7 +86,7 @@ type effective struct {
 // checks all of them: flag > environment > file > default. It returns every
 // problem, not only the first.
 func (c *serverConfig) load(p *program, file string) ([]effective, []problem) {
-	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.unsafeBind} {
+	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.unsafeBind, &c.reserve} {
 		s.fill(p.Getenv)
 	}
 	entries, problems := readConfFile(file)

@@ -44,6 +44,9 @@ type Config struct {
 	Times dispatcher.HostTimes
 	// PayloadGrace and CollectEvery are those of ledger.CollectorConfig; zero fields take their defaults.
 	PayloadGrace, CollectEvery time.Duration
+	// Room and Reserve are Measure and Reserve of ledger.SpaceWatchConfig.
+	Room    func(context.Context) (ledger.Room, error)
+	Reserve func(total int64) int64
 	// Right is that of dispatcher.Config, asked also before a server runs a batch itself. nil: every job may run.
 	Right ledger.Right
 	// Ready, if set, is called once requests are taken. It must not block.
@@ -135,8 +138,12 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	space, err := ledger.NewSpaceWatch(ledger.SpaceWatchConfig{Ledger: commands, Logger: component(cfg.Logger, "space"), Measure: cfg.Room, Reserve: cfg.Reserve})
+	if err != nil {
+		return err
+	}
 	// Batches are stopped first: the dispatcher takes leave of their worker.
-	return runParts(ctx, []part{{"feed", feed.Run}, {"dispatcher", host.Run}, {"gateway", door.Run}, {"batches", batches.Run}})
+	return runParts(ctx, []part{{"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"gateway", door.Run}, {"batches", batches.Run}})
 }
 
 func component(log *zap.Logger, name string) *zap.Logger {
