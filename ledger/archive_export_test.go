@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"time"
 
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -51,4 +52,75 @@ func (l *Ledger) ArchivedSubject(ctx context.Context, org schemas.OrgID, id sche
 // ArchivedRange reads a stretch.
 func (l *Ledger) ArchivedRange(ctx context.Context, from, to schemas.Seq, org schemas.OrgID, fn func([]*Entry) error) error {
 	return l.archivedRange(ctx, from, to, org, fn)
+}
+
+// ArchiveStep is one step of at most events messages, collected now and written when commit is called.
+func (l *Ledger) ArchiveStep(ctx context.Context, events int) (commit func(context.Context) error, err error) {
+	state, err := l.Archived(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := l.newSegment(state.Through.Seq)
+	if err := l.fillSegment(ctx, w, 0, events); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		_, err := w.Commit(ctx, w.Last())
+		return err
+	}, nil
+}
+
+// SweepArchive removes what no record names.
+func (l *Ledger) SweepArchive(ctx context.Context, age time.Duration) (int, error) {
+	return l.sweepArchive(ctx, age)
+}
+
+// ArchiveSegments describes what is there: of each segment its id, its first and last sequence, and how many messages
+// of ARCHIVE it consists of.
+func (l *Ledger) ArchiveSegments(ctx context.Context) (segments []ArchiveSegment, err error) {
+	c, err := l.archive.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range c.chunks {
+		for _, s := range k.segments {
+			segments = append(segments, ArchiveSegment{ID: s.ID, Class: s.Class, First: s.First, Last: s.Last, Messages: s.Messages})
+		}
+	}
+	return segments, nil
+}
+
+// ArchiveSegment is one of ArchiveSegments.
+type ArchiveSegment struct {
+	ID, Class   string
+	First, Last schemas.Seq
+	Messages    int
+}
+
+// RemoveSegments takes segments out.
+func (l *Ledger) RemoveSegments(ctx context.Context, ids ...string) error {
+	_, err := l.removeSegments(ctx, removal{Segments: ids, Reason: "test", Actor: schemas.Actor{Type: "system", ID: "test"}})
+	return err
+}
+
+// PageSeqs are where a segment's pages stand in ARCHIVE.
+func (l *Ledger) PageSeqs(ctx context.Context, id string) (at []schemas.Seq, err error) {
+	c, err := l.archive.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range c.chunks {
+		for _, s := range k.segments {
+			if s.ID == id {
+				x, err := l.archive.indexOf(ctx, s)
+				if err != nil {
+					return nil, err
+				}
+				for i := range x.pages {
+					at = append(at, x.pages[i].at...)
+				}
+			}
+		}
+	}
+	return at, nil
 }

@@ -37,6 +37,7 @@ func TestReplicated(t *testing.T) {
 	t.Run("races", func(t *testing.T) { replicatedRaces(t, env) })
 	t.Run("buckets", func(t *testing.T) { replicatedBuckets(t, env) })
 	t.Run("payloads", func(t *testing.T) { replicatedPayloads(t, env) })
+	t.Run("archive", func(t *testing.T) { replicatedArchive(t, env) })
 	t.Run("stopped leader", func(t *testing.T) { replicatedLeader(t, env) })
 	t.Run("stopped server of WORK", func(t *testing.T) { replicatedWork(t, env) })
 }

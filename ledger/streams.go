@@ -61,18 +61,18 @@ func checkLedger(c *jetstream.StreamConfig) []string {
 }
 
 // archiveConfig is ARCHIVE as it is created. Compressed: it is read in stretches and written by nobody whose time
-// matters. Messages can be deleted: what a dead writer left, and segments whose time is over (archive.go).
+// matters.
 func archiveConfig(replicas int) jetstream.StreamConfig {
 	c := catalogConfig(replicas)
 	c.Name, c.Subjects = StreamArchive, []string{archiveSubjects}
 	c.Description = "jobledger: every event that left LEDGER, in pages; the truth, as LEDGER is"
 	c.Compression = jetstream.S2Compression
-	c.DenyDelete = false
 	return c
 }
 
-// catalogConfig is CATALOG as it is created: what is in ARCHIVE, one small record for each step, none of which is ever
-// removed. A stream of its own, so that it is read without the pages that were written in between (ENGINE 6).
+// catalogConfig is CATALOG as it is created: what is in ARCHIVE, one small record for each step. A stream of its own, so
+// that it is read without the pages that were written in between (ENGINE 6). Messages of both can be deleted: what a
+// dead writer left, and segments whose time is over, with their filters; records never are (archive.go).
 func catalogConfig(replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              StreamCatalog,
@@ -88,7 +88,6 @@ func catalogConfig(replicas int) jetstream.StreamConfig {
 		MaxMsgSize:        -1,
 		MaxConsumers:      -1,
 		Duplicates:        archiveDuplicates,
-		DenyDelete:        true,
 		AllowDirect:       true,
 		Metadata:          mark("archive"),
 	}
@@ -105,7 +104,7 @@ func checkArchive(c *jetstream.StreamConfig) []string {
 	p.require(sameSubjects(c.Subjects, []string{want}), "its subjects are %s instead of [%s]", c.Subjects, want)
 	p.require(c.Retention == jetstream.LimitsPolicy, "retention %s removes events that were read", c.Retention)
 	p.require(c.Storage == jetstream.FileStorage, "%s storage loses all events with its server", c.Storage)
-	p.require(c.Name == StreamArchive || c.DenyDelete, "deny_delete is off, so any record can be removed")
+	p.require(!c.DenyDelete && !c.DenyPurge, "deny_delete or deny_purge is on, so that nothing can be removed when its time is over")
 	p.require(!c.AllowRollup, "allow_rollup_hdrs is on: one header can wipe the stream")
 	p.require(!c.AllowMsgSchedules, "allow_msg_schedules is on: records can be forged through it")
 	p.require(!c.AllowMsgTTL, "allow_msg_ttl is on: events can expire")

@@ -31,7 +31,10 @@ type Fault struct {
 	Event schemas.EventName
 	// Upload: it happens to messages of the object stores instead, chunks and records alike.
 	Upload bool
-	Kind   Kind
+	// Archive: it happens to messages of ARCHIVE and CATALOG instead whose subject begins so: "archive.page.",
+	// "archive.index", "catalog.filter", "catalog.record".
+	Archive string
+	Kind    Kind
 	// Skip lets so many matching writes pass first.
 	Skip int
 	// Times is how many writes it happens to; 0 means one.
@@ -41,7 +44,7 @@ type Fault struct {
 	Before, After func(m *nats.Msg)
 }
 
-// Faults makes publishes to LEDGER and the object stores fail. The zero value passes everything.
+// Faults makes publishes to LEDGER, ARCHIVE, CATALOG and the object stores fail. The zero value passes everything.
 type Faults struct {
 	mu     sync.Mutex
 	active []*Fault
@@ -70,12 +73,12 @@ func (f *Faults) Clear() {
 	f.active = nil
 }
 
-// take returns a copy of the fault that happens to a write of event, if any, and counts it.
-func (f *Faults) take(event schemas.EventName, upload bool) (Fault, bool) {
+// take returns a copy of the fault that happens to a message, if any, and counts it.
+func (f *Faults) take(m *nats.Msg) (Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, a := range f.active {
-		if a.Times == 0 || a.Upload != upload || a.Event != "" && a.Event != event {
+		if a.Times == 0 || !a.matches(m) {
 			continue
 		}
 		if a.Skip > 0 {
@@ -89,13 +92,23 @@ func (f *Faults) take(event schemas.EventName, upload bool) (Fault, bool) {
 	return Fault{}, false
 }
 
+// matches reports whether the fault is one of such messages.
+func (f *Fault) matches(m *nats.Msg) bool {
+	upload := strings.HasPrefix(m.Subject, "$O.")
+	archive := strings.HasPrefix(m.Subject, "archive.") || strings.HasPrefix(m.Subject, "catalog.")
+	if f.Upload != upload || (f.Archive != "") != archive {
+		return false
+	}
+	return strings.HasPrefix(m.Subject, f.Archive) && (f.Event == "" || f.Event == eventName(m))
+}
+
 // storeFailed is the server's answer when it could not store a message.
 const storeFailed = `{"error":{"code":503,"err_code":10077,"description":"injected"},"stream":"LEDGER","seq":0}`
 
 // intercept is ledger.Config.Intercept. A lost request or reply is reported at once, without the wait.
 func (f *Faults) intercept(next ledger.PublishFunc) ledger.PublishFunc {
 	return func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
-		fault, ok := f.take(eventName(m), strings.HasPrefix(m.Subject, "$O."))
+		fault, ok := f.take(m)
 		if !ok {
 			return next(ctx, m)
 		}

@@ -1,0 +1,264 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// sweepAge is how old a message that no record names must be before it is taken for left over: whoever writes a
+	// step needs seconds.
+	sweepAge = 15 * time.Minute
+	// sweepMax is how many left over messages one sweep removes; the next one goes on.
+	sweepMax = 10_000
+	// subjectDelete, followed by a stream, removes one message.
+	subjectDelete = "$JS.API.STREAM.MSG.DELETE."
+)
+
+// removal says which segments are to go, and what is kept of them.
+type removal struct {
+	Segments []string
+	Reason   string
+	Actor    schemas.Actor
+	Counts   map[string][]archiveCount // by segment
+}
+
+// removeSegments takes segments out of the archive for good, with a record of what they were. Segments that are not
+// there any more are left out; nil is returned if none is left.
+//
+// If this process dies before the record, nothing has happened. Behind it the segments are no longer part of the
+// archive, and what is left of their messages goes with the next sweep.
+func (l *Ledger) removeSegments(ctx context.Context, q removal) (*archiveRecord, error) {
+	ctx, cancel := withSettleTimeout(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		c, err := l.archive.refresh(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("archive: remove: %w", err)
+		}
+		r, going := c.removal(q)
+		if len(going) == 0 {
+			return nil, nil
+		}
+		messages, err := l.archive.belongings(ctx, going)
+		if err != nil {
+			return nil, fmt.Errorf("archive: remove: %w", err)
+		}
+		err = l.appendRecord(ctx, r, c.at)
+		if errors.Is(err, ErrRefused) && pause(ctx, try) {
+			continue // the archive went on meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("archive: remove: %w", err)
+		}
+		for _, s := range going {
+			l.archive.forget(s.ID)
+			if err := l.deleteMessages(ctx, StreamCatalog, []schemas.Seq{s.Filter}); err != nil {
+				return r, fmt.Errorf("archive: remove filter of segment %s: %w", s.ID, err)
+			}
+		}
+		if err := l.deleteMessages(ctx, StreamArchive, messages); err != nil {
+			return r, fmt.Errorf("archive: remove: %w", err)
+		}
+		return r, nil
+	}
+}
+
+// removal is the record of what q removes, and the segments that are there.
+func (c *catalog) removal(q removal) (*archiveRecord, []*archiveSegment) {
+	r := &archiveRecord{V: recordVersion, Kind: recordRemove, ID: uuid.NewString(), Prev: c.sum, Reason: q.Reason, Actor: q.Actor.String()}
+	var going []*archiveSegment
+	for _, k := range c.chunks {
+		for _, s := range k.segments {
+			if slices.Contains(q.Segments, s.ID) {
+				going = append(going, s)
+				r.Removed = append(r.Removed, archiveRemoval{ID: s.ID, Class: s.Class, First: s.First, Last: s.Last, Events: s.Events,
+					Jobs: s.Jobs, Sum: s.Sum, Counts: q.Counts[s.ID]})
+			}
+		}
+	}
+	return r, going
+}
+
+// belongings are the messages of ARCHIVE that segments consist of. Of a segment whose index is damaged only the index
+// is known: the sweep finds the rest.
+func (a *archive) belongings(ctx context.Context, segments []*archiveSegment) ([]schemas.Seq, error) {
+	var all []schemas.Seq
+	for _, s := range segments {
+		all = append(all, s.Index...)
+		x, err := a.indexOf(ctx, s)
+		var damage *damageError
+		if errors.As(err, &damage) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for i := range x.pages {
+			all = append(all, x.pages[i].at...)
+		}
+	}
+	return all, nil
+}
+
+// sweepArchive removes what writers have left that died before their record, and what a removal has left that was
+// broken off; messages younger than age may be on their way to a record. It returns how many messages went.
+//
+// What a record names is never removed: it looks only at what stands outside of all segments, and before it removes
+// anything it appends a record itself, behind the last one that it knew. A writer whose messages it takes has built on
+// an earlier one, and is refused.
+func (l *Ledger) sweepArchive(ctx context.Context, age time.Duration) (removed int, err error) {
+	c, err := l.archive.refresh(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("archive: sweep: %w", err)
+	}
+	left, ids, err := l.archive.leftOver(ctx, c, age)
+	if err != nil || len(left) == 0 {
+		return 0, err
+	}
+	if len(ids) > 0 {
+		r := &archiveRecord{V: recordVersion, Kind: recordSweep, ID: uuid.NewString(), Prev: c.sum, Swept: ids}
+		if err := l.appendRecord(ctx, r, c.at); err != nil {
+			return 0, fmt.Errorf("archive: sweep: %w", err)
+		}
+	}
+	// From here on nothing of this can be named by a record any more. A restart sweeps again.
+	if err := l.deleteMessages(ctx, StreamArchive, left); err != nil {
+		return 0, fmt.Errorf("archive: sweep: %w", err)
+	}
+	return len(left), nil
+}
+
+// leftOver are messages of ARCHIVE that no segment names, and the segments that they were written for, of those that
+// are not part of the archive.
+func (a *archive) leftOver(ctx context.Context, c *catalog, age time.Duration) (left []schemas.Seq, ids []string, err error) {
+	s, err := a.l.stream(ctx, StreamArchive)
+	if err != nil {
+		return nil, nil, err
+	}
+	info := s.CachedInfo()
+	gaps, err := a.gaps(ctx, c, schemas.Seq(max(info.State.FirstSeq, 1)), schemas.Seq(info.State.LastSeq))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, g := range gaps {
+		for next := g.from; next <= g.to && len(left) < sweepMax; {
+			m, err := a.nextMessage(ctx, next)
+			if err != nil {
+				return nil, nil, err
+			}
+			if m == nil || m.Seq > g.to {
+				break
+			}
+			next = m.Seq + 1
+			h, _, ok := parsePart(m.Data)
+			if !ok || info.TimeStamp.Sub(m.Time) < age {
+				continue // none of ours, or it may be on its way
+			}
+			left = append(left, m.Seq)
+			if id := h.id.String(); !slices.Contains(ids, id) && !c.holds(id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return left, ids, nil
+}
+
+// span is a stretch of ARCHIVE, both ends included.
+type span struct{ from, to schemas.Seq }
+
+// gaps are the stretches of ARCHIVE from first to last that no segment names.
+func (a *archive) gaps(ctx context.Context, c *catalog, first, last schemas.Seq) ([]span, error) {
+	var taken []span
+	for _, k := range c.chunks {
+		for _, s := range k.segments {
+			if int(s.High-s.Low)+1 == s.Messages {
+				taken = append(taken, span{s.Low, s.High})
+				continue
+			}
+			// Others stand in between: two wrote at a time, or a message was stored twice.
+			own, err := a.belongings(ctx, []*archiveSegment{s})
+			if err != nil {
+				return nil, err
+			}
+			if len(own) != s.Messages {
+				taken = append(taken, span{s.Low, s.High}) // its index is damaged: nothing is touched
+				continue
+			}
+			for _, at := range own {
+				taken = append(taken, span{at, at})
+			}
+		}
+	}
+	slices.SortFunc(taken, func(a, b span) int { return int(int64(a.from) - int64(b.from)) })
+	var gaps []span
+	next := first
+	for _, t := range taken {
+		if t.from > next {
+			gaps = append(gaps, span{next, t.from - 1})
+		}
+		next = max(next, t.to+1)
+	}
+	if next <= last {
+		gaps = append(gaps, span{next, last})
+	}
+	return gaps, nil
+}
+
+// nextMessage is the first message of ARCHIVE at seq or behind it; nil if there is none.
+func (a *archive) nextMessage(ctx context.Context, seq schemas.Seq) (m *storedMessage, err error) {
+	err = a.l.reading(ctx, func(ctx context.Context) error {
+		m, err = a.l.leaderMessage(ctx, StreamArchive, getRequest{Seq: seq, NextFor: archiveSubjects})
+		return err
+	})
+	if errors.Is(err, errNoMessage) {
+		return nil, nil
+	}
+	return m, err
+}
+
+// deleteMessages removes messages of a stream; those that are gone already are no error.
+func (l *Ledger) deleteMessages(ctx context.Context, stream string, seqs []schemas.Seq) error {
+	for _, seq := range seqs {
+		body, err := json.Marshal(struct {
+			Seq     schemas.Seq `json:"seq"`
+			NoErase bool        `json:"no_erase"`
+		}{seq, true})
+		if err != nil {
+			return err
+		}
+		if err := l.asking(ctx, func(ctx context.Context) error { return l.deleteMessage(ctx, stream, seq, body) }); err != nil {
+			return fmt.Errorf("message %d of stream %s: %w", seq, stream, err)
+		}
+	}
+	return nil
+}
+
+func (l *Ledger) deleteMessage(ctx context.Context, stream string, seq schemas.Seq, body []byte) error {
+	m, err := l.nc.RequestWithContext(ctx, subjectDelete+stream, body)
+	if err != nil {
+		return err
+	}
+	var resp struct {
+		Success bool `json:"success"`
+	}
+	if err := json.Unmarshal(m.Data, &resp); err != nil {
+		return err
+	}
+	if resp.Success {
+		return nil
+	}
+	left, err := l.archive.message(ctx, stream, seq)
+	if err == nil && left != nil {
+		err = fmt.Errorf("it cannot be removed: %s", m.Data)
+	}
+	return err
+}
