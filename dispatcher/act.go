@@ -156,6 +156,9 @@ func (h *Host) command(ctx context.Context, j *ledger.Job, a act) (cmd ledger.Co
 	case DecideDissolve:
 		return &ledger.DeadLetter{Reason: schemas.DeadOrgDeleted, Error: orgGone()}, ledger.Meta{CausationID: string(a.d.By)}, nil
 	case DecideQueue:
+		if cmd, err = h.again(ctx, j); cmd != nil || err != nil {
+			return cmd, meta, err
+		}
 		if err = h.parentsStand(ctx, j, &a.d); err == nil {
 			err = h.right.Judge(ctx, j)
 		}
@@ -169,6 +172,26 @@ func (h *Host) command(ctx context.Context, j *ledger.Job, a act) (cmd ledger.Co
 		cmd, err = h.ending(ctx, j, &a.d)
 	}
 	return cmd, meta, err
+}
+
+// again is how a job ends whose id an earlier one has used that had left the ledger, as the policy of the id says; nil if
+// there was none, or it may run. A job that has run was judged before.
+func (h *Host) again(ctx context.Context, j *ledger.Job) (ledger.Command, error) {
+	if j.State != schemas.StateSubmitted || j.Attempt > 0 {
+		return nil, nil
+	}
+	earlier, err := h.l.Earlier(ctx, j)
+	if err != nil || earlier == nil {
+		return nil, err
+	}
+	settings, err := h.l.Type(ctx, j.Spec.Type)
+	if err != nil && ledger.AsError(err).Code != ledger.CodeUnknownType {
+		return nil, err
+	}
+	if settings == nil {
+		settings = &schemas.TypeSettings{}
+	}
+	return ledger.JudgeAgain(j, earlier, settings.Reuse), nil
 }
 
 // ending is the command of a decision that ends a job or an attempt.
@@ -294,6 +317,8 @@ func (h *Host) count(k Kind, e schemas.EventName) {
 	switch {
 	case e == schemas.EventQueued:
 		c.Queued.Add(1)
+	case k == DecideQueue && e == schemas.EventCanceled:
+		c.Duplicates.Add(1)
 	case k == DecideQueue:
 		c.Denied.Add(1)
 	case k == DecideDuplicate:

@@ -123,6 +123,12 @@ func (g *Gateway) record(ctx context.Context, org schemas.OrgID, id schemas.JobI
 	if err != nil {
 		return nil, err
 	}
+	return g.recordOf(ctx, h)
+}
+
+// recordOf is the record of a job whose history was read.
+func (g *Gateway) recordOf(ctx context.Context, h *ledger.JobHistory) (*ledger.Record, error) {
+	org := h.Job.Org
 	record := ledger.RecordOf(h.Job)
 	record.Attempts = h.Attempts
 	switch err := g.withheld(ctx, org); {
@@ -238,12 +244,24 @@ func (g *Gateway) wait(ctx context.Context, r *request) ([]byte, error) {
 func (g *Gateway) await(ctx context.Context, k jobKey, up <-chan time.Time) (*ledger.Record, error) {
 	for range hopsMax {
 		record, err := g.awaitOne(ctx, k, up)
-		if err != nil || record.Cancel == nil || record.Cancel.DuplicateOf == nil || record.Cancel.DuplicateOf.ID == k.id {
+		if err != nil || record.Cancel == nil || record.Cancel.DuplicateOf == nil {
 			return record, err
+		}
+		if record.Cancel.DuplicateOf.ID == k.id { // an earlier life of the id, which is in the archive
+			return g.standing(ctx, k)
 		}
 		k.id = record.Cancel.DuplicateOf.ID
 	}
 	return nil, ledger.Errorf(ledger.CodeInternal, "job %s is a duplicate of a duplicate without end", k.id)
+}
+
+// standing is the record of the life that stands for the job's latest.
+func (g *Gateway) standing(ctx context.Context, k jobKey) (*ledger.Record, error) {
+	h, err := g.read(ctx, k.org, k.id)
+	if err != nil {
+		return nil, err
+	}
+	return g.recordOf(ctx, h.StandsFor())
 }
 
 func (g *Gateway) awaitOne(ctx context.Context, k jobKey, up <-chan time.Time) (*ledger.Record, error) {
@@ -278,7 +296,7 @@ func (g *Gateway) result(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := h.Job
+	j := h.StandsFor().Job
 	if err := errors.Join(hasResult(j), g.withheld(ctx, r.org)); err != nil {
 		return nil, err
 	}

@@ -27,19 +27,25 @@ func (l *Ledger) History(ctx context.Context, org schemas.OrgID, id schemas.JobI
 	if err != nil {
 		return nil, fmt.Errorf("history of %s.%s: %w", org, id, err)
 	}
-	h := &JobHistory{Job: &Job{Org: org, ID: id}, Attempts: AttemptList{}, Entries: s.entries, Illegal: make([]bool, len(s.entries))}
-	for i, e := range s.entries {
+	h := historyOf(org, id, s.entries)
+	if !h.Job.Exists() && !h.Job.Unreadable {
+		return nil, ErrNotFound
+	}
+	h.Job.Archived, h.Job.Emptied = s.archived(h.Job), s.emptied
+	return h, nil
+}
+
+// historyOf is the history that a job's entries amount to.
+func historyOf(org schemas.OrgID, id schemas.JobID, entries []*Entry) *JobHistory {
+	h := &JobHistory{Job: &Job{Org: org, ID: id}, Attempts: AttemptList{}, Entries: entries, Illegal: make([]bool, len(entries))}
+	for i, e := range entries {
 		if !e.ApplyTo(h.Job) {
 			h.Illegal[i] = true
 		} else if e.Err == nil {
 			h.Attempts.Apply(e.Event)
 		}
 	}
-	if !h.Job.Exists() && !h.Job.Unreadable {
-		return nil, ErrNotFound
-	}
-	h.Job.Archived, h.Job.Emptied = s.archived(h.Job), s.emptied
-	return h, nil
+	return h
 }
 
 // Lines are the job's events as `job history` shows them; foreign messages are none.

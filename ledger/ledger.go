@@ -58,6 +58,8 @@ type Ledger struct {
 	space    spaceDoor
 	config   atomic.Pointer[streamConfig] // nil: not known yet
 	archive  archive
+	// archiveLooks are those at the catalogue, shared by who looks for used ids.
+	archiveLooks looks
 }
 
 // New returns a Ledger on cfg.Conn. It does not talk to the server: Provision creates what is missing and

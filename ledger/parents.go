@@ -64,14 +64,14 @@ func (l *Ledger) ending(ctx context.Context, org schemas.OrgID, ref schemas.JobR
 		return nil, err
 	}
 	end := EndingOf(org, ref, s.entries)
-	if end.State != schemas.StateNone && !end.repeats() {
+	if end.State != schemas.StateNone && !repeats(end.Job) {
 		return end, nil
 	}
 	if s, err = l.wholeStory(ctx, org, ref.ID); err != nil {
 		return nil, err
 	}
 	entries := s.entries
-	for end = EndingOf(org, ref, entries); end.repeats(); {
+	for end = EndingOf(org, ref, entries); repeats(end.Job); {
 		entries = before(entries, end.Job.SubmittedSeq) // the life that it stands for came earlier
 		of := EndingOf(org, *end.Job.DuplicateOf, entries)
 		if of.State == schemas.StateNone {
@@ -80,13 +80,6 @@ func (l *Ledger) ending(ctx context.Context, org schemas.OrgID, ref schemas.JobR
 		end = of
 	}
 	return end, nil
-}
-
-// repeats reports a life that was canceled because an earlier one of the same id, which had left LEDGER, stands for it
-// (DESIGN D13).
-func (d *Ending) repeats() bool {
-	of := d.Job.DuplicateOf
-	return d.State == schemas.StateCanceled && of != nil && of.ID == d.Job.ID
 }
 
 // EndingOf is Ending from the entries of the job's subject, in ledger order. It follows no duplicate. Of two lives of one

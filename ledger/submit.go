@@ -282,7 +282,14 @@ func (s *submission) follow(ctx context.Context, id schemas.JobID) (*Job, error)
 		if !j.Exists() {
 			return nil, Errorf(CodeUnavailable, "job %s has left the ledger: try again", id)
 		}
-		if j.State != schemas.StateCanceled || j.DuplicateOf == nil || j.DuplicateOf.ID == id {
+		switch {
+		case repeats(j):
+			h, err := s.l.History(ctx, s.org, id)
+			if err != nil {
+				return nil, err
+			}
+			return h.StandsFor().Job, nil
+		case j.State != schemas.StateCanceled || j.DuplicateOf == nil:
 			return j, nil
 		}
 		id = j.DuplicateOf.ID
@@ -309,8 +316,8 @@ type standing func(ctx context.Context, j *Job) (stands bool, err error)
 
 // under stores the job under an exact id, as its first or next generation.
 func (s *submission) under(ctx context.Context, id schemas.JobID, judge standing) (Receipt, error) {
-	j := &Job{Org: s.org, ID: id}        // mostly the id is new: try without a read
-	if s.large != nil || s.shut != nil { // a read costs less than an upload in vain
+	j := &Job{Org: s.org, ID: id}                                             // mostly the id is new: try without a read
+	if s.large != nil || s.shut != nil || s.l.mayBeArchived(ctx, s.org, id) { // a read costs less than an upload in vain
 		var err error
 		if j, err = s.l.foldAny(ctx, s.org, id); err != nil {
 			return Receipt{}, err

@@ -1,0 +1,123 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// A job id whose job has left LEDGER finds its subject empty: submitting it again is stored, and begins a life of the first
+// generation, though there was one before. The leader looks such an id up in ARCHIVE before the job is queued, and the
+// policy of the id says what the earlier life means (DESIGN D13): an id that is used once for ever, of a schedule's tick
+// or a batch's item, is a duplicate of it; a caller's own id is one, or is free again, as the type's reuse policy says
+// ids derived from content or key live on. A submitter who knows that the archive may hold the id reads it first,
+// and begins the next generation, or finds the job that stands for its work.
+
+const (
+	// drawnWithin is how far the time in a UUIDv7 may be from its submit for it to be one that was drawn for it, which
+	// nobody has used before.
+	drawnWithin = time.Hour
+	// archiveFresh is how old a submitter's knowledge of the archive may be: what it misses the leader finds.
+	archiveFresh = time.Second
+)
+
+// Earlier returns the latest life of a job's id that had left LEDGER when this one was submitted; nil if there was none,
+// or if the id was drawn for this job. It costs a look into memory where the archive does not hold the id, and one
+// request for all who ask at a time.
+func (l *Ledger) Earlier(ctx context.Context, j *Job) (*Job, error) {
+	if j.Generation != 1 || drawn(j.ID, j.SubmittedAt) {
+		return nil, nil
+	}
+	entries, err := l.archivedSince(ctx, schemas.JobSubject(j.Org, j.ID), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	earlier := FoldEvents(j.Org, j.ID, before(entries, j.SubmittedSeq))
+	if !earlier.Exists() {
+		return nil, nil
+	}
+	return earlier, nil
+}
+
+// drawn reports whether an id was made by NewJobID about when its job was submitted.
+func drawn(id schemas.JobID, submitted time.Time) bool {
+	made, ok := timed(id)
+	return ok && time.UnixMilli(made).Sub(submitted).Abs() < drawnWithin
+}
+
+// archivedSince reads what the archive, as it was at a time or later, holds on a subject.
+func (l *Ledger) archivedSince(ctx context.Context, at schemas.Subject, since time.Time) ([]*Entry, error) {
+	err := l.archiveLooks.since(ctx, since, func(time.Time) error {
+		_, err := l.archive.refresh(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := l.archive.now.Load()
+	if c == nil || c.through.Seq == 0 {
+		return nil, nil
+	}
+	want := archivedJob{subject: at.String()}
+	want.made, want.timed = timed(at.Job)
+	entries, err := l.archive.findIn(ctx, c, want)
+	var damage *damageError
+	if errors.As(err, &damage) { // or it was removed meanwhile
+		entries, err = l.archive.find(ctx, want)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for %s in the archive: %w", at, err)
+	}
+	return entries, nil
+}
+
+// mayBeArchived reports whether the archive may hold a job, as far as it is known. A submitter does not wait for an
+// archive that cannot be read: the leader judges.
+func (l *Ledger) mayBeArchived(ctx context.Context, org schemas.OrgID, id schemas.JobID) bool {
+	if drawn(id, time.Now()) {
+		return false
+	}
+	entries, err := l.archivedSince(ctx, schemas.JobSubject(org, id), time.Now().Add(-archiveFresh))
+	return err == nil && len(entries) > 0
+}
+
+// JudgeAgain says what becomes of a job that was submitted under the id of an earlier one, which had left LEDGER: the
+// command that ends it, or nil if it may run. reuse is its type's policy.
+func JudgeAgain(j, earlier *Job, reuse schemas.ReusePolicy) Command {
+	duplicate := &Cancel{DuplicateOf: &schemas.JobRef{ID: earlier.ID, Generation: earlier.Generation}}
+	switch {
+	case strings.HasPrefix(string(j.ID), schemas.ReservedPrefix) && j.ID != derivedID(&j.Spec):
+		return duplicate // of a tick, a batch's item or callback: used once for ever
+	case strings.HasPrefix(string(j.ID), schemas.ReservedPrefix), mayReuse(reuse, earlier.State):
+		return nil
+	}
+	a, errA := contentOf(&j.Spec)
+	b, errB := contentOf(&earlier.Spec)
+	if errA == nil && errB == nil && a == b {
+		return duplicate
+	}
+	return &DeadLetter{Reason: schemas.DeadRejected, Error: &schemas.JobError{Class: schemas.ClassPermanent, Code: string(CodeIDConflict),
+		Message: fmt.Sprintf("job id %s was used for other content (generation %d, %s), and its type does not let it be used again", j.ID, earlier.Generation, earlier.State)}}
+}
+
+// StandsFor is the history of the life that this one stands for, where it was canceled since an earlier life of the same
+// id had left LEDGER; else h itself.
+func (h *JobHistory) StandsFor() *JobHistory {
+	for repeats(h.Job) {
+		earlier := historyOf(h.Job.Org, h.Job.ID, before(h.Entries, h.Job.SubmittedSeq))
+		if !earlier.Job.Exists() {
+			return h // its time was over, and it was removed
+		}
+		h = earlier
+	}
+	return h
+}
+
+// repeats reports a life that was canceled because an earlier one of the same id stands for it.
+func repeats(j *Job) bool {
+	return j.State == schemas.StateCanceled && j.DuplicateOf != nil && j.DuplicateOf.ID == j.ID
+}
