@@ -14,6 +14,12 @@
 // queue a job twice, because every event they append expects the last sequence of the job's own subject
 // (DESIGN D1).
 //
+// A host may keep its fold in a file, so that a start need not read the ledger from its beginning (DESIGN D6): every
+// minute, after a long fold and at a clean stop. It is written beside the old one and renamed. A start that finds it
+// asks the ledger for the event at its position, and for the last one it holds: only if both bear the ids that were
+// saved it goes on from there. In all other cases, as one that is damaged, older than what the ledger still holds, or of
+// another form (SavedForm), the ledger is folded as if there were none.
+//
 // # Invariants
 //
 //   - At most one decision about a job is in flight.

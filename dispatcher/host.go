@@ -51,6 +51,8 @@ type Config struct {
 	WhileLeading []func(ctx context.Context, epoch schemas.Seq) error
 	// Right is asked before each queueing whether the job may still run as its principal. nil: every job may.
 	Right ledger.Right
+	// Folds is where the fold is kept for the next start; nil: nowhere, and a start folds the ledger from its beginning.
+	Folds Folds
 	// Times are the durations of leases; zero fields take their defaults.
 	Times HostTimes
 }
@@ -61,6 +63,7 @@ type HostTimes struct {
 	LeaseTTL  time.Duration // of the leader's lease: 3 s; at least 1 s (ENGINE 5)
 	Renew     time.Duration // between renewals, 1 s; a standby tries twice as often
 	Reconcile time.Duration // between looks at WORK, 1 s
+	Save      time.Duration // between two savings of the fold, 1 min
 }
 
 func (t *HostTimes) fill() {
@@ -70,7 +73,7 @@ func (t *HostTimes) fill() {
 		initial time.Duration
 	}{
 		{&t.Core.Lease, core.Lease}, {&t.Core.Reoffer, core.Reoffer}, {&t.Core.CancelMargin, core.CancelMargin}, {&t.Core.Sweep, core.Sweep},
-		{&t.LeaseTTL, 3 * time.Second}, {&t.Renew, time.Second}, {&t.Reconcile, time.Second},
+		{&t.LeaseTTL, 3 * time.Second}, {&t.Renew, time.Second}, {&t.Reconcile, time.Second}, {&t.Save, time.Minute},
 	} {
 		if *d.at == 0 {
 			*d.at = d.initial
@@ -123,6 +126,12 @@ type Host struct {
 	offset     time.Time // when the clock offset was last measured
 	pauseTo    time.Time // nothing is decided before
 
+	saved   schemas.Seq // position of the fold that was saved last, or loaded
+	savedAt time.Time   // when it was
+	saving  atomic.Bool // one is being written
+	savers  sync.WaitGroup
+
+	from     schemas.Position // of the saved fold that was taken up, zero without one
 	cache    *argsCache
 	ahead    *readAhead
 	skew     atomic.Int64 // stream time minus this clock, ns
@@ -184,6 +193,8 @@ func New(cfg Config) (*Host, error) {
 // Run folds the ledger, hears beats and stands for leader until ctx ends; it returns nil then, or why it
 // could not go on. A leader that ends this way gives its lease back.
 func (h *Host) Run(ctx context.Context) error {
+	h.takeUp(ctx)
+	h.savedAt = time.Now()
 	sub, err := h.l.Conn().Subscribe(ledger.SubjectBeat, h.onBeat)
 	if err != nil {
 		return fmt.Errorf("dispatcher: %w", err)
@@ -211,6 +222,7 @@ func (h *Host) Run(ctx context.Context) error {
 	err = h.stand(ctx)
 	end(err)
 	wg.Wait()
+	h.saveLast()
 	for _, s := range []*nats.Subscription{sub, asked} {
 		if uerr := s.Unsubscribe(); uerr != nil && !errors.Is(uerr, nats.ErrConnectionClosed) && err == nil {
 			err = uerr
@@ -224,8 +236,8 @@ func (h *Host) Run(ctx context.Context) error {
 
 // follow hands the tail to the loop.
 func (h *Host) follow(ctx context.Context) {
-	for {
-		c := h.cfg.Feed.Subscribe(schemas.Position{})
+	for from := h.from; ; from = (schemas.Position{}) { // if the event there is no more
+		c := h.cfg.Feed.Subscribe(from)
 		err := h.followOne(ctx, c)
 		c.Close()
 		if !errors.Is(err, ledger.ErrPositionExpired) {
@@ -292,6 +304,7 @@ type Counters struct {
 	Epochs, WorkRecreated, BeatsDropped, ReadsAhead, ReadsSingle atomic.Int64
 	Ticks                                                        atomic.Int64 // of schedules, that made a job
 	Denied, RightsUnknown                                        atomic.Int64 // jobs whose right was lost, or not to be found out
+	FoldsSaved                                                   atomic.Int64
 }
 
 // Counters returns the host's counters.

@@ -135,6 +135,7 @@ func (h *Host) ticked() {
 			h.core.Pause(h.mono())
 		}
 	}
+	h.saveIfDue()
 	now := h.mono()
 	maps.DeleteFunc(h.unanswered, func(_ schemas.SessionID, b heardBeat) bool { return now-b.at > answerAge })
 	h.status.Store(&Status{Leading: h.core.Leading(), Epoch: h.core.epoch, Cell: *h.cell.Load(),

@@ -13,14 +13,14 @@ import (
 
 // A saved fold is a core in a file, so that a server that starts reads the end of the ledger only (DESIGN D6). It is
 // disposable: whatever is wrong with it, the ledger is folded from its beginning. It is bound to the ledger by the ids
-// of its last events (Core.Witness), and to the program by SavedForm.
+// of its last events (Core.Witness), and to the program by SavedForm and the events that it reads.
 //
-// Its form: savedMagic, SavedForm, the tables of an image, a CRC-32C over all of it. What stands in a table, and how it
+// Its form: savedMagic, SavedForm, schemas.Fingerprint, the tables of an image, a CRC-32C over all of it. What stands in a table, and how it
 // is written, is told by the functions below, for both ways.
 
 // SavedForm is the form of saved folds. It is raised by hand whenever the bytes of a saved fold, or what the fold makes
 // of an event, change: a program then folds the ledger anew instead of going on from what another one has understood
-// of it. A test holds the form against what earlier ones wrote.
+// of it. A test holds the form against what earlier ones wrote. Events with other fields are told by themselves.
 const SavedForm = 1
 
 const savedMagic = "jobledger fold\n"
@@ -67,6 +67,8 @@ func (m *image) write(w io.Writer) error {
 	c.buf = append(c.buf, savedMagic...)
 	form := uint64(SavedForm)
 	unsigned(c, &form)
+	events := schemas.Fingerprint()
+	text(c, &events)
 	m.code(c)
 	return c.seal()
 }
@@ -85,6 +87,10 @@ func readImage(raw []byte) (*image, error) {
 	}
 	c := &codec{in: body[len(savedMagic):]}
 	c.get()
+	var events string
+	if text(c, &events); c.err == nil && events != schemas.Fingerprint() {
+		return nil, fmt.Errorf("%w: of a program that reads other events", ErrSavedForm)
+	}
 	m := new(image)
 	m.code(c)
 	if c.err == nil && len(c.in) > 0 {

@@ -154,7 +154,8 @@ func golden(t *testing.T, file string) {
 		c.Apply(e)
 		c.Decide(e.Time, 0, 0)
 	}
-	got := bytesOf(c)
+	saved := bytesOf(c)
+	got := saved[len(savedMagic)+2+len(schemas.Fingerprint()) : len(saved)-4] // the tables alone: events may gain fields
 	want, err := os.ReadFile(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && *update:
@@ -166,8 +167,8 @@ func golden(t *testing.T, file string) {
 	case !bytes.Equal(got, want):
 		t.Fatalf("the fold of the same events is saved in other bytes than form %d was: raise SavedForm, and write its file with -update", SavedForm)
 	}
-	loaded, err := LoadCore(bytes.NewReader(got), DefaultTimes())
-	if err != nil || !bytes.Equal(bytesOf(loaded), got) {
+	loaded, err := LoadCore(bytes.NewReader(saved), DefaultTimes())
+	if err != nil || !bytes.Equal(bytesOf(loaded), saved) {
 		t.Errorf("what is kept of form %d is loaded as another fold (%v)", SavedForm, err)
 	}
 }

@@ -22,7 +22,9 @@ func (h *Host) stand(ctx context.Context) error {
 			err = h.reach(ctx, end.Seq)
 		}
 		if err == nil {
-			h.log.Info("ledger folded", zap.Uint64("events", uint64(end.Seq)), zap.Float64("took_s", time.Since(begin).Seconds()))
+			events := end.Seq - min(end.Seq, h.from.Seq)
+			h.log.Info("ledger folded", zap.Uint64("events", uint64(events)), zap.Float64("took_s", time.Since(begin).Seconds()))
+			err = h.call(ctx, func() { h.saveSoon(events) })
 		}
 		if err == nil || ctx.Err() != nil {
 			break

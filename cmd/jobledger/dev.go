@@ -146,7 +146,7 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 	}
 	begun := time.Now()
 	d.cell, err = startCell(ctx, cell.Config{Connect: d.connect, Logger: d.log, Version: version, RegisterUnknown: true, Actor: d.actor,
-		Room: roomOf(d.nats)})
+		Room: roomOf(d.nats), Folds: savedFold(f.store)})
 	if err != nil {
 		return nil, err
 	}
@@ -223,8 +223,10 @@ func wipe(store string) error {
 	if errors.As(err, &busy) {
 		return failf(ledger.CodeInUse, "%w", err)
 	}
-	if err == nil {
-		err = os.RemoveAll(filepath.Join(store, demoOutput))
+	for _, own := range []string{demoOutput, foldsFolder} {
+		if err == nil {
+			err = os.RemoveAll(filepath.Join(store, own))
+		}
 	}
 	if err != nil {
 		return failf(ledger.CodeInternal, "--fresh: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
+	"github.com/dartwing/jobledger/dispatcher"
 	"github.com/dartwing/jobledger/internal/cell"
 	"github.com/dartwing/jobledger/internal/natsd"
 	"github.com/dartwing/jobledger/ledger"
@@ -59,7 +61,7 @@ type place struct {
 	url     string
 	context *string
 	store   *string
-	where   string // for people
+	where   string                                     // for people
 	room    func(context.Context) (ledger.Room, error) // nil: what the account tells
 }
 
@@ -88,6 +90,9 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 	if text := cfg.reserve.Value; text != "" {
 		want.Reserve, _ = parseReserve(text) // checked
 	}
+	if at.store != nil {
+		want.Folds = savedFold(*at.store)
+	}
 	if text := cfg.dedupWindow.Value; text != "" {
 		want.DuplicateWindow, _ = parseDuration(text) // checked
 	}
@@ -110,6 +115,13 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 	<-running.Done()
 	return ended(ctx, running)
 }
+
+// savedFold is where a server keeps its fold in a data folder. It may be deleted while no server runs.
+func savedFold(store string) dispatcher.Folds {
+	return dispatcher.FoldFile(filepath.Join(store, foldsFolder, "dispatcher"))
+}
+
+const foldsFolder = "folds"
 
 func (p *program) sayServing(line *serverLine, at *place) error {
 	if p.flags.JSON {

@@ -47,6 +47,8 @@ type Config struct {
 	// Room and Reserve are Measure and Reserve of ledger.SpaceWatchConfig.
 	Room    func(context.Context) (ledger.Room, error)
 	Reserve func(total int64) int64
+	// Folds is that of dispatcher.Config: where the fold is kept for the next start. nil: nowhere.
+	Folds dispatcher.Folds
 	// Right is that of dispatcher.Config, asked also before a server runs a batch itself. nil: every job may run.
 	Right ledger.Right
 	// Ready, if set, is called once requests are taken. It must not block.
@@ -115,7 +117,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	host, err := dispatcher.New(dispatcher.Config{Ledger: dispatch, Feed: feed, Server: cfg.ServerID, Logger: cfg.Logger, Times: cfg.Times, Right: cfg.Right,
+	host, err := dispatcher.New(dispatcher.Config{Ledger: dispatch, Feed: feed, Server: cfg.ServerID, Logger: cfg.Logger, Times: cfg.Times, Right: cfg.Right, Folds: cfg.Folds,
 		Provision: func(ctx context.Context) error {
 			_, err := ledger.Provision(ctx, dispatch, provision)
 			return err

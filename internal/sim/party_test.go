@@ -181,7 +181,8 @@ func runServer(ctx context.Context, p *party) error {
 	if err != nil {
 		return err
 	}
-	host, err := dispatcher.New(dispatcher.Config{Ledger: ledgers[0], Feed: feed, Server: p.name, Logger: p.log(),
+	host, err := dispatcher.New(dispatcher.Config{Ledger: ledgers[0], Feed: feed, Server: p.name, Logger: p.log(), Folds: &partyFolds{p},
+		Times: dispatcher.HostTimes{Save: saveFoldEvery},
 		Provision: func(ctx context.Context) error {
 			_, err := ledger.Provision(ctx, ledgers[0], provision)
 			return err

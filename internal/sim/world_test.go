@@ -45,6 +45,7 @@ type world struct {
 	log         *zap.Logger
 	replicas    int
 	parties     []*party
+	folds       savedFolds
 	spawned     int
 	calm        bool // nothing goes wrong any more
 	full        bool // the disk is
