@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
 )
 
 const (
@@ -84,12 +85,16 @@ func Run(ctx context.Context, cfg Config) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	for range triesMax {
+	for try := 1; ; try++ {
 		m, err := r.whole(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if !m.overrun() {
+		void, err := r.void(ctx, m, try == triesMax)
+		if err != nil {
+			return nil, err
+		}
+		if void == "" {
 			m.Ended = time.Now().UTC()
 			sum, err := m.save(cfg.Dir)
 			if err != nil {
@@ -97,19 +102,38 @@ func Run(ctx context.Context, cfg Config) (*Summary, error) {
 			}
 			return m.summary(sum, r.kept), nil
 		}
-		r.Logger.Info("the archive went on past the copy of the ledger while that was read: both are taken again")
-		if err := r.forget(ledger.StreamLedger); err != nil {
+		if err := r.forget(void); err != nil {
 			return nil, err
 		}
 	}
-	return nil, ledger.Errorf(ledger.CodeUnavailable, "the archive went past the copy of the ledger %d times: jobs leave %s faster than it is read; raise the hot window while the backup runs",
-		triesMax, ledger.StreamLedger)
 }
 
-// overrun reports that the archive of the copy holds events behind its LEDGER.
-func (m *manifest) overrun() bool {
-	archive := m.stream(ledger.StreamCatalog)
-	return archive != nil && archive.Through > m.stream(ledger.StreamLedger).LastSeq
+// void names the first stream whose copy has to be taken again, with those behind it, because what happened meanwhile
+// makes it no part of one history with them.
+func (r *run) void(ctx context.Context, m *manifest, last bool) (stream string, err error) {
+	catalog := m.stream(ledger.StreamCatalog)
+	if catalog == nil {
+		return "", nil
+	}
+	if catalog.Through > m.stream(ledger.StreamLedger).LastSeq {
+		if last {
+			return "", ledger.Errorf(ledger.CodeUnavailable, "the archive went past the copy of the ledger %d times: jobs leave %s faster than it is read; raise the hot window while the backup runs",
+				triesMax, ledger.StreamLedger)
+		}
+		r.Logger.Info("the archive went on past the copy of the ledger while that was read: it is taken again")
+		return ledger.StreamLedger, nil
+	}
+	removed, err := r.Ledger.RemovedSince(ctx, schemas.Seq(catalog.LastSeq))
+	if err != nil || !removed {
+		return "", err
+	}
+	if last {
+		// What the copy lacks is past its retention, and goes there too when a server runs on it.
+		r.Logger.Warn("segments of the archive whose time was over were removed while they were copied: the copy may name what it does not hold")
+		return "", nil
+	}
+	r.Logger.Info("segments of the archive were removed while it was copied: it is taken again")
+	return ledger.StreamCatalog, nil
 }
 
 // whole takes every stream that is not there yet, in the order of ledger.TruthStreams. One that is taken anew makes those

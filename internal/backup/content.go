@@ -5,7 +5,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -142,7 +141,7 @@ func (d *decoder) entry(progress func(uint64)) (more bool, err error) {
 	d.messages, d.last = d.messages+1, seq
 	d.head = append(d.head[:0], all[nameLen:nameLen+head]...)
 	if d.catalog {
-		d.through = max(d.through, committed(all[nameLen+head:]))
+		d.through = max(d.through, uint64(ledger.CommittedThrough(string(all[:nameLen]), all[nameLen+head:])))
 	}
 	if progress != nil {
 		progress(seq)
@@ -170,15 +169,4 @@ func eventID(block []byte) string {
 		return ""
 	}
 	return h.Get(schemas.HeaderID)
-}
-
-// committed is up to where a record of CATALOG says that events have left LEDGER; 0 if it says nothing of the kind.
-func committed(record []byte) uint64 {
-	var r struct {
-		To uint64 `json:"to"`
-	}
-	if json.Unmarshal(record, &r) != nil {
-		return 0
-	}
-	return r.To
 }
