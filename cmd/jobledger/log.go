@@ -10,4 +10,5 @@ func (p *program) addLog(app *fisk.Application) {
 	p.addLogRebuild(log)
 	p.addLogBackup(log)
 	p.addLogRestore(log)
+	p.addLogExport(log)
 }

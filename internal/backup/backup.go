@@ -96,7 +96,7 @@ func Run(ctx context.Context, cfg Config) (*Summary, error) {
 		}
 		if void == "" {
 			m.Ended = time.Now().UTC()
-			sum, err := m.save(cfg.Dir)
+			sum, err := saveManifest(cfg.Dir, m)
 			if err != nil {
 				return nil, err
 			}

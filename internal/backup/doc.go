@@ -1,5 +1,6 @@
 // Package backup copies a ledger that is being written to into a folder, and puts such a copy back into an empty
-// store: what `jobledger log backup` and `log restore` do (DESIGN D2, R-42, ENGINE 8).
+// store: what `jobledger log backup` and `log restore` do (DESIGN D2, R-42, ENGINE 8). It also writes one org's history as
+// text (export.go).
 //
 // # What is copied
 //

@@ -118,9 +118,9 @@ func (m *manifest) summary(sum string, kept map[string]bool) *Summary {
 	return s
 }
 
-// save stores the manifest, then its digest: a kill between the two leaves one whose digest is made again by the
-// next run, which finds everything complete.
-func (m *manifest) save(dir string) (sum string, err error) {
+// saveManifest stores a manifest behind its digest: a kill between the two leaves none, and the next run, which finds
+// everything complete, makes both again.
+func saveManifest(dir string, m any) (sum string, err error) {
 	body, err := json.MarshalIndent(m, "", " ")
 	if err != nil {
 		return "", err
