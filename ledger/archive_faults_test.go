@@ -186,6 +186,7 @@ func TestArchiveDamage(t *testing.T) {
 func TestArchiveMissingPage(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t)
+	env.SkipVerify()
 	fill(t, env, "acme", 10)
 	if err := env.Ledger.ArchiveThrough(t.Context(), 0, 20); err != nil {
 		t.Fatal(err)
@@ -205,7 +206,6 @@ func TestArchiveMissingPage(t *testing.T) {
 	if err := s.DeleteMsg(t.Context(), uint64(at[0])); err != nil {
 		t.Fatal(err)
 	}
-	env.SkipVerify()
 	for _, l := range []*ledger.Ledger{env.Ledger, env.NewLedger()} {
 		n := 0
 		err := l.ArchivedRange(t.Context(), 0, 1<<63, "", func(e []*ledger.Entry) error { n += len(e); return nil })

@@ -26,7 +26,7 @@ func samplePage() []byte {
 func sampleIndex() []byte {
 	return encodeIndex([]archivedPage{{place: "control", at: []schemas.Seq{7}, size: 3, events: 1, first: 1, last: 1},
 		{place: "org.acme", at: []schemas.Seq{12, 9}, size: 600 << 10, events: 2, first: 2, last: 9}},
-		[]indexKey{{hash: 9, page: 1}, {hash: 3, page: 0}, {hash: 9, page: 0}})
+		[]indexKey{{hash: 9, page: 1}, {hash: 3, page: 0}, {hash: 9, page: 0}}, []int{0, 1, 0})
 }
 
 // Whatever stands in place of a page, its reader ends with events or an error, and reads what it reads the same each
@@ -61,12 +61,14 @@ func FuzzArchivePage(f *testing.F) {
 // What can be read as an index is written again as it was, or means the same.
 func FuzzArchiveIndex(f *testing.F) {
 	f.Add(sampleIndex())
-	f.Add([]byte{0, 0})
+	f.Add([]byte{0, 0, 0})
 	f.Fuzz(func(t *testing.T, content []byte) {
 		x, err := decodeIndex(content)
 		if err != nil {
 			return
 		}
+		x.between(0, 1<<63, 0)
+		x.between(5, 7, 6)
 		for i := 0; i+keySize <= len(x.keys); i += keySize {
 			for _, page := range x.find(uint64(i)) {
 				if page >= len(x.pages) {
@@ -99,6 +101,11 @@ func TestArchiveIndexFinds(t *testing.T) {
 	for hash, want := range map[uint64]int{3: 1, 9: 2, 4: 0, 10: 0} {
 		if got := x.find(hash); len(got) != want {
 			t.Errorf("hash %d is on pages %v", hash, got)
+		}
+	}
+	for span, want := range map[span]int{{0, 101}: 2, {100, 100}: 1, {100, 101}: 2, {103, 200}: 0} {
+		if got := x.between(span.from, span.to, 100); len(got) != want {
+			t.Errorf("%+v stands on pages %v", span, got)
 		}
 	}
 }

@@ -32,10 +32,13 @@ type archivedPage struct {
 //	       uvarint first, uvarint last minus first
 //	keys   uvarint n, n times 8 bytes: the hash of a subject, ascending; then n times 2 bytes: its page's number.
 //	       All numbers of fixed size are little-endian. A subject that goes on in the next page has a key for each.
+//	order  uvarint n, n times 2 bytes: the page of each message, by sequence from the segment's first on. n is 0 where
+//	       not every sequence is the segment's: then all pages have to be read to find one.
 type segmentIndex struct {
 	pages []archivedPage
 	keys  []byte // 8 bytes each
 	where []byte // 2 bytes each
+	order []byte // 2 bytes each
 	size  int    // bytes of its content: about what it occupies
 }
 
@@ -63,7 +66,7 @@ type indexKey struct {
 }
 
 // encodeIndex returns the content of an index. It sorts keys.
-func encodeIndex(pages []archivedPage, keys []indexKey) []byte {
+func encodeIndex(pages []archivedPage, keys []indexKey, order []int) []byte {
 	b := binary.AppendUvarint(nil, uint64(len(pages)))
 	var before schemas.Seq
 	for i := range pages {
@@ -95,6 +98,10 @@ func encodeIndex(pages []archivedPage, keys []indexKey) []byte {
 	}
 	for _, k := range keys {
 		b = binary.LittleEndian.AppendUint16(b, uint16(k.page))
+	}
+	b = binary.AppendUvarint(b, uint64(len(order)))
+	for _, page := range order {
+		b = binary.LittleEndian.AppendUint16(b, uint16(page))
 	}
 	return b
 }
@@ -130,15 +137,48 @@ func decodeIndex(content []byte) (*segmentIndex, error) {
 		return nil, errIndex
 	}
 	x.keys, x.where = c.take(keys*keySize), c.take(keys*whereSize)
+	n = c.uvarint()
+	if n > uint64(len(c.b)) {
+		return nil, errIndex
+	}
+	x.order = c.take(n * whereSize)
 	if c.bad || len(c.b) > 0 {
 		return nil, errIndex
 	}
-	for i := range int(keys) {
-		if int(binary.LittleEndian.Uint16(x.where[i*whereSize:])) >= len(x.pages) {
-			return nil, errIndex
+	for _, numbers := range [][]byte{x.where, x.order} {
+		for ; len(numbers) > 0; numbers = numbers[whereSize:] {
+			if int(binary.LittleEndian.Uint16(numbers)) >= len(x.pages) {
+				return nil, errIndex
+			}
 		}
 	}
 	return x, nil
+}
+
+// between returns the numbers of the pages that hold messages from one sequence to another, ascending; first is the
+// segment's. Where the index does not know their order it names all that may.
+func (x *segmentIndex) between(from, to, first schemas.Seq) []int {
+	var numbers []int
+	n := schemas.Seq(len(x.order) / whereSize)
+	if n == 0 {
+		for i := range x.pages {
+			if p := &x.pages[i]; p.last >= from && p.first <= to {
+				numbers = append(numbers, i)
+			}
+		}
+		return numbers
+	}
+	from, to = max(from, first)-first, min(to, first+n-1)-first
+	held := make([]bool, len(x.pages))
+	for i := from; i <= to && i < n; i++ {
+		held[binary.LittleEndian.Uint16(x.order[i*whereSize:])] = true
+	}
+	for i, held := range held {
+		if held {
+			numbers = append(numbers, i)
+		}
+	}
+	return numbers
 }
 
 // find returns the numbers of the pages that may hold a subject, ascending.

@@ -150,12 +150,9 @@ func (r *archiveRange) numbers(ctx context.Context, s *archiveSegment) ([]int, *
 	if err != nil {
 		return nil, nil, err
 	}
-	var numbers []int
-	for i := range x.pages {
-		p := &x.pages[i]
-		if (r.org == "" || p.place == place) && p.last >= r.next && p.first <= r.to {
-			numbers = append(numbers, i)
-		}
+	numbers := x.between(r.next, r.to, s.First)
+	if r.org != "" {
+		numbers = slices.DeleteFunc(numbers, func(i int) bool { return x.pages[i].place != place })
 	}
 	return numbers, x, nil
 }

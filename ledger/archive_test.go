@@ -14,17 +14,20 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// everything is what a reader of LEDGER sees of each message.
+// everything is what a reader of LEDGER alone sees of each message.
 func everything(t *testing.T, l *ledger.Ledger) []*ledger.Entry {
 	t.Helper()
 	var all []*ledger.Entry
-	if err := l.Replay(t.Context(), ledger.ReplayQuery{Foreign: true}, func(e *ledger.Entry) error {
-		all = append(all, e)
-		return nil
-	}); err != nil {
-		t.Fatal(err)
+	for {
+		entries, err := l.EventsFrom(t.Context(), schemas.Seq(len(all)+1), 500)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(entries) == 0 {
+			return all
+		}
+		all = append(all, entries...)
 	}
-	return all
 }
 
 // archived is what the archive holds of one org, or all of it.

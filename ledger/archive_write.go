@@ -141,6 +141,7 @@ type segmentDraft struct {
 	pages   []archivedPage
 	waiting []*pageBuilder // built, not yet sent
 	keys    []indexKey
+	order   []int    // the page of each message from the segment's first on; nil if some are not the segment's
 	timed   []uint64 // hashes
 	other   []uint64
 }
@@ -158,6 +159,9 @@ func (w *segmentWriter) write(ctx context.Context, of []placed) (archiveSegment,
 		} else if at.After(d.s.LastAt) {
 			d.s.LastAt = at
 		}
+	}
+	if int(d.s.Last-d.s.First) == len(of)-1 {
+		d.order = make([]int, len(of))
 	}
 	if err := d.writePages(ctx, of); err != nil {
 		return d.s, err
@@ -194,10 +198,21 @@ func (d *segmentDraft) writePages(ctx context.Context, of []placed) error {
 				continue
 			}
 			d.keys = append(d.keys, indexKey{hash: hash, page: number})
+			d.place(rest[:n], number)
 			rest = rest[n:]
 		}
 	}
 	return d.send(ctx)
+}
+
+// place notes which page some messages are on.
+func (d *segmentDraft) place(messages []*rawMessage, page int) {
+	if d.order == nil {
+		return
+	}
+	for _, m := range messages {
+		d.order[m.Seq-d.s.First] = page
+	}
 }
 
 // note counts a subject and puts it into a filter; page is the one before.
@@ -271,7 +286,7 @@ func (d *segmentDraft) stored(at []schemas.Seq, size int) {
 
 func (d *segmentDraft) writeIndex(ctx context.Context) error {
 	d.s.Pages = len(d.pages)
-	content := encodeIndex(d.pages, d.keys)
+	content := encodeIndex(d.pages, d.keys, d.order)
 	at, err := d.store(ctx, kindIndex, indexSubject, 0, content)
 	d.s.Index, d.s.Size, d.s.Sum = at, len(content), sumOf(content)
 	d.stored(at, len(content))
