@@ -185,7 +185,10 @@ type CountsDocument struct {
 	Totals           Count            `json:"totals"`
 	Quarantined      int64            `json:"quarantined"` // messages on the ledger's subjects that no fold can read
 	Illegal          int64            `json:"illegal"`     // events that were not legal where they stand
-	Form             string           `json:"form"`        // ViewsForm of who wrote the views; versions before 0.1.0 say nothing
+	// DocumentTTLMS is the shortest time after their finish for which documents of finished jobs were kept since
+	// BucketJobs was created, in ms; 0: all of them are there.
+	DocumentTTLMS schemas.Millis `json:"document_ttl_ms"`
+	Form          string         `json:"form"` // ViewsForm of who wrote the views; versions before 0.1.0 say nothing
 }
 
 // SettingDocument is what BucketConfig holds under a schemas.Setting's Key: the latest settings of a type, an org,

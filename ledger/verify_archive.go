@@ -197,6 +197,8 @@ func (vj *verifiedJob) behind(w *views) bool {
 
 // expired reports that the document of a finished job may have left JOBS with the hot window.
 func (w *views) expired(j *Job) bool {
-	ttl := jobDocumentTTL
-	return j.State.Finished() && time.Since(j.FinishedAt) > ttl
+	if w.all == nil || w.all.DocumentTTLMS == 0 || !j.State.Finished() || j.Resolution == schemas.ResolutionOpen {
+		return false
+	}
+	return time.Since(j.FinishedAt) > w.all.DocumentTTLMS.Duration()-time.Minute // clocks differ
 }

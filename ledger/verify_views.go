@@ -16,9 +16,6 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// jobDocumentTTL is the least time that the document of a finished job stays in JOBS: the hot window.
-const jobDocumentTTL = 24 * time.Hour
-
 // views are the KV documents as they were before the fold began, and the fold's own counters to compare
 // them with. A view that is not there is nil.
 type views struct {

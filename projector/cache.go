@@ -18,6 +18,8 @@ type slot struct {
 	known bool        // false: rev says nothing, read before writing
 	dirty bool        // changed since the last flush took it
 	out   bool        // taken by a flush that has not ended
+	// mortal: that revision expires, so that it need not be there any more.
+	mortal bool
 }
 
 // jobEntry is one job's fold without args, result, steps and stack, which no document holds.

@@ -20,9 +20,10 @@ type put struct {
 	count   ledger.CountKey
 	setting string
 
-	assumed schemas.Seq // as in jobEntry, when the flush took it
-	life    time.Time   // of COUNTS/all: when the bucket that it speaks of was created
-	anew    bool        // what is true at the same sequence and differs does not stay: another version wrote it
+	assumed schemas.Seq   // as in jobEntry, when the flush took it
+	life    time.Time     // of COUNTS/all: when the bucket that it speaks of was created
+	ttl     time.Duration // of JOBS: how long the document stays; 0: for ever
+	anew    bool          // what is true at the same sequence and differs does not stay: another version wrote it
 
 	rev   uint64 // revision of the document that stands there now
 	found *found // what stood there, if the put was refused
@@ -67,9 +68,15 @@ func (b *batch) seal() (err error) {
 // take hands all changed documents to a flush. From here the fold may change them again; the next flush
 // takes those.
 func (v *views) take() (*batch, error) {
-	b := &batch{docs: make([]*put, 0, len(v.dirtyJobs)+len(v.dirtySettings))}
+	b, now := &batch{docs: make([]*put, 0, len(v.dirtyJobs)+len(v.dirtySettings))}, time.Now()
 	for _, ent := range v.dirtyJobs {
 		if v.ahead(&ent.slot, ent.job.LastSeq) { // what stands there is ahead of this fold: it stays
+			ent.dirty = false
+			v.rest(ent)
+			continue
+		}
+		ttl := v.ttlOf(ent.job, now)
+		if ttl < 0 && ent.slot.known && ent.rev == 0 && ent.assumed == 0 { // it was never written, and would expire at once
 			ent.dirty = false
 			v.rest(ent)
 			continue
@@ -80,7 +87,7 @@ func (v *views) take() (*batch, error) {
 		}
 		ent.dirty, ent.out = false, true
 		b.docs = append(b.docs, &put{bucket: ledger.BucketJobs, key: ledger.JobKey(ent.key.org, ent.key.id),
-			body: body, seq: ent.job.LastSeq, anew: v.anew > 0, slot: &ent.slot, job: ent, assumed: ent.assumed})
+			body: body, seq: ent.job.LastSeq, anew: v.anew > 0, slot: &ent.slot, job: ent, assumed: ent.assumed, ttl: ttl})
 	}
 	var held []ledger.CountKey
 	for _, k := range v.dirtyCounts {
@@ -125,6 +132,22 @@ func (v *views) take() (*batch, error) {
 	return b, nil
 }
 
+// ttlOf is how long the document of a job stays in JOBS from now on: one that is over has the hot window from then, any
+// other, open dead letters among them, stays (0). Negative: its time has passed.
+func (v *views) ttlOf(j *ledger.Job, now time.Time) time.Duration {
+	if v.hot <= 0 || !j.State.Finished() || j.Resolution == schemas.ResolutionOpen {
+		return 0
+	}
+	over := j.FinishedAt
+	if j.ResolvedAt.After(over) {
+		over = j.ResolvedAt
+	}
+	if left := over.Add(v.hot).Sub(now); left > 0 {
+		return left
+	}
+	return -1
+}
+
 // ahead reports that what stands in a bucket is at least as new as what the fold has at seq.
 func (v *views) ahead(s *slot, seq schemas.Seq) bool {
 	return s.seq > seq || s.seq == seq && v.anew == 0
@@ -136,7 +159,8 @@ func (v *views) position() ledger.CountsDocument {
 		Position: later(v.countsAt, v.at), CountsBucket: v.countsBucket,
 		Jobs: later(v.jobsAt, v.at), JobsBucket: v.jobsBucket, JobsRevision: v.jobsRevision,
 		Config: later(v.configAt, v.at), ConfigBucket: v.configBucket,
-		Totals: v.counts.Total(), Quarantined: v.quarantined, Illegal: v.illegal, Form: ledger.ViewsForm(),
+		DocumentTTLMS: schemas.MillisOf(v.shortest),
+		Totals:        v.counts.Total(), Quarantined: v.quarantined, Illegal: v.illegal, Form: ledger.ViewsForm(),
 	}
 }
 
@@ -163,7 +187,7 @@ func (v *views) done(b *batch) (doubted []*jobEntry) {
 }
 
 func (s *slot) settle(p *put) {
-	s.rev, s.known = p.rev, p.err == nil
+	s.rev, s.known, s.mortal = p.rev, p.err == nil, p.ttl != 0 || p.kept
 	if s.known {
 		s.seq = p.seq
 		if p.kept {

@@ -37,6 +37,8 @@ type views struct {
 
 	jobsBucket, countsBucket, configBucket time.Time // when the buckets that we write were created
 	jobsRevision                           uint64    // above it, documents may be ahead of jobsAt
+	// hot is how long documents of finished jobs are kept, 0: for ever; shortest the shortest that they ever were.
+	hot, shortest time.Duration
 
 	jobs      *jobCache
 	waiting   *packer

@@ -54,6 +54,10 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 	jobsInfo, configInfo := jobs.CachedInfo(), config.CachedInfo()
 	v.jobsBucket, v.countsBucket, v.configBucket = jobsInfo.Created.UTC(), counts.CachedInfo().Created.UTC(), configInfo.Created.UTC()
 	v.all = slot{rev: rev, known: true}
+	if v.hot, err = p.hotWindow(ctx, jobsInfo); err != nil {
+		return nil, err
+	}
+	v.shortest = v.hot
 	if doc != nil && !doc.CountsBucket.IsZero() && !doc.CountsBucket.Equal(v.countsBucket) {
 		doc = nil // a leader of the bucket before this one has written it
 	}
@@ -67,7 +71,15 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 	v.countsAt = doc.Position
 	v.quarantined, v.illegal = doc.Quarantined, doc.Illegal
 	if doc.JobsBucket.Equal(v.jobsBucket) {
-		if doc.Jobs.Seq >= doc.Seq && int64(jobsInfo.State.Msgs) < doc.Totals.Total() {
+		kept := doc.Totals.Total()
+		if was := doc.DocumentTTLMS.Duration(); was > 0 {
+			kept = doc.Totals.Unfinished() + doc.Totals.DeadLettersOpen // of the others some have expired
+			v.shortest = was
+			if v.hot > 0 {
+				v.shortest = min(was, v.hot)
+			}
+		}
+		if doc.Jobs.Seq >= doc.Seq && int64(jobsInfo.State.Msgs) < kept {
 			return v, p.mismatch(ctx, "documents of JOBS are missing")
 		}
 		v.jobsAt, v.jobsRevision = doc.Jobs, doc.JobsRevision

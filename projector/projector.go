@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/ledger"
@@ -41,6 +42,9 @@ type Config struct {
 	Feed *ledger.Feed
 	// Logger is required; use zap.NewNop() for none.
 	Logger *zap.Logger
+	// HotWindow tells how long the documents of finished jobs stay in JOBS, from their finish on; 0: for ever. It is asked
+	// when the views are opened. nil: for ever.
+	HotWindow func(ctx context.Context) (time.Duration, error)
 }
 
 func (c *Config) validate() error {
@@ -135,6 +139,14 @@ func (p *Projector) session(ctx context.Context) error {
 		return errors.Join(err, deleteBucket(ctx, p.w.js, ledger.BucketCounts))
 	}
 	return err
+}
+
+// hotWindow is how long documents of finished jobs are kept now; 0: for ever.
+func (p *Projector) hotWindow(ctx context.Context, jobs *jetstream.StreamInfo) (time.Duration, error) {
+	if p.cfg.HotWindow == nil || !jobs.Config.AllowMsgTTL { // a bucket that an early version created lets nothing expire
+		return 0, nil
+	}
+	return p.cfg.HotWindow(ctx)
 }
 
 // watchDeletes tells of buckets that are deleted. It is a shortcut: a put finds out too.

@@ -162,7 +162,7 @@ func (s *session) fold(ctx context.Context, es []*ledger.Entry) error {
 
 // follow hands over the ledger's entries behind from until ctx ends or the position turns out to be gone.
 func (p *Projector) follow(ctx context.Context, from schemas.Position, out chan<- []*ledger.Entry) error {
-	c := p.cfg.Feed.Subscribe(from)
+	c := p.cfg.Feed.SubscribeHistory(from)
 	defer c.Close()
 	for {
 		entries, err := c.Next(ctx)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ const (
 	codeNoMessage       = 10037
 	codeStreamNotFound  = 10059
 	subjectMessageGet   = "$JS.API.STREAM.MSG.GET.KV_"
+	headerTTL           = "Nats-TTL"     // in seconds
 	headerKVOperation   = "KV-Operation" // on a marker that a document was deleted
 	subjectDeleted      = "$JS.EVENT.ADVISORY.STREAM.DELETED."
 	streamPrefix        = "KV_"
@@ -158,7 +160,7 @@ func (w *writer) settle(ctx context.Context, puts []*put) error {
 // settleOne decides by what stands in the bucket: the document with the higher sequence stays (DESIGN D9).
 // The error is a lostError; anything else is in p.err, and the next flush tries again.
 func (w *writer) settleOne(ctx context.Context, p *put) error {
-	trusted := p.slot.known && p.slot.rev > 0 && code(p.err) != 0
+	trusted := p.slot.known && p.slot.rev > 0 && code(p.err) != 0 && !p.slot.mortal
 	for range putTries {
 		there, err := w.read(ctx, p)
 		switch {
@@ -304,7 +306,14 @@ func (w *writer) ask(ctx context.Context, subject string, request map[string]any
 
 func (p *put) subject() string { return subjectPrefix + p.bucket + "." + p.key }
 
-func (p *put) message() *nats.Msg { return &nats.Msg{Subject: p.subject(), Data: p.body} }
+func (p *put) message() *nats.Msg {
+	m := &nats.Msg{Subject: p.subject(), Data: p.body}
+	if p.ttl != 0 { // whole seconds, at least one: what the server takes
+		seconds := (max(p.ttl, 0) + time.Second - 1) / time.Second
+		m.Header = nats.Header{headerTTL: {strconv.FormatInt(max(int64(seconds), 1), 10)}}
+	}
+	return m
+}
 
 // code is JetStream's number of err, 0 if it has none.
 func code(err error) jetstream.ErrorCode {
