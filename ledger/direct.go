@@ -286,7 +286,7 @@ func (l *Ledger) streamConfig(ctx context.Context) (*streamConfig, error) {
 		return nil, err
 	}
 	c := s.CachedInfo().Config
-	known := &streamConfig{replicas: c.Replicas, window: c.Duplicates, at: time.Now()}
+	known := &streamConfig{replicas: c.Replicas, window: c.Duplicates, hot: hotOf(c.Metadata), at: time.Now()}
 	l.config.Store(known)
 	return known, nil
 }
@@ -295,5 +295,6 @@ func (l *Ledger) streamConfig(ctx context.Context) (*streamConfig, error) {
 type streamConfig struct {
 	replicas int
 	window   time.Duration // how long it remembers message ids
+	hot      time.Duration // how long events stay in it; 0: for ever
 	at       time.Time
 }

@@ -93,6 +93,22 @@ func (l *Ledger) attempt(ctx context.Context, j *Job, life uint64, cmd Command, 
 	if err != nil || data == nil {
 		return clone(j), nil, err
 	}
+	if _, carrying := cmd.(*Carry); !carrying {
+		held := j
+		if j, err = l.carryFirst(ctx, j, life); err != nil {
+			return clone(held), nil, err
+		}
+		if j != held {
+			if data, err = Decide(j, cmd); err != nil || data == nil {
+				return clone(j), nil, err
+			}
+		}
+	}
+	return l.appendDecided(ctx, j, life, data, m)
+}
+
+// appendDecided appends what was decided on j.
+func (l *Ledger) appendDecided(ctx context.Context, j *Job, life uint64, data schemas.Data, m Meta) (*Job, *schemas.Event, error) {
 	m.CorrelationID = cmp.Or(m.CorrelationID, j.CorrelationID)
 	e := m.event(schemas.JobSubject(j.Org, j.ID), data)
 	if err := l.append(ctx, e, expectation{schemas.Position{Seq: j.Expect(), ID: j.LastID}, life}); err != nil {

@@ -41,3 +41,14 @@ func (l *Ledger) AskAt(prefix string) (err error) {
 	l.js, err = jetstream.NewWithAPIPrefix(l.nc, prefix)
 	return err
 }
+
+// At has the archiver call at before each durable step; what it returns ends the look.
+func (a *Archiver) At(at func(step string) error) { a.at = at }
+
+// LookBefore moves what is older than a time.
+func (a *Archiver) LookBefore(ctx context.Context, before time.Time) (Moved, error) {
+	return a.move(ctx, cutoff{before: before, full: before}, nil)
+}
+
+// WithHotWindowMin allows windows shorter than HotWindowMin.
+func (c *ProvisionConfig) WithHotWindowMin(d time.Duration) { c.hotWindowMin = d }

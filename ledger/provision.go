@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -60,8 +61,13 @@ type ProvisionConfig struct {
 	// DuplicateWindow is how long LEDGER remembers message ids: up to schemas.DedupWindowMax, at about
 	// 150 B of memory a submit. 0 keeps what is there, and creates with schemas.DedupWindow.
 	DuplicateWindow time.Duration
+	// HotWindow is how long events stay in LEDGER before they leave for ARCHIVE: at least HotWindowMin of the duplicate
+	// window. HotNever lets them stay; 0 keeps what is there, and creates with never.
+	HotWindow time.Duration
 	// Version of the provisioning program; it stands in cell_started.
 	Version string
+
+	hotWindowMin time.Duration // in place of HotWindowMin, for tests
 }
 
 func (c *ProvisionConfig) validate() error {
@@ -194,17 +200,40 @@ func (l *Ledger) ensureLedger(ctx context.Context, cfg ProvisionConfig) (int, er
 		return 0, Errorf(CodeInvalidArgument, "stream %s has %d replicas, %d are configured: configure %d, or change the stream first (nats stream edit %s --replicas %d)",
 			StreamLedger, have.Replicas, cfg.Replicas, have.Replicas, StreamLedger, cfg.Replicas)
 	}
-	if cfg.DuplicateWindow != 0 && cfg.DuplicateWindow != have.Duplicates {
-		have.Duplicates = cfg.DuplicateWindow
-		err := l.asking(ctx, func(ctx context.Context) error {
-			_, err := l.js.UpdateStream(ctx, have)
-			return err
-		})
-		if err != nil {
-			return 0, fmt.Errorf("set the duplicate window of stream %s: %w", StreamLedger, err)
-		}
+	if err := l.setWindows(ctx, cfg, have); err != nil {
+		return 0, err
 	}
 	return have.Replicas, nil
+}
+
+// setWindows changes LEDGER's windows to those that are configured.
+func (l *Ledger) setWindows(ctx context.Context, cfg ProvisionConfig, have jetstream.StreamConfig) error {
+	changed := false
+	if cfg.DuplicateWindow != 0 && cfg.DuplicateWindow != have.Duplicates {
+		have.Duplicates, changed = cfg.DuplicateWindow, true
+	}
+	if err := cfg.checkHotWindow(have.Duplicates); err != nil {
+		return err
+	}
+	if hot := max(cfg.HotWindow, 0); cfg.HotWindow != 0 && hot != hotOf(have.Metadata) {
+		have.Metadata, changed = maps.Clone(have.Metadata), true
+		delete(have.Metadata, metaHot)
+		if hot > 0 {
+			have.Metadata[metaHot] = hot.String()
+		}
+	}
+	if !changed {
+		return nil
+	}
+	err := l.asking(ctx, func(ctx context.Context) error {
+		_, err := l.js.UpdateStream(ctx, have)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("set the windows of stream %s: %w", StreamLedger, err)
+	}
+	l.config.Store(nil)
+	return nil
 }
 
 // ensureStream creates cfg's stream, or refuses the one that is there if it is not ours or check names

@@ -337,11 +337,7 @@ func (s *submission) under(ctx context.Context, id schemas.JobID, judge standing
 		if s.shut != nil {
 			return Receipt{}, s.shut
 		}
-		e, err := s.begin(j)
-		if err != nil {
-			return Receipt{}, err
-		}
-		err = s.append(ctx, e, j.Expect())
+		e, err := s.appendBegin(ctx, j)
 		if err == nil {
 			return s.accepted(e), nil
 		}
@@ -355,6 +351,20 @@ func (s *submission) under(ctx context.Context, id schemas.JobID, judge standing
 			return Receipt{}, err
 		}
 	}
+}
+
+// appendBegin appends the submitted event behind what j's subject holds, and behind carried where
+// the job leaves LEDGER.
+func (s *submission) appendBegin(ctx context.Context, j *Job) (*schemas.Event, error) {
+	j, err := s.l.carryFirst(ctx, j, s.l.Life())
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.begin(j)
+	if err != nil {
+		return nil, err
+	}
+	return e, s.append(ctx, e, j.Expect())
 }
 
 // judgeOwnID judges the caller's own id: unfinished, or inside the window, equal content is the same

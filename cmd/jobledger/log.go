@@ -11,4 +11,5 @@ func (p *program) addLog(app *fisk.Application) {
 	p.addLogBackup(log)
 	p.addLogRestore(log)
 	p.addLogExport(log)
+	p.addLogArchive(log)
 }

@@ -93,9 +93,7 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 	if at.store != nil {
 		want.Folds = savedFold(*at.store)
 	}
-	if text := cfg.dedupWindow.Value; text != "" {
-		want.DuplicateWindow, _ = parseDuration(text) // checked
-	}
+	want.HotWindow, want.DuplicateWindow = cfg.windows()
 	c, err := startCell(ctx, want)
 	if err != nil {
 		return err

@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.uber.org/zap/zapcore"
 
 	"github.com/dartwing/jobledger/internal/natsd"
+	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -18,6 +20,7 @@ import (
 type serverConfig struct {
 	store, listen, durability setting
 	replicas, dedupWindow     setting
+	hotWindow                 setting
 	unsafeBind, reserve       setting
 }
 
@@ -29,6 +32,7 @@ func (c *serverConfig) declare(cmd flagOwner) {
 	c.replicas.text(cmd, "replicas", "JOBLEDGER_REPLICAS", "Replicas of the ledger on an outside NATS: 1, 3 or 5; what is there is kept")
 	c.dedupWindow.text(cmd, "dedup-window", "JOBLEDGER_DEDUP_WINDOW", "How long message ids are remembered, up to 1h")
 	c.reserve.text(cmd, "reserve", "JOBLEDGER_RESERVE", "Space that is kept for jobs that exist, in bytes or percent: submits are refused when no more is left; 0 refuses none")
+	c.hotWindow.text(cmd, "hot-window", "JOBLEDGER_HOT_WINDOW", "How long events stay in the hot ledger before they move to the archive; 0: for ever")
 	c.unsafeBind.text(cmd, "unsafe-bind", "", "yes: listen beyond loopback without TLS and credentials").PlaceHolder("yes")
 }
 
@@ -52,6 +56,7 @@ func (c *serverConfig) keys(f *commonFlags) []configKey {
 		{name: "replicas", setting: &c.replicas, check: checkReplicas},
 		{name: "dedup_window", setting: &c.dedupWindow, check: checkWindow},
 		{name: "reserve", setting: &c.reserve, check: checkReserve},
+		{name: "hot_window", setting: &c.hotWindow, check: checkHotWindow},
 		{name: "server", setting: &f.Server, mask: withoutPasswords},
 		{name: "context", setting: &f.Context},
 		{name: "user", setting: &f.User},
@@ -86,7 +91,7 @@ type effective struct {
 // checks all of them: flag > environment > file > default. It returns every
 // problem, not only the first.
 func (c *serverConfig) load(p *program, file string) ([]effective, []problem) {
-	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.unsafeBind, &c.reserve} {
+	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.unsafeBind, &c.reserve} {
 		s.fill(p.Getenv)
 	}
 	entries, problems := readConfFile(file)
@@ -155,6 +160,10 @@ func (c *serverConfig) judge(p *program, keys []configKey, lines map[string]int,
 
 // conflicts finds settings that are fine alone and wrong together.
 func (c *serverConfig) conflicts(p *program) []problem {
+	if hot, dedup := c.windows(); hot > 0 && hot < ledger.HotWindowMin(dedup) {
+		return []problem{{Message: fmt.Sprintf("hot_window: %s is below %s, twice the time in which work submitted again is found: choose a longer one, or 0 for never",
+			hot, ledger.HotWindowMin(dedup))}}
+	}
 	if c.outside(p) {
 		return nil
 	}
@@ -166,6 +175,19 @@ func (c *serverConfig) conflicts(p *program) []problem {
 		return []problem{{Message: fmt.Sprintf("replicas: the embedded server is one server, %s replicas need an outside NATS with --server", r)}}
 	}
 	return nil
+}
+
+// windows are what is configured: a hot window of ledger.HotNever for never, 0 where nothing is said.
+func (c *serverConfig) windows() (hot, dedup time.Duration) {
+	if c.dedupWindow.Value != "" {
+		dedup, _ = parseDuration(c.dedupWindow.Value) // checked
+	}
+	if c.hotWindow.Value != "" {
+		if hot, _ = parseDuration(c.hotWindow.Value); hot == 0 {
+			hot = ledger.HotNever
+		}
+	}
+	return hot, dedup
 }
 
 // outside tells whether the server runs against a NATS it does not start.
@@ -259,6 +281,17 @@ func checkWindow(s string) error {
 	}
 	if d <= 0 || d > schemas.DedupWindowMax {
 		return fmt.Errorf("%s is not above 0 and up to %s", s, schemas.DedupWindowMax)
+	}
+	return nil
+}
+
+func checkHotWindow(s string) error {
+	d, err := parseDuration(s)
+	if err != nil {
+		return fmt.Errorf(`%w (quote it in a file: "24h")`, err)
+	}
+	if d < 0 {
+		return fmt.Errorf("%s is below 0", s)
 	}
 	return nil
 }

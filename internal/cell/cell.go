@@ -42,6 +42,10 @@ type Config struct {
 	Actor           schemas.Actor
 	// Times are those of dispatcher.Config; zero fields take their defaults.
 	Times dispatcher.HostTimes
+	// HotWindow is that of ledger.ProvisionConfig.
+	HotWindow time.Duration
+	// Archive, if set, changes how the archiver works, for tests.
+	Archive func(*ledger.ArchiverConfig)
 	// PayloadGrace and CollectEvery are those of ledger.CollectorConfig; zero fields take their defaults.
 	PayloadGrace, CollectEvery time.Duration
 	// Room and Reserve are Measure and Reserve of ledger.SpaceWatchConfig.
@@ -88,6 +92,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	feeding := o.ledger("feed", nil)
 	projecting := o.ledger("projector", nil)
 	collecting := o.ledger("collector", nil)
+	archiving := o.ledger("archiver", nil)
 	var args gateway.ArgsChecker
 	commands := o.ledger("commands", args.Check)
 	requests := o.conn("gateway")
@@ -95,12 +100,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if o.err != nil {
 		return o.err
 	}
-	provision := ledger.ProvisionConfig{Replicas: cfg.Replicas, DuplicateWindow: cfg.DuplicateWindow, Version: cfg.Version}
-	cell, err := ledger.Provision(ctx, dispatch, provision)
-	if err != nil {
-		return fmt.Errorf("provision: %w", err)
-	}
-	end, err := dispatch.End(ctx)
+	provision := ledger.ProvisionConfig{Replicas: cfg.Replicas, DuplicateWindow: cfg.DuplicateWindow, HotWindow: cfg.HotWindow, Version: cfg.Version}
+	cell, end, err := begin(ctx, dispatch, provision)
 	if err != nil {
 		return fmt.Errorf("provision: %w", err)
 	}
@@ -112,17 +113,19 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	orphans, err := ledger.NewCollector(ledger.CollectorConfig{Ledger: collecting, Logger: component(cfg.Logger, "collector"),
-		Grace: cfg.PayloadGrace, Every: cfg.CollectEvery})
+	var host *dispatcher.Host // it knows how schedules stand, and is made with those who look after the streams
+	keepers, err := keepers(&cfg, collecting, archiving, func(ctx context.Context, org schemas.OrgID, name string, reached schemas.Seq) (schemas.ScheduleCarried, bool, error) {
+		return host.CarriedSchedule(ctx, org, name, reached)
+	})
 	if err != nil {
 		return err
 	}
-	host, err := dispatcher.New(dispatcher.Config{Ledger: dispatch, Feed: feed, Server: cfg.ServerID, Logger: cfg.Logger, Times: cfg.Times, Right: cfg.Right, Folds: cfg.Folds,
+	host, err = dispatcher.New(dispatcher.Config{Ledger: dispatch, Feed: feed, Server: cfg.ServerID, Logger: cfg.Logger, Times: cfg.Times, Right: cfg.Right, Folds: cfg.Folds,
 		Provision: func(ctx context.Context) error {
 			_, err := ledger.Provision(ctx, dispatch, provision)
 			return err
 		},
-		WhileLeading: []func(context.Context, schemas.Seq) error{views.Run, orphans.Run}})
+		WhileLeading: append(keepers, views.Run)})
 	if err != nil {
 		return err
 	}
@@ -146,6 +149,36 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	// Batches are stopped first: the dispatcher takes leave of their worker.
 	return runParts(ctx, []part{{"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"gateway", door.Run}, {"batches", batches.Run}})
+}
+
+// begin provisions the cell and says where the ledger ends then.
+func begin(ctx context.Context, l *ledger.Ledger, p ledger.ProvisionConfig) (ledger.Cell, schemas.Position, error) {
+	cell, err := ledger.Provision(ctx, l, p)
+	if err != nil {
+		return cell, schemas.Position{}, err
+	}
+	end, err := l.End(ctx)
+	return cell, end, err
+}
+
+// keepers are those who look after the streams while this server leads: one collects payloads that nothing names, one
+// moves events to the archive.
+func keepers(cfg *Config, collecting, archiving *ledger.Ledger,
+	schedule func(context.Context, schemas.OrgID, string, schemas.Seq) (schemas.ScheduleCarried, bool, error)) ([]func(context.Context, schemas.Seq) error, error) {
+	orphans, err := ledger.NewCollector(ledger.CollectorConfig{Ledger: collecting, Logger: component(cfg.Logger, "collector"),
+		Grace: cfg.PayloadGrace, Every: cfg.CollectEvery})
+	if err != nil {
+		return nil, err
+	}
+	a := ledger.ArchiverConfig{Ledger: archiving, Logger: component(cfg.Logger, "archiver"), Schedule: schedule}
+	if cfg.Archive != nil {
+		cfg.Archive(&a)
+	}
+	archive, err := ledger.NewArchiver(a)
+	if err != nil {
+		return nil, err
+	}
+	return []func(context.Context, schemas.Seq) error{orphans.Run, archive.Run}, nil
 }
 
 func component(log *zap.Logger, name string) *zap.Logger {

@@ -1,0 +1,329 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// archiveEvery is how often the archiver looks for events that have come of age.
+	archiveEvery = 15 * time.Second
+	// archiveSettle is how long a new leader's archiver waits: until every writer knows the hot window that was set before
+	// it (streamConfigTTL), and the duplicates that waited for a leader are canceled.
+	archiveSettle = 2 * streamConfigTTL
+	// heldEvery is how often the job that holds the boundary is named again in the log.
+	heldEvery = 10 * time.Minute
+	// archiveRestMax is the longest rest between two pieces of work.
+	archiveRestMax = 2 * time.Second
+	// asksMax is how many operators may wait for the archiver at a time; more are told to come again.
+	asksMax = 4
+)
+
+// ArchiverConfig describes an Archiver.
+type ArchiverConfig struct {
+	// Ledger whose events leave. Required. Give it a connection of its own (ENGINE 10).
+	Ledger *Ledger
+	// Logger is required; use zap.NewNop() for none.
+	Logger *zap.Logger
+	// Schedule tells how a schedule stands in the leader's fold, which must have come as far as reached; false if there is
+	// none. Without it the settings of schedules do not leave, nor does anything behind them.
+	Schedule func(ctx context.Context, org schemas.OrgID, name string, reached schemas.Seq) (schemas.ScheduleCarried, bool, error)
+	// Window is the hot window; 0 means the cell's own (ProvisionConfig.HotWindow). Others are for tests.
+	Window time.Duration
+	// Every is the time between two looks, 0 means 15 s. Settle is the wait before the first, 0 means 2 min.
+	Every, Settle time.Duration
+	// SegmentEvents is how many events leave in one step at most; 0 means as many as a segment takes.
+	SegmentEvents int
+}
+
+// Archiver moves the beginning of LEDGER to ARCHIVE, step by step (DESIGN D13). A step covers a stretch of the ledger
+// whose events are older than the hot window:
+//
+//  1. read it, and find out how each job in it stands: a running one ends the stretch before it;
+//  2. append carried to each unfinished job, open dead letters included, that LEDGER behind the stretch does not begin
+//     already, and tell settings again whose last event is in the stretch;
+//  3. write the segment and commit it: from here its messages are in the archive;
+//  4. purge LEDGER up to it, a few thousand messages at a time.
+//
+// Whatever a restart finds is either no part of the archive yet, and done again, where a job that was carried is not
+// carried twice; or it is, and only purged. Two archivers at once do the same work twice and the catalogue takes one.
+//
+// It keeps nothing that a restart would miss.
+type Archiver struct {
+	cfg  ArchiverConfig
+	l    *Ledger
+	held atomic.Pointer[ArchiverHeld]
+	// named is when the holder was last named in the log.
+	named time.Time
+	// at is called before each durable step; what it returns ends the look. nil but in tests.
+	at func(step string) error
+}
+
+// Moved says what left LEDGER.
+type Moved struct {
+	Segments int         `json:"segments"`
+	Events   int         `json:"events"`
+	Jobs     int         `json:"jobs"`  // once for each segment that holds events of it
+	Bytes    int64       `json:"bytes"` // of contents, before the server compresses them
+	Carried  int         `json:"carried"`
+	Settings int         `json:"settings"` // told again
+	First    schemas.Seq `json:"first_seq"`
+	Last     schemas.Seq `json:"last_seq"`
+	// Sum is the SHA-256 of the last record, which names the sums of all before it.
+	Sum string `json:"sha256"`
+}
+
+// ArchiverHeld says why the boundary does not go on.
+type ArchiverHeld struct {
+	Subject string      `json:"subject"` // the job, or the settings, whose event is next
+	Seq     schemas.Seq `json:"seq"`     // of that event
+	Why     string      `json:"why"`
+	Since   time.Time   `json:"since"` // stream time of the event
+}
+
+// NewArchiver returns an archiver; it does nothing before Run.
+func NewArchiver(cfg ArchiverConfig) (*Archiver, error) {
+	switch {
+	case cfg.Ledger == nil:
+		return nil, errors.New("ledger: ArchiverConfig.Ledger is required")
+	case cfg.Logger == nil:
+		return nil, errors.New("ledger: ArchiverConfig.Logger is required")
+	}
+	if cfg.Every == 0 {
+		cfg.Every = archiveEvery
+	}
+	if cfg.Settle == 0 {
+		cfg.Settle = archiveSettle
+	}
+	if cfg.SegmentEvents <= 0 || cfg.SegmentEvents > segmentEventsMax {
+		cfg.SegmentEvents = segmentEventsMax
+	}
+	return &Archiver{cfg: cfg, l: cfg.Ledger}, nil
+}
+
+// Held says what the boundary waits for, nil if for nothing but time.
+func (a *Archiver) Held() *ArchiverHeld { return a.held.Load() }
+
+// Run looks every ArchiverConfig.Every until ctx ends, and returns nil then; it answers those who ask for a look
+// (AskArchive). It is made to run on the leader, whose epoch does not matter to it.
+func (a *Archiver) Run(ctx context.Context, _ schemas.Seq) error {
+	asks := make(chan *nats.Msg, asksMax)
+	sub, err := a.l.nc.ChanSubscribe(subjectArchive, asks)
+	if err != nil {
+		return fmt.Errorf("take requests to archive: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, which ends it too
+	for wait := a.cfg.Settle; ; wait = a.cfg.Every {
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case m := <-asks:
+			timer.Stop()
+			a.answer(ctx, m)
+		case <-timer.C:
+			a.look(ctx)
+		}
+	}
+}
+
+// look moves what has come of age by the hot window.
+func (a *Archiver) look(ctx context.Context) {
+	moved, err := a.Look(ctx)
+	log := a.cfg.Logger
+	switch {
+	case ctx.Err() != nil:
+		return
+	case errors.Is(err, ErrRefused):
+		log.Info("another server moved events to the archive", zap.Error(err))
+	case err != nil:
+		log.Warn("events could not be moved to the archive", zap.Error(err))
+	}
+	if moved.Segments > 0 {
+		log.Info("moved events to the archive", zap.Int("events", moved.Events), zap.Int("segments", moved.Segments),
+			zap.Int("carried", moved.Carried), zap.Uint64("through", uint64(moved.Last)))
+	}
+	if held := a.Held(); held != nil && time.Since(a.named) >= heldEvery {
+		a.named = time.Now()
+		log.Info("older events stay in the ledger until this one may leave", zap.String("subject", held.Subject), zap.String("why", held.Why),
+			zap.Uint64("seq", uint64(held.Seq)), zap.Time("since", held.Since))
+	}
+}
+
+// Look moves what has come of age by the hot window, and returns what it moved, also with an error.
+func (a *Archiver) Look(ctx context.Context) (Moved, error) {
+	window := a.cfg.Window
+	if window == 0 {
+		var err error
+		if window, err = a.l.HotWindow(ctx); err != nil || window == 0 {
+			return Moved{}, err
+		}
+	}
+	now, err := a.l.StreamTime(ctx)
+	if err != nil {
+		return Moved{}, err
+	}
+	cut := cutoff{before: now.Add(-window)}
+	cut.full = cut.before.Add(-leaveMargin(window))
+	cut.late = cut.full.Add(-leaveMargin(window))
+	return a.move(ctx, cut, nil)
+}
+
+// cutoff says which events leave, by stream time.
+type cutoff struct {
+	before time.Time // those that are older
+	full   time.Time // fewer than a segment takes only if the first is older
+	late   time.Time // the first is older: the archiver lags, and rests less. Zero: it never rests
+}
+
+// move takes steps until nothing is left to move. progress, if set, is told after each.
+func (a *Archiver) move(ctx context.Context, cut cutoff, progress func(Moved)) (Moved, error) {
+	var sum Moved
+	a.held.Store(nil)
+	for {
+		more, err := a.step(ctx, cut, &sum)
+		if progress != nil {
+			progress(sum)
+		}
+		if err != nil || !more {
+			return sum, err
+		}
+	}
+}
+
+// step moves one stretch; false if there is none that may leave.
+func (a *Archiver) step(ctx context.Context, cut cutoff, sum *Moved) (more bool, err error) {
+	state, err := a.l.Archived(ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := a.sameLedger(ctx, state.Through); err != nil {
+		return false, err
+	}
+	// What an earlier step committed and did not purge.
+	rest := &rester{cut: cut, at: state.ThroughAt}
+	if err := a.purge(ctx, state.Through.Seq, rest); err != nil {
+		return false, err
+	}
+	s, err := a.read(ctx, state.Through.Seq, cut, rest)
+	if err != nil || s == nil {
+		return false, err
+	}
+	if err := a.judge(ctx, s, rest); err != nil {
+		return false, err
+	}
+	if err := a.carry(ctx, s, rest, sum); err != nil {
+		return false, err
+	}
+	if s.held != nil {
+		a.held.Store(s.held)
+	}
+	if s.through < s.first {
+		return false, nil
+	}
+	if err := a.commit(ctx, s, sum); err != nil {
+		return false, err
+	}
+	// If this process dies here, the next step begins with the purge.
+	if err := a.purge(ctx, s.through, rest); err != nil {
+		return false, err
+	}
+	return s.held == nil && !s.end, nil
+}
+
+// sameLedger refuses to go on where LEDGER went back to older data than the archive has: its sequences are given out
+// again, and the archive would hold other messages under them.
+func (a *Archiver) sameLedger(ctx context.Context, through schemas.Position) error {
+	state, err := a.l.state(ctx)
+	if err != nil {
+		return err
+	}
+	if schemas.Seq(state.LastSeq) < through.Seq {
+		return Errorf(CodeInternal, "stream %s ends at %d, before the archive at %d: it was put back to older data; put back an archive of the same time",
+			StreamLedger, state.LastSeq, through.Seq)
+	}
+	if through.Seq < schemas.Seq(state.FirstSeq) {
+		return nil
+	}
+	e, err := a.l.EventAt(ctx, through.Seq)
+	if err == nil && e.ID != through.ID {
+		return Errorf(CodeInternal, "message %d of stream %s is %q, in the archive it is %q: the two are not of one ledger", through.Seq, StreamLedger, e.ID, through.ID)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil // purged meanwhile
+	}
+	return err
+}
+
+// commit writes what leaves and makes it part of the archive.
+func (a *Archiver) commit(ctx context.Context, s *departure, sum *Moved) error {
+	if err := a.reach("commit"); err != nil {
+		return err
+	}
+	w := a.l.newSegment(s.from)
+	for _, m := range s.messages {
+		if m.Seq > s.through {
+			break
+		}
+		w.Add(m)
+	}
+	r, err := w.Commit(ctx, w.Last())
+	if err != nil {
+		return err
+	}
+	for _, g := range r.Segments {
+		sum.Segments++
+		sum.Events, sum.Jobs, sum.Bytes = sum.Events+g.Events, sum.Jobs+g.Jobs, sum.Bytes+g.Bytes
+	}
+	if sum.First == 0 {
+		sum.First = s.first
+	}
+	if body, err := r.encode(); err == nil { // it was just now
+		sum.Sum = sumOf(body)
+	}
+	sum.Last = s.through
+	return nil
+}
+
+// reach tells a test that a step is about to be made.
+func (a *Archiver) reach(step string) error {
+	if a.at == nil {
+		return nil
+	}
+	return a.at(step)
+}
+
+// rester keeps the archiver from taking the server's time: after each piece of work it rests for some times as long.
+type rester struct {
+	cut   cutoff
+	at    time.Time // stream time of what is being moved
+	began time.Time
+}
+
+// work begins a piece of work.
+func (r *rester) work() { r.began = time.Now() }
+
+// rest waits after a piece of work, the longer the less what is moved is late.
+func (r *rester) rest(ctx context.Context) error {
+	const idle, busy = 3, 1 // of four or of two parts of the time one is work
+	times := time.Duration(idle)
+	switch {
+	case r.cut.late.IsZero():
+		return ctx.Err()
+	case r.at.Before(r.cut.late):
+		times = busy
+	}
+	if d := min(times*time.Since(r.began), archiveRestMax); !r.began.IsZero() && !sleep(ctx, d) {
+		return ctx.Err()
+	}
+	return nil
+}

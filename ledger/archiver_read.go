@@ -1,0 +1,241 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// departure is a part of LEDGER that is to leave in one step. It waits in memory: segmentBytesMax and its frame.
+type departure struct {
+	from     schemas.Seq // where the archive ends
+	first    schemas.Seq // the first message
+	last     schemas.Seq // the last that was read
+	through  schemas.Seq // the last that may leave
+	end      bool        // nothing behind it is old enough
+	messages []rawMessage
+	places   []*leavingPlace // by their first message
+	held     *ArchiverHeld   // why through is before last
+}
+
+// leavingPlace is what a stretch holds of one subject.
+type leavingPlace struct {
+	subject     string
+	at          schemas.Subject
+	first, last schemas.Seq
+	messages    []int // of departure.messages
+	// carry is the job to be carried; nil if that is not needed.
+	carry *Job
+	life  uint64 // the ledger's from before that was read
+}
+
+// hold ends the stretch before a message.
+func (s *departure) hold(p *leavingPlace, why string) {
+	if p.first > s.through {
+		return
+	}
+	s.through = p.first - 1
+	s.held = &ArchiverHeld{Subject: p.subject, Seq: p.first, Why: why, Since: s.messages[p.messages[0]].Time}
+}
+
+// read reads the next stretch; nil if there is none that may leave.
+func (a *Archiver) read(ctx context.Context, from schemas.Seq, cut cutoff, rest *rester) (*departure, error) {
+	s := &departure{from: from}
+	bySubject := make(map[string]*leavingPlace)
+	bytes := 0
+	for next := from + 1; len(s.messages) < a.cfg.SegmentEvents && bytes < segmentBytesMax && !s.end; {
+		rest.work()
+		batch, err := a.l.rawFrom(ctx, next)
+		if err != nil {
+			return nil, err
+		}
+		if len(s.messages) == 0 && len(batch) > 0 {
+			rest.at = batch[0].Time
+			if ripe, err := a.ripe(ctx, &batch[0], cut); err != nil || !ripe {
+				return nil, err
+			}
+		}
+		s.end = len(batch) == 0
+		for _, m := range batch {
+			if s.end = m.Time.After(cut.before); s.end || len(s.messages) == a.cfg.SegmentEvents || bytes >= segmentBytesMax {
+				break
+			}
+			next, bytes = m.Seq+1, bytes+m.size()
+			s.add(bySubject, m)
+		}
+		if err := rest.rest(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if len(s.messages) == 0 {
+		return nil, nil
+	}
+	s.first, s.last = s.messages[0].Seq, s.messages[len(s.messages)-1].Seq
+	s.through = s.last
+	return s, nil
+}
+
+// ripe reports whether a stretch that begins with m is to leave now: it fills a segment, or waited long enough for that.
+func (a *Archiver) ripe(ctx context.Context, m *rawMessage, cut cutoff) (bool, error) {
+	switch {
+	case m.Time.After(cut.before):
+		return false, nil
+	case !m.Time.After(cut.full):
+		return true, nil
+	}
+	last, err := a.l.EventAt(ctx, m.Seq+schemas.Seq(a.cfg.SegmentEvents)-1)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && !last.Time.After(cut.before), err
+}
+
+func (s *departure) add(bySubject map[string]*leavingPlace, m rawMessage) {
+	p := bySubject[m.Subject]
+	if p == nil {
+		p = &leavingPlace{subject: m.Subject, first: m.Seq}
+		p.at, _ = schemas.ParseSubject(m.Subject) // of a foreign one it stays empty: it says nothing about any job
+		bySubject[m.Subject] = p
+		s.places = append(s.places, p)
+	}
+	p.last = m.Seq
+	p.messages = append(p.messages, len(s.messages))
+	s.messages = append(s.messages, m)
+}
+
+// judge finds out how each job of the stretch stands, and ends the stretch before one that cannot leave.
+func (a *Archiver) judge(ctx context.Context, s *departure, rest *rester) error {
+	for window := range slices.Chunk(s.places, directInFlight) {
+		rest.work()
+		life := a.l.Life()
+		later, err := a.l.behind(ctx, window)
+		if err != nil {
+			return err
+		}
+		for i, p := range window {
+			if p.at.Job == "" || p.first > s.through {
+				continue
+			}
+			p.life = life
+			if err := a.judgeJob(ctx, s, p, later[i]); err != nil {
+				return err
+			}
+		}
+		if err := rest.rest(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judgeJob finds out whether a job has to be carried. later: LEDGER holds messages of it behind the stretch.
+func (a *Archiver) judgeJob(ctx context.Context, s *departure, p *leavingPlace, later bool) error {
+	if later {
+		// A command, or an archiver that died before its commit, may have begun it there already.
+		hot, err := a.l.subject(ctx, p.at)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(hot, func(e *Entry) bool { return e.Seq > s.last && beginning(e) }) {
+			return nil
+		}
+	}
+	var j *Job
+	if entries := s.entries(p); !later && begun(entries) {
+		j = FoldEvents(p.at.Org, p.at.Job, entries)
+	} else {
+		var err error
+		if j, err = a.l.Fold(ctx, p.at.Org, p.at.Job); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	s.place(p, j)
+	return nil
+}
+
+// place decides about a job by its fold.
+func (s *departure) place(p *leavingPlace, j *Job) {
+	p.carry = nil
+	switch {
+	case j.Unreadable:
+		s.hold(p, "it holds an event that this version cannot read")
+	case !j.Exists(): // no event of ours: nothing to be carried
+	case j.State == schemas.StateRunning:
+		s.hold(p, "it is running")
+	case !j.State.Finished(), j.State == schemas.StateDeadLettered && j.Resolution == schemas.ResolutionOpen:
+		p.carry = j
+	}
+}
+
+// entries are the messages of a subject in the stretch.
+func (s *departure) entries(p *leavingPlace) []*Entry {
+	entries := make([]*Entry, len(p.messages))
+	for i, n := range p.messages {
+		m := &s.messages[n]
+		entries[i] = newEntry(m.Subject, m.Header, m.Data, m.Seq, m.Time)
+	}
+	return entries
+}
+
+// behind reports of each place whether LEDGER holds messages behind the last one in the stretch, with as many requests
+// under way. A replica that lags may not know the newest; who judges by that meets it at the append.
+func (l *Ledger) behind(ctx context.Context, places []*leavingPlace) ([]bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	defer cancel()
+	inbox := l.nc.NewInbox()
+	answers := make(chan *nats.Msg, len(places)+1)
+	sub, err := l.nc.ChanSubscribe(inbox+".*", answers)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, which ends it too
+	for i, p := range places {
+		body, err := json.Marshal(getRequest{Seq: p.last + 1, NextFor: p.subject})
+		if err != nil {
+			return nil, err
+		}
+		if err := l.nc.PublishRequest(subjectDirectGet, inbox+"."+strconv.Itoa(i), body); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]bool, len(places))
+	for range places {
+		var m *nats.Msg
+		select {
+		case m = <-answers:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		i, err := strconv.Atoi(strings.TrimPrefix(m.Subject, inbox+"."))
+		if err != nil || i >= len(places) {
+			return nil, fmt.Errorf("%w: answer on %q", errDirect, m.Subject)
+		}
+		status := ""
+		if lastValue(m.Header, headerStream) == "" {
+			status = lastValue(m.Header, headerStatus)
+		}
+		if status != "" && status != statusNotFound {
+			return nil, fmt.Errorf("%w: status %s", errDirect, status)
+		}
+		out[i] = status == ""
+	}
+	return out, nil
+}
+
+// settingTime is when a setting was meant to be made.
+func settingTime(e *Entry) *time.Time {
+	if e.Meant != nil {
+		return e.Meant
+	}
+	t := e.Time.UTC()
+	return &t
+}

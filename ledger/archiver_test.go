@@ -1,0 +1,441 @@
+package ledger_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/ledger/ledgertest"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// crowd is a ledger with jobs of all kinds, and what they were before anything left.
+type crowd struct {
+	*ledgertest.Env
+	t       *testing.T
+	jobs    map[schemas.JobID]*ledger.Job
+	stories map[schemas.JobID][]schemas.EventID
+	kinds   map[schemas.JobID]string
+}
+
+// kindsOfJobs are the ways in which a job can stand when it is to leave.
+var kindsOfJobs = []string{"done", "canceled", "resolved", "delayed", "waiting", "child", "retrying", "queued", "dead", "again", "singleton"}
+
+func newCrowd(t *testing.T, each int) *crowd {
+	c := &crowd{Env: ledgertest.Start(t), t: t, jobs: make(map[schemas.JobID]*ledger.Job), stories: make(map[schemas.JobID][]schemas.EventID),
+		kinds: make(map[schemas.JobID]string)}
+	for _, s := range []schemas.TypeSettings{{Name: "t"}, {Name: "single", Dedup: schemas.DedupSingleton}} {
+		if _, err := c.Ledger.PutType(t.Context(), s, ledger.Meta{Actor: schemas.Actor{Type: "user", ID: "ada"}}, "for the test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range each {
+		for _, kind := range kindsOfJobs {
+			c.kinds[c.make(kind, i)] = kind
+		}
+	}
+	for id := range c.kinds {
+		c.remember(id)
+	}
+	return c
+}
+
+func (c *crowd) remember(id schemas.JobID) {
+	c.t.Helper()
+	h, err := c.Ledger.History(c.t.Context(), "acme", id)
+	if err != nil {
+		c.t.Fatalf("%s: %v", id, err)
+	}
+	c.jobs[id], c.stories[id] = h.Job, c.story(h)
+}
+
+// story is the ids of a job's events that are no carried.
+func (c *crowd) story(h *ledger.JobHistory) (ids []schemas.EventID) {
+	for _, e := range h.Entries {
+		if e.Name() != schemas.EventCarried {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}
+
+func (c *crowd) do(id schemas.JobID, cmd ledger.Command) *ledger.Job {
+	c.t.Helper()
+	j, _, err := c.Ledger.Do(c.t.Context(), "acme", id, cmd, ledger.Meta{})
+	if err != nil {
+		c.t.Fatalf("%s: %T: %v", id, cmd, err)
+	}
+	return j
+}
+
+func (c *crowd) start(id schemas.JobID) *ledger.Job {
+	c.t.Helper()
+	j := c.do(id, &ledger.Queue{Policy: schemas.DefaultPolicy(), Now: time.Now().Add(time.Hour)})
+	return c.do(id, &ledger.Claim{Generation: j.Generation, Submitted: j.SubmittedSeq, Session: "s", Worker: "w"})
+}
+
+func (c *crowd) end(id schemas.JobID, kind schemas.EventName, e *schemas.JobError) {
+	c.t.Helper()
+	j := c.start(id)
+	o := &ledger.Outcome{Kind: kind, Fence: j.Fence, Generation: j.Generation, Attempt: j.Attempt, Now: time.Now(), Error: e, RetryAfter: time.Hour}
+	if kind == schemas.EventCompleted {
+		o.Result = []byte(`{"sum": 9007199254740993}`)
+	}
+	c.do(id, o)
+}
+
+// make makes a job of a kind.
+func (c *crowd) make(kind string, i int) schemas.JobID {
+	c.t.Helper()
+	r := ledger.SubmitRequest{Org: "acme", Type: "t", ID: schemas.JobID(fmt.Sprintf("%s-%d", kind, i)), Args: fmt.Appendf(nil, `{ "n":%d }`, i)}
+	switch kind {
+	case "delayed":
+		r.Delay = 24 * time.Hour
+	case "child":
+		r.Parents = []schemas.ParentRef{{ID: schemas.JobID(fmt.Sprintf("waiting-%d", i)), Generation: 1, OnFailure: schemas.ParentRun}}
+	case "singleton":
+		r.Type, r.ID, r.Key = "single", "", fmt.Sprint("k", i)
+	}
+	receipt, err := c.Ledger.Submit(c.t.Context(), r)
+	if err != nil {
+		c.t.Fatalf("submit %s: %v", kind, err)
+	}
+	id := receipt.ID
+	permanent := &schemas.JobError{Class: schemas.ClassPermanent, Message: "broken"}
+	switch kind {
+	case "done":
+		c.end(id, schemas.EventCompleted, nil)
+	case "canceled":
+		c.do(id, &ledger.Cancel{Reason: "not wanted"})
+	case "resolved":
+		c.end(id, schemas.EventFailed, permanent)
+		c.do(id, &ledger.Resolve{Note: "seen"})
+	case "retrying":
+		c.end(id, schemas.EventFailed, &schemas.JobError{Class: schemas.ClassTransient, Message: "try later"})
+	case "queued":
+		c.do(id, &ledger.Queue{Policy: schemas.DefaultPolicy(), Now: time.Now().Add(time.Hour)})
+	case "dead":
+		c.end(id, schemas.EventFailed, permanent)
+	case "again":
+		c.end(id, schemas.EventFailed, permanent)
+		c.do(id, &ledger.Retry{Reason: "once more", Now: time.Now()})
+	}
+	return id
+}
+
+func (c *crowd) archiver(change ...func(*ledger.ArchiverConfig)) *ledger.Archiver {
+	c.t.Helper()
+	cfg := ledger.ArchiverConfig{Ledger: c.Ledger, Logger: zap.NewNop()}
+	for _, f := range change {
+		f(&cfg)
+	}
+	a, err := ledger.NewArchiver(cfg)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return a
+}
+
+func small(n int) func(*ledger.ArchiverConfig) {
+	return func(cfg *ledger.ArchiverConfig) { cfg.SegmentEvents = n }
+}
+
+// leave moves what is stored by now and may leave; what it appends itself stands behind that and stays.
+func (c *crowd) leave(a *ledger.Archiver) ledger.Moved {
+	c.t.Helper()
+	moved, err := a.LookBefore(c.t.Context(), c.cutAt(c.end0()))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return moved
+}
+
+func (c *crowd) end0() schemas.Position {
+	c.t.Helper()
+	end, err := c.Ledger.End(c.t.Context())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return end
+}
+
+// cutAt is the time of a message: it leaves, and what comes behind it does not.
+func (c *crowd) cutAt(p schemas.Position) time.Time {
+	c.t.Helper()
+	e, err := c.Ledger.EventAt(c.t.Context(), p.Seq)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return e.Time
+}
+
+// check compares every job with what it was: nothing lost, nothing doubled, nothing forgotten.
+func (c *crowd) check(l *ledger.Ledger) {
+	c.t.Helper()
+	for id, was := range c.jobs {
+		h, err := l.History(c.t.Context(), "acme", id)
+		if err != nil {
+			c.t.Fatalf("%s: %v", id, err)
+		}
+		if got := c.story(h); !slices.Equal(got, c.stories[id]) {
+			c.t.Fatalf("%s: the history is %v, was %v", id, got, c.stories[id])
+		}
+		if slices.Contains(h.Illegal, true) {
+			c.t.Fatalf("%s: illegal events: %v", id, h.Illegal)
+		}
+		is, err := l.Fold(c.t.Context(), "acme", id)
+		if err != nil {
+			c.t.Fatalf("%s: %v", id, err)
+		}
+		sameButPlace(c.t, string(id)+" by history", h.Job, was)
+		sameButPlace(c.t, string(id), is, was)
+	}
+}
+
+// sameButPlace compares jobs in all but the subject's last message.
+func sameButPlace(t *testing.T, what string, got, want *ledger.Job) {
+	t.Helper()
+	g, w := *got, *want
+	for _, j := range []*ledger.Job{&g, &w} {
+		j.LastSeq, j.LastID, j.LastAt, j.Archived, j.Emptied = 0, "", time.Time{}, false, false
+	}
+	a, errA := json.Marshal(&g)
+	b, errB := json.Marshal(&w)
+	if errA != nil || errB != nil || !bytes.Equal(a, b) {
+		t.Fatalf("%s is\n%s\nwant\n%s", what, a, b)
+	}
+}
+
+// hotBegins checks that what LEDGER holds of unfinished jobs begins them: a leader that folds LEDGER alone has them all.
+func (c *crowd) hotBegins() {
+	c.t.Helper()
+	for id, j := range c.jobs {
+		is, err := c.Ledger.Fold(c.t.Context(), "acme", id)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		open := !j.State.Finished() || j.State == schemas.StateDeadLettered && j.Resolution == schemas.ResolutionOpen
+		if is.Archived == open {
+			c.t.Errorf("%s (%s): archived %t", id, c.kinds[id], is.Archived)
+		}
+	}
+}
+
+// Jobs of every kind leave, and are what they were; unfinished ones stay as carried, settings as told again (R-230, D13).
+func TestArchiverMoves(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t, 4)
+	end := c.end0()
+	moved := c.leave(c.archiver(small(50)))
+	if unfinished := 4 * 8; moved.Events != int(end.Seq) || moved.Carried != unfinished || moved.Segments < 2 {
+		t.Errorf("moved %+v, want %d events, %d carried", moved, end.Seq, unfinished)
+	}
+	c.check(c.Ledger)
+	c.check(c.NewLedger())
+	c.hotBegins()
+	if s, err := c.NewLedger().Type(t.Context(), "single"); err != nil || s.Dedup != schemas.DedupSingleton {
+		t.Errorf("the type is %+v, %v", s, err)
+	}
+	set, err := c.Ledger.Setting(t.Context(), ledger.KindType, "t")
+	if err != nil || set.Actor.String() != "user:ada" || set.Meant == nil || set.Seq <= end.Seq || set.CausationID == "" {
+		t.Errorf("told again: %+v, %v", set, err)
+	}
+	// What is finished and archived takes commands, and what comes of them stands on carried.
+	j := c.do("canceled-0", &ledger.Retry{Reason: "after all", Now: time.Now()})
+	if h, err := c.Ledger.History(t.Context(), "acme", "canceled-0"); err != nil || j.State != schemas.StateSubmitted ||
+		!strings.HasSuffix(names(h), "canceled carried retried") {
+		t.Errorf("%v is %s: %s", err, j.State, names(h))
+	}
+	if _, _, err := c.Ledger.Do(t.Context(), "acme", "done-0", &ledger.Cancel{}, ledger.Meta{}); ledger.AsError(err).Code != ledger.CodeInvalidState {
+		t.Errorf("cancel of an archived completed job: %v", err)
+	}
+	c.end("canceled-0", schemas.EventCompleted, nil)
+	c.remember("canceled-0")
+	c.kinds["canceled-0"] = "done"
+	c.leave(c.archiver())
+	c.check(c.NewLedger())
+}
+
+func names(h *ledger.JobHistory) string {
+	if h == nil {
+		return ""
+	}
+	var s []string
+	for _, e := range h.Entries {
+		s = append(s, string(e.Name()))
+	}
+	return strings.Join(s, " ")
+}
+
+// errStopped is a process that dies.
+var errStopped = errors.New("stopped here")
+
+// Whatever step the archiver dies at, the next one finds a state from which it goes on: nothing is lost, nothing is
+// doubled in the one history, no job is carried twice (R-230).
+func TestArchiverStoppedAnywhere(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t, 3)
+	end := c.end0()
+	cut, carried, settings := c.cutAt(end), 0, 0
+	for stop := 0; ; stop++ {
+		if stop > 500 {
+			t.Fatal("it never comes to its end")
+		}
+		a, steps := c.archiver(small(30)), 0
+		var mu sync.Mutex
+		a.At(func(string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if steps++; steps > 1+stop%3 {
+				return errStopped
+			}
+			return nil
+		})
+		moved, err := a.LookBefore(t.Context(), cut)
+		if err != nil && !errors.Is(err, errStopped) {
+			t.Fatal(err)
+		}
+		carried, settings = carried+moved.Carried, settings+moved.Settings
+		if stop%5 == 0 || err == nil {
+			c.check(c.NewLedger())
+		}
+		if err == nil {
+			break
+		}
+	}
+	c.hotBegins()
+	if carried != 3*8 || settings != 3 { // two types, the start of the cell
+		t.Errorf("%d carried, %d told again", carried, settings)
+	}
+	state, err := c.Ledger.Archived(t.Context())
+	if err != nil || state.Through.Seq != end.Seq {
+		t.Errorf("%+v, %v, want all up to %d", state, err, end.Seq)
+	}
+}
+
+// Each write of a look is refused, or stored while its answer is lost, and the server restarts behind it (STYLE 21).
+func TestArchiverFaultTable(t *testing.T) {
+	t.Parallel()
+	for _, write := range []ledgertest.Fault{{Event: schemas.EventCarried}, {Event: schemas.EventTypeSet}, {Event: schemas.EventCellStarted},
+		{Archive: "archive.page."}, {Archive: "archive.index"}, {Archive: "catalog.filter"}, {Archive: "catalog.record"}} {
+		for kind, name := range map[ledgertest.Kind]string{ledgertest.Refuse: "refused", ledgertest.LoseRequest: "lost", ledgertest.LoseReply: "reply lost"} {
+			t.Run(string(write.Event)+write.Archive+" "+name, func(t *testing.T) {
+				c := newCrowd(t, 1)
+				end := c.end0()
+				cut := c.cutAt(end)
+				fault := write
+				fault.Kind = kind
+				c.Faults.Inject(fault)
+				moved, err := c.archiver().LookBefore(t.Context(), cut)
+				if err != nil || moved.Carried != 8 {
+					t.Fatalf("%+v, %v", moved, err)
+				}
+				if c.Faults.Hits() == 0 {
+					t.Fatal("the fault did not happen")
+				}
+				c.Restart()
+				c.check(c.NewLedger())
+				c.hotBegins()
+			})
+		}
+	}
+}
+
+// A leader that was deposed wakes up and archives beside the new one: the catalogue takes one of them (DESIGN D6, D13).
+func TestTwoArchivers(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t, 4)
+	end := c.end0()
+	cut := c.cutAt(end)
+	var wg sync.WaitGroup
+	for range 2 {
+		a := c.archiver(small(25), func(cfg *ledger.ArchiverConfig) { cfg.Ledger = c.NewLedger() })
+		wg.Go(func() {
+			for {
+				_, err := a.LookBefore(t.Context(), cut)
+				if errors.Is(err, ledger.ErrRefused) {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+		})
+	}
+	wg.Wait()
+	c.check(c.NewLedger())
+	c.hotBegins()
+	if state, err := c.Ledger.Archived(t.Context()); err != nil || state.Through.Seq != end.Seq || state.Events != int64(end.Seq) {
+		t.Errorf("%+v, %v, want %d events", state, err, end.Seq)
+	}
+}
+
+// A running job, and nothing else, holds the boundary; it goes on with the outcome (DESIGN D13).
+func TestRunningHoldsTheBoundary(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t, 1)
+	id := c.make("waiting", 7)
+	j := c.start(id)
+	c.make("waiting", 8)
+	a := c.archiver()
+	c.leave(a)
+	held := a.Held()
+	if held == nil || held.Seq != j.SubmittedSeq || held.Subject != "jobs.acme.waiting-7" || !held.Since.Equal(j.SubmittedAt) {
+		t.Fatalf("held by %+v, want %s at %d", held, id, j.SubmittedSeq)
+	}
+	if state, err := c.Ledger.Archived(t.Context()); err != nil || state.Through.Seq != j.SubmittedSeq-1 {
+		t.Errorf("%+v, %v, want all before %d", state, err, j.SubmittedSeq)
+	}
+	c.do(id, &ledger.Outcome{Kind: schemas.EventCompleted, Fence: j.Fence, Generation: 1, Attempt: 1, Now: time.Now()})
+	end := c.end0()
+	c.leave(a)
+	if state, err := c.Ledger.Archived(t.Context()); err != nil || state.Through.Seq < end.Seq || a.Held() != nil {
+		t.Errorf("%+v, %v, held by %+v", state, err, a.Held())
+	}
+	c.check(c.NewLedger())
+}
+
+// A job is retried while its events leave, before and behind the commit and the purge: it runs once more (R-220).
+func TestRetriedRacesLeaving(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"commit", "purge"} {
+		t.Run(step, func(t *testing.T) {
+			c := newCrowd(t, 1)
+			// The retry was decided on a fold of before.
+			stale, err := c.Ledger.Fold(t.Context(), "acme", "canceled-0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, done := c.archiver(), false
+			a.At(func(at string) error {
+				if at == step && !done {
+					done = true
+					if _, _, err := c.NewLedger().DoFrom(t.Context(), stale, &ledger.Retry{Reason: "race", Now: time.Now()}, ledger.Meta{}); err != nil {
+						t.Error(err)
+					}
+				}
+				return nil
+			})
+			c.leave(a)
+			a.At(nil)
+			j, err := c.NewLedger().Fold(t.Context(), "acme", "canceled-0")
+			if err != nil || j.State != schemas.StateSubmitted {
+				t.Fatalf("%+v, %v", j, err)
+			}
+			c.end("canceled-0", schemas.EventCompleted, nil)
+			c.remember("canceled-0")
+			c.leave(a)
+			c.check(c.NewLedger())
+		})
+	}
+}
