@@ -71,15 +71,7 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 	v.countsAt = doc.Position
 	v.quarantined, v.illegal = doc.Quarantined, doc.Illegal
 	if doc.JobsBucket.Equal(v.jobsBucket) {
-		kept := doc.Totals.Total()
-		if was := doc.DocumentTTLMS.Duration(); was > 0 {
-			kept = doc.Totals.Unfinished() + doc.Totals.DeadLettersOpen // of the others some have expired
-			v.shortest = was
-			if v.hot > 0 {
-				v.shortest = min(was, v.hot)
-			}
-		}
-		if doc.Jobs.Seq >= doc.Seq && int64(jobsInfo.State.Msgs) < kept {
+		if kept := v.expired(doc); doc.Jobs.Seq >= doc.Seq && int64(jobsInfo.State.Msgs) < kept {
 			return v, p.mismatch(ctx, "documents of JOBS are missing")
 		}
 		v.jobsAt, v.jobsRevision = doc.Jobs, doc.JobsRevision
@@ -101,6 +93,18 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 	p.log.Info("views are read", zap.Uint64("from_seq", uint64(v.at.Seq)), zap.Uint64("jobs_seq", uint64(v.jobsAt.Seq)),
 		zap.Uint64("counts_seq", uint64(v.countsAt.Seq)), zap.Uint64("config_seq", uint64(v.configAt.Seq)))
 	return v, nil
+}
+
+// expired notes for how long documents of jobs that are over were kept, and returns how many documents there are at least.
+func (v *views) expired(doc *ledger.CountsDocument) (kept int64) {
+	was := doc.DocumentTTLMS.Duration()
+	if was == 0 {
+		return doc.Totals.Total()
+	}
+	if v.shortest = was; v.hot > 0 {
+		v.shortest = min(was, v.hot)
+	}
+	return doc.Totals.Unfinished() + doc.Totals.DeadLettersOpen
 }
 
 // errReopen: the buckets were changed by open itself; read them again.
