@@ -126,9 +126,26 @@ func (h *Host) holdsStill(ctx context.Context, p schemas.Position) error {
 	}
 }
 
-// saveIfDue saves the fold once in a while, if it has moved. The loop stands still for the copying alone.
+const (
+	// foldMany is how many events make a fold worth saving before its time: as many are folded in a second.
+	foldMany = 100_000
+	// foldRest is the least time between two savings as a multiple of what the last one took, and foldOften as a part of
+	// the usual time: saving takes no more than a fiftieth of a processor, however much waits and happens.
+	foldRest  = 50
+	foldOften = 12
+)
+
+// saveIfDue saves the fold once in a while, if it has moved, and sooner if it has moved far. The loop stands still for
+// the copying alone.
 func (h *Host) saveIfDue() {
-	if h.cfg.Folds == nil || h.saving.Load() || time.Since(h.savedAt) < h.cfg.Times.Save || h.core.position == h.saved {
+	if h.cfg.Folds == nil || h.saving.Load() || h.core.position == h.saved {
+		return
+	}
+	every := h.cfg.Times.Save
+	if h.core.position-h.saved >= foldMany {
+		every = min(every, max(every/foldOften, foldRest*time.Duration(h.saveTook.Load())))
+	}
+	if time.Since(h.savedAt) < every {
 		return
 	}
 	h.savedAt, h.saved = time.Now(), h.core.position
@@ -165,6 +182,7 @@ func (h *Host) save(m *image, stood time.Duration) {
 		h.log.Warn("the fold was not saved: a start has to read more of the ledger", zap.Error(err))
 		return
 	}
+	h.saveTook.Store(int64(stood + time.Since(begin)))
 	h.counters.FoldsSaved.Add(1)
 	h.log.Debug("fold saved", zap.Uint64("seq", uint64(m.at.Seq)), zap.Float64("stood_s", stood.Seconds()), zap.Float64("took_s", time.Since(begin).Seconds()))
 }

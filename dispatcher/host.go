@@ -129,7 +129,9 @@ type Host struct {
 	saved   schemas.Seq // position of the fold that was saved last, or loaded
 	savedAt time.Time   // when it was
 	saving  atomic.Bool // one is being written
-	savers  sync.WaitGroup
+	// saveTook is how long the last one took, ns.
+	saveTook atomic.Int64
+	savers   sync.WaitGroup
 
 	from     schemas.Position // of the saved fold that was taken up, zero without one
 	cache    *argsCache

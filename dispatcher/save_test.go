@@ -43,6 +43,7 @@ func TestSavedFoldGoesOnAlike(t *testing.T) {
 			s.rest()
 			s.unruly()
 			s.workOn()
+			s.judgeImages()
 		})
 	}
 }
@@ -51,10 +52,18 @@ func TestSavedFoldGoesOnAlike(t *testing.T) {
 type savedStory struct {
 	*story
 	open [][]string // holds
+	kept []keptImage
+}
+
+// keptImage is an image that was taken in the middle, and what would have been written at once.
+type keptImage struct {
+	m    *image
+	want []byte
 }
 
 // part goes on with a loaded core too; every other time as a server that starts and leads, else as one that follows.
 func (s *savedStory) part(seed uint64) {
+	s.kept = append(s.kept, keptImage{s.core.image(), bytesOf(s.core.Core)})
 	if err := s.core.part(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -62,6 +71,16 @@ func (s *savedStory) part(seed uint64) {
 	if s.rnd.IntN(4) > 0 {
 		s.feed(len(s.log))
 		s.run([]string{"lead"})
+	}
+}
+
+// judgeImages writes the images now: what the core did meanwhile has changed none of them.
+func (s *savedStory) judgeImages() {
+	for i, k := range s.kept {
+		var out bytes.Buffer
+		if err := k.m.write(&out); err != nil || !bytes.Equal(out.Bytes(), k.want) {
+			s.t.Errorf("image %d is another one after a while (%v)", i, err)
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/dartwing/jobledger/ledger"
@@ -70,19 +72,17 @@ func (b *bed) drained(ctx context.Context, what string, org func(i int) schemas.
 	return rate, nil
 }
 
-// refold kills the server and starts it on what it left.
+// refold kills the server and starts it on what it left; then once more, without its saved fold.
 func (b *bed) refold(ctx context.Context) error {
-	b.disconnect()
-	b.server.crash()
-	begin := time.Now()
-	if err := b.up(ctx); err != nil {
+	if err := b.rise(ctx, "killed and started", false); err != nil {
 		return err
 	}
-	b.add("killed and started: serves after", time.Since(begin).Seconds(), "s")
-	if err := b.lead(ctx); err != nil {
+	if events, _ := b.server.fold(); events > 0 {
+		b.add("  events read beyond the saved fold", float64(events), "")
+	}
+	if err := b.rise(ctx, "the same without a saved fold", true); err != nil {
 		return err
 	}
-	b.add("  leads after", time.Since(begin).Seconds(), "s")
 	used := b.server.cpu()
 	if events, took := b.server.fold(); events > 0 {
 		rate := float64(events) / took.Seconds()
@@ -92,6 +92,27 @@ func (b *bed) refold(ctx context.Context) error {
 		}
 	}
 	b.remember("after the fold")
+	return nil
+}
+
+// rise kills the server and starts it; without: without its saved fold.
+func (b *bed) rise(ctx context.Context, what string, without bool) error {
+	b.disconnect()
+	b.server.crash()
+	if without {
+		if err := os.RemoveAll(filepath.Join(b.store, "folds")); err != nil {
+			return err
+		}
+	}
+	begin := time.Now()
+	if err := b.up(ctx); err != nil {
+		return err
+	}
+	b.add(what+": serves after", time.Since(begin).Seconds(), "s")
+	if err := b.lead(ctx); err != nil {
+		return err
+	}
+	b.add("  leads after", time.Since(begin).Seconds(), "s")
 	return nil
 }
 
