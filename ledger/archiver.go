@@ -23,6 +23,8 @@ const (
 	heldEvery = 10 * time.Minute
 	// archiveRestMax is the longest rest between two pieces of work.
 	archiveRestMax = 2 * time.Second
+	// sweepEvery is how often what dead writers left in ARCHIVE is removed, once it is that old.
+	sweepEvery = 15 * time.Minute
 	// asksMax is how many operators may wait for the archiver at a time; more are told to come again.
 	asksMax = 4
 )
@@ -63,6 +65,7 @@ type Archiver struct {
 	held atomic.Pointer[ArchiverHeld]
 	// named is when the holder was last named in the log.
 	named time.Time
+	swept time.Time // when what dead writers left was removed last
 	// at is called before each durable step; what it returns ends the look. nil but in tests.
 	at func(step string) error
 }
@@ -151,6 +154,14 @@ func (a *Archiver) look(ctx context.Context) {
 	if moved.Segments > 0 {
 		log.Info("moved events to the archive", zap.Int("events", moved.Events), zap.Int("segments", moved.Segments),
 			zap.Int("carried", moved.Carried), zap.Uint64("through", uint64(moved.Last)))
+	}
+	if time.Since(a.swept) >= sweepEvery {
+		a.swept = time.Now()
+		if n, err := a.l.sweepArchive(ctx, sweepEvery); err != nil && ctx.Err() == nil {
+			log.Warn("what a dead writer left in the archive could not be removed", zap.Error(err))
+		} else if n > 0 {
+			log.Info("removed what a dead writer left in the archive", zap.Int("messages", n))
+		}
 	}
 	if held := a.Held(); held != nil && time.Since(a.named) >= heldEvery {
 		a.named = time.Now()

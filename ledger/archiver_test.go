@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -438,4 +439,47 @@ func TestRetriedRacesLeaving(t *testing.T) {
 			c.check(c.NewLedger())
 		})
 	}
+}
+
+var carriedJobs = flag.Int("carried", 200, "how many unfinished jobs TestCarriedTenTimes carries; 10000 take some minutes")
+
+// Unfinished jobs of every kind are carried ten times over and are what they were: identity, attempts, budget, times,
+// parents, fences, resolution. In the end each can still be finished, and all its events are one story.
+func TestCarriedTenTimes(t *testing.T) {
+	t.Parallel()
+	const unfinished = 8 // of the kinds
+	c := newCrowd(t, max(1, *carriedJobs/unfinished))
+	for round := range 10 {
+		moved := c.leave(c.archiver())
+		if want := unfinished * (*carriedJobs / unfinished); moved.Carried != want || moved.Settings != 3 {
+			t.Fatalf("round %d: moved %+v, want %d carried", round, moved, want)
+		}
+		state, err := c.Ledger.Archived(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := c.Ledger.JetStream().Stream(t.Context(), ledger.StreamLedger); err != nil || s.CachedInfo().State.FirstSeq != uint64(state.Through.Seq)+1 {
+			t.Fatalf("round %d: LEDGER begins at %+v, the archive ends at %d: %v", round, s.CachedInfo().State, state.Through.Seq, err)
+		}
+	}
+	c.check(c.NewLedger())
+	c.hotBegins()
+	// An id that lives by generations goes on where it was; what waits is finished.
+	for id, kind := range c.kinds {
+		switch j := c.jobs[id]; {
+		case kind == "dead":
+			c.do(id, &ledger.Resolve{Note: "at last"})
+		case kind == "singleton":
+			r, err := c.Ledger.Submit(t.Context(), ledger.SubmitRequest{Org: "acme", Type: "single", Key: j.Spec.Key, Args: j.Spec.Args})
+			if err != nil || !r.Duplicate || r.ID != id || r.Seq != j.SubmittedSeq {
+				t.Errorf("submitted again: %+v, %v, want %s", r, err, id)
+			}
+		case kind == "waiting", kind == "retrying", kind == "again":
+			at := time.Now().Add(2 * time.Hour)
+			j := c.do(id, &ledger.Queue{Policy: schemas.DefaultPolicy(), Now: at})
+			j = c.do(id, &ledger.Claim{Generation: j.Generation, Submitted: j.SubmittedSeq, Session: "s", Worker: "w"})
+			c.do(id, &ledger.Outcome{Kind: schemas.EventCompleted, Fence: j.Fence, Generation: j.Generation, Attempt: j.Attempt, Now: at})
+		}
+	}
+	c.leave(c.archiver())
 }
