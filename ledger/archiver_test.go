@@ -483,3 +483,30 @@ func TestCarriedTenTimes(t *testing.T) {
 	}
 	c.leave(c.archiver())
 }
+
+// The payloads of jobs that left, and of those that were carried, stay: the archive names them (DESIGN D13, R-315).
+func TestCollectorKnowsTheArchive(t *testing.T) {
+	t.Parallel()
+	env := submitEnv(t)
+	c := &crowd{Env: env, t: t}
+	args := map[schemas.JobID]string{}
+	for _, id := range []schemas.JobID{"done", "open"} {
+		r := request("echo", argsOf(overInline, string(id)))
+		r.ID = id
+		args[id] = string(r.Args)
+		submit(t, env.Ledger, r)
+	}
+	org := request("echo", "{}").Org
+	if _, _, err := env.Ledger.Do(t.Context(), org, "done", &ledger.Cancel{}, ledger.Meta{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		c.leave(c.archiver())
+		if got := collect(t, env); got.Judged != 2 || got.Removed != 0 {
+			t.Fatalf("collected %+v", got)
+		}
+	}
+	for id, want := range args {
+		wantArgs(t, env, org, id, want)
+	}
+}

@@ -153,7 +153,7 @@ func (c *Collector) judge(ctx context.Context, o objects, r *record) (removed bo
 		if err != nil || named {
 			return false, err
 		}
-		// Asked for after the look into the job: what left LEDGER meanwhile is behind the floor.
+		// Asked for after the look into the job: what was purged meanwhile is behind the floor.
 		floor, err := c.l.floor(ctx)
 		if err != nil || r.at.Before(floor) {
 			return false, err
@@ -182,14 +182,19 @@ func (l *Ledger) named(ctx context.Context, org schemas.OrgID, id schemas.JobID,
 	return false, nil
 }
 
-// floor is the time from which on all events are in LEDGER. Older ones may have left it for the archive, and what
-// they name is not the collector's (DESIGN D13).
+// floor is the time from which on all events are known: in LEDGER, in ARCHIVE, or removed from there with all that they
+// name, because their time was over. Only where somebody purged LEDGER by hand are there others, and what those name is
+// not the collector's.
 func (l *Ledger) floor(ctx context.Context) (time.Time, error) {
 	state, err := l.state(ctx)
+	if err != nil || state.FirstSeq <= 1 {
+		return time.Time{}, err
+	}
+	archived, err := l.Archived(ctx)
 	switch {
 	case err != nil:
 		return time.Time{}, err
-	case state.FirstSeq <= 1:
+	case uint64(archived.Through.Seq)+1 >= state.FirstSeq:
 		return time.Time{}, nil
 	case state.Msgs == 0:
 		return time.Now().Add(clockSlack), nil
