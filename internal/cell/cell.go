@@ -109,7 +109,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	views, err := projector.New(projector.Config{Ledger: projecting, Feed: feed, Logger: component(cfg.Logger, "projector")})
+	views, err := projector.New(projector.Config{Ledger: projecting, Feed: feed, Logger: component(cfg.Logger, "projector"), HotWindow: projecting.HotWindow})
 	if err != nil {
 		return err
 	}
