@@ -48,6 +48,7 @@ func make256() []byte {
 // bed is where one part is measured: a server, and the connections to it.
 type bed struct {
 	jobs    int
+	window  time.Duration // hot window of the part years
 	store   string
 	start   func(ctx context.Context, store string) (server, error)
 	part    string

@@ -7,6 +7,7 @@
 //	bands    a single org's drain, and that of 200 orgs whose jobs stand in separate bands of the ledger
 //	timers   a tenth of the jobs come due within one second, under limits
 //	restart  a server is killed with as many timers and as many waiting jobs, and folds the ledger anew
+//	years    jobs come and go for many hot windows (-window): what the server needs follows the window, not the history
 //	rules    `bench flow` with every rule in force and without, in pairs (see internal/pairs)
 //
 // # Where the figures come from

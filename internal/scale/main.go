@@ -12,23 +12,25 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/internal/release"
+	"github.com/dartwing/jobledger/ledger"
 )
 
 const (
 	jobsDefault = 10_000
 	jobsMin     = 1_000
-	jobsMax     = 10_000_000
+	jobsMax     = 20_000_000
 )
 
 // parts in the order in which they run.
 var parts = []struct {
 	name string
 	run  func(ctx context.Context, b *bed) error
-}{{"flood", flood}, {"bands", bands}, {"timers", timers}, {"restart", restart}}
+}{{"flood", flood}, {"bands", bands}, {"timers", timers}, {"restart", restart}, {"years", years}}
 
 // partRules compares runs of the program and needs no server of ours.
 const partRules = "rules"
@@ -45,6 +47,7 @@ func main() {
 // options are what a run is asked for.
 type options struct {
 	jobs, pairs int
+	window      time.Duration // the hot window of the part years
 	parts       []string
 	asJSON      bool
 	dir         string // where servers keep their files
@@ -56,6 +59,7 @@ func parse(args []string) (*options, error) {
 	o := &options{}
 	only := flags.String("part", "", "parts to run, with commas between; all when empty")
 	flags.IntVar(&o.jobs, "jobs", jobsDefault, "jobs of each part: 1000000 is the full form")
+	flags.DurationVar(&o.window, "window", ledger.HotWindowMin(0), "hot window of the part years")
 	flags.IntVar(&o.pairs, "pairs", 5, "pairs of runs of the part rules")
 	flags.BoolVar(&o.asJSON, "json", false, "print JSON")
 	flags.StringVar(&o.dir, "dir", "", "folder for the servers' files; a temporary one when empty")
@@ -106,9 +110,12 @@ func run(ctx context.Context, args []string, out, talk io.Writer) (err error) {
 		}
 		fmt.Fprintf(talk, "%s, %d jobs\n", p.name, o.jobs)
 		start := func(ctx context.Context, store string) (server, error) {
+			if p.name == "years" {
+				return startProcess(ctx, program, store, o.profile, "--hot-window", o.window.String())
+			}
 			return startProcess(ctx, program, store, o.profile)
 		}
-		b := &bed{jobs: o.jobs, store: filepath.Join(dir, p.name), start: start, part: p.name, results: results, talk: talk, log: zap.NewNop()}
+		b := &bed{jobs: o.jobs, window: o.window, store: filepath.Join(dir, p.name), start: start, part: p.name, results: results, talk: talk, log: zap.NewNop()}
 		if err := b.measure(ctx, p.run); err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", p.name, err), results.print(out, o.asJSON))
 		}

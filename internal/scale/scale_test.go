@@ -52,7 +52,7 @@ func TestParts(t *testing.T) {
 			t.Errorf("%s: %s: %v", f.Part, f.What, f.Value)
 		}
 	}
-	for _, want := range []string{"behind the flood", "critical jobs", "weights 1:2:4", "in bands / one org", "lost", "serves after"} {
+	for _, want := range []string{"behind the flood", "critical jobs", "weights 1:2:4", "in bands / one org", "lost", "serves after", "last / first"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("nothing about %q in\n%s", want, &text)
 		}

@@ -47,12 +47,13 @@ type process struct {
 }
 
 // startProcess starts `jobledger server run` on a folder and returns when it serves.
-func startProcess(ctx context.Context, program, store, profile string) (server, error) {
+func startProcess(ctx context.Context, program, store, profile string, more ...string) (server, error) {
 	at, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
 	args := []string{"server", "run", "--store", store, "--listen", at, "--json", "--log-format", "json", "--log-level", "info"}
+	args = append(args, more...)
 	if profile != "" {
 		args = append(args, "--cpuprofile", filepath.Join(profile, filepath.Base(store)+"-"+strconv.FormatInt(time.Now().Unix(), 10)+".prof"))
 	}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	yearsBacklog = 5_000 // jobs unfinished at a time, at most
+	yearsSpans   = 20    // stretches of the run that are compared
+)
+
+// span is how one stretch of the run went.
+type span struct {
+	rate   float64 // jobs finished a second
+	memory int64   // of the server at its end, bytes
+	moved  schemas.Seq
+	ended  time.Duration // since the run began
+}
+
+// years: jobs come and go for many hot windows, so that most of them have left for the archive in the end.
+// What a server needs follows the window, not all that ever was.
+func years(ctx context.Context, b *bed) error {
+	if err := b.registerType(ctx, schemas.TypeSettings{}); err != nil {
+		return err
+	}
+	for i := range b.orgs() {
+		if err := b.org(ctx, small(i), 1, 0); err != nil {
+			return err
+		}
+	}
+	spans, err := b.flow(ctx)
+	if err != nil {
+		return err
+	}
+	first, last := spans[0], spans[len(spans)-1]
+	b.add("jobs finished a second, first twentieth", first.rate, "jobs/s")
+	b.add("  last twentieth", last.rate, "jobs/s")
+	b.aim("  last / first", last.rate/first.rate, "", ">= 0.95", last.rate >= 0.95*first.rate)
+	b.settled(spans)
+	state, err := b.look.Archived(ctx)
+	if err != nil {
+		return err
+	}
+	b.add("events in the archive", float64(state.Events), "")
+	b.add("  of all, that is", float64(state.Through.Seq)/float64(max(1, last.moved)), "")
+	if size := folderSize(b.store); size > 0 {
+		b.add("files of the server, a job", float64(size)/float64(b.jobs), "bytes")
+	}
+	return b.refold(ctx)
+}
+
+// settled says how the server's memory went from the end of the second window on: by then what was moved and what came
+// balance.
+func (b *bed) settled(spans []span) {
+	var least, most int64
+	for _, s := range spans {
+		if s.ended < 2*b.window || s.memory == 0 {
+			continue
+		}
+		if least == 0 || s.memory < least {
+			least = s.memory
+		}
+		most = max(most, s.memory)
+	}
+	if least == 0 {
+		b.add("  NO SECOND WINDOW: the run was shorter, it took", spans[len(spans)-1].ended.Seconds(), "s")
+		return
+	}
+	middle := float64(least+most) / 2
+	b.add("server memory (RSS), from the second window on", middle/(1<<20), "MiB")
+	apart := float64(most-least) / 2 / middle
+	b.aim("  away from the middle, at most", 100*apart, "%", "<= 10", apart <= 0.1)
+}
+
+// flow submits and works off all jobs, a bounded number at a time.
+func (b *bed) flow(ctx context.Context) ([]span, error) {
+	c, err := b.work(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	var next atomic.Int64
+	group, submitting := errgroup.WithContext(ctx)
+	for range submitters {
+		group.Go(func() error {
+			for {
+				i := next.Add(1) - 1
+				if i >= int64(b.jobs) {
+					return nil
+				}
+				for i-c.ended.Load() >= yearsBacklog {
+					if err := rest(submitting, lookEvery); err != nil {
+						return err
+					}
+				}
+				r := ledger.SubmitRequest{Org: small(int(i) % b.orgs()), Type: typeName, Args: args, NoDedup: true, Meta: ledger.Meta{Actor: actor}}
+				if _, err := b.in.Submit(submitting, r); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	begin := time.Now()
+	spans, err := b.watch(submitting, c, begin)
+	if failed := group.Wait(); failed != nil {
+		return nil, failed
+	}
+	if err != nil {
+		return nil, err
+	}
+	return spans, c.stop()
+}
+
+// watch follows the run, stretch by stretch.
+func (b *bed) watch(ctx context.Context, c *crew, begin time.Time) ([]span, error) {
+	var spans []span
+	for k, since := 1, begin; k <= yearsSpans; k++ {
+		before, target := int64(b.jobs*(k-1)/yearsSpans), int64(b.jobs*k/yearsSpans)
+		if err := c.await(ctx, "the next stretch", func() bool { return c.ended.Load() >= target }); err != nil {
+			return nil, err
+		}
+		end, err := b.look.End(ctx)
+		if err != nil {
+			return nil, err
+		}
+		now := time.Now()
+		s := span{rate: float64(target-before) / now.Sub(since).Seconds(), moved: end.Seq, ended: now.Sub(begin)}
+		s.memory, _ = b.server.memory()
+		state, err := b.look.Archived(ctx)
+		if err != nil {
+			return nil, err
+		}
+		b.say("%2d/%d: %.0f jobs a second, %d MiB, %d of %d events in the archive", k, yearsSpans, s.rate, s.memory>>20, state.Through.Seq, end.Seq)
+		spans, since = append(spans, s), now
+	}
+	return spans, nil
+}
+
+// folderSize is what the files below a folder occupy, about: the server goes on writing. 0 where they cannot be read.
+func folderSize(dir string) (size int64) {
+	_ = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error { // what is gone meanwhile is not counted
+		if err != nil || d.IsDir() {
+			return nil
+		}
+		if i, err := d.Info(); err == nil {
+			size += i.Size()
+		}
+		return nil
+	})
+	return size
+}
