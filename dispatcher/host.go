@@ -245,7 +245,7 @@ func (h *Host) follow(ctx context.Context) {
 		if !errors.Is(err, ledger.ErrPositionExpired) {
 			return
 		}
-		h.log.Warn("the ledger went back to older data, folding it from the beginning")
+		h.log.Warn("the fold's position is gone, the ledger is folded from its beginning", zap.Error(err))
 		select {
 		case h.entries <- feedBatch{restart: true}:
 		case <-ctx.Done():
