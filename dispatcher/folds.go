@@ -48,7 +48,8 @@ func (f FoldFile) Open() (io.ReadCloser, error) {
 }
 
 // Replace implements Folds. If this process dies in here, the former file is there, or the new one is, whole; what is
-// left of a half-written one is written over next time.
+// left of a half-written one is written over next time. One that could not be written to its end is removed at once: as a
+// rule the disk is full, and what it takes is kept for the jobs that exist.
 func (f FoldFile) Replace(write func(io.Writer) error) error {
 	if err := os.MkdirAll(filepath.Dir(string(f)), 0o750); err != nil {
 		return err
@@ -62,7 +63,7 @@ func (f FoldFile) Replace(write func(io.Writer) error) error {
 		err = file.Sync()
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
-		return err
+		return errors.Join(err, os.Remove(file.Name()))
 	}
 	return os.Rename(file.Name(), string(f))
 }
