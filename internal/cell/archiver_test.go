@@ -19,7 +19,9 @@ import (
 
 // hotCell has events leave after a second.
 func hotCell(c *cell.Config) {
-	c.Archive = func(a *ledger.ArchiverConfig) { a.Window, a.Every, a.Settle = time.Second, 100*time.Millisecond, time.Millisecond }
+	c.Archive = func(a *ledger.ArchiverConfig) {
+		a.Window, a.Every, a.Settle = time.Second, 100*time.Millisecond, time.Millisecond
+	}
 }
 
 // until polls the ledger.
