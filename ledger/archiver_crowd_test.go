@@ -226,4 +226,3 @@ func (c *crowd) hotBegins() {
 		}
 	}
 }
-

@@ -52,3 +52,8 @@ func (a *Archiver) LookBefore(ctx context.Context, before time.Time) (Moved, err
 
 // WithHotWindowMin allows windows shorter than HotWindowMin.
 func (c *ProvisionConfig) WithHotWindowMin(d time.Duration) { c.hotWindowMin = d }
+
+// LookPaced is LookBefore with the rests of a look in time.
+func (a *Archiver) LookPaced(ctx context.Context, before time.Time) (Moved, error) {
+	return a.move(ctx, cutoff{before: before, full: before, late: time.Unix(0, 0)}, nil)
+}

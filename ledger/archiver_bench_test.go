@@ -1,0 +1,135 @@
+//go:build unix
+
+package ledger_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/ledger/ledgertest"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// BenchmarkArchiving moves finished jobs of four events each to the archive, with a submitter beside it: CPU time an
+// event of everything (server, archiver), events a second, and what submits take beside it and without it.
+func BenchmarkArchiving(b *testing.B) {
+	env := ledgertest.Start(b)
+	if _, err := env.Ledger.PutType(b.Context(), schemas.TypeSettings{Name: "t"}, ledger.Meta{}, ""); err != nil {
+		b.Fatal(err)
+	}
+	cut := finishMany(b, env.Ledger)
+	submitter := env.NewLedger()
+	submits := func(until func() bool) time.Duration {
+		var took []time.Duration
+		for i := 0; len(took) < 300 || !until(); i++ {
+			began := time.Now()
+			if _, err := submitter.Submit(b.Context(), ledger.SubmitRequest{Org: "acme", Type: "t", Args: fmt.Appendf(nil, `{"n":%d,"at":%d}`, i, began.UnixNano())}); err != nil {
+				b.Fatal(err)
+			}
+			took = append(took, time.Since(began))
+		}
+		slices.Sort(took)
+		return took[len(took)*99/100]
+	}
+	alone := submits(func() bool { return true })
+	a, err := ledger.NewArchiver(ledger.ArchiverConfig{Ledger: env.NewLedger(), Logger: zap.NewNop()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		done := make(chan time.Duration, 1)
+		var moved ledger.Moved
+		go func() {
+			began := time.Now()
+			var err error
+			if moved, err = a.LookPaced(b.Context(), cut); err != nil {
+				b.Error(err)
+			}
+			done <- time.Since(began)
+		}()
+		var took time.Duration
+		beside := submits(func() bool {
+			select {
+			case took = <-done:
+				return true
+			default:
+				return false
+			}
+		})
+		b.ReportMetric(float64(moved.Events)/took.Seconds(), "events/s")
+		b.ReportMetric(alone.Seconds()*1e3, "alone-p99-ms")
+		b.ReportMetric(beside.Seconds()*1e3, "beside-p99-ms")
+	}
+}
+
+// BenchmarkArchivingCPU is the CPU time of moving alone, unpaced.
+func BenchmarkArchivingCPU(b *testing.B) {
+	env := ledgertest.Start(b)
+	cut := finishMany(b, env.Ledger)
+	a, err := ledger.NewArchiver(ledger.ArchiverConfig{Ledger: env.NewLedger(), Logger: zap.NewNop()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		before := cpuTime()
+		moved, err := a.LookBefore(b.Context(), cut)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if moved.Events > 0 {
+			b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(moved.Events), "cpu-us/event")
+		}
+	}
+}
+
+// finishMany makes finished jobs, and returns the stream time of the last event.
+func finishMany(b *testing.B, l *ledger.Ledger) time.Time {
+	const jobs, hands = 8000, 16
+	var wg sync.WaitGroup
+	for hand := range hands {
+		wg.Go(func() {
+			for i := range jobs / hands {
+				finishQuickly(b, l, schemas.JobID(fmt.Sprintf("j%d-%d", hand, i)))
+			}
+		})
+	}
+	wg.Wait()
+	end, err := l.End(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	e, err := l.EventAt(b.Context(), end.Seq)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return e.Time
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func finishQuickly(b *testing.B, l *ledger.Ledger, id schemas.JobID) {
+	do := func(j *ledger.Job, cmd ledger.Command) *ledger.Job {
+		j, _, err := l.DoFrom(b.Context(), j, cmd, ledger.Meta{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return j
+	}
+	j := do(&ledger.Job{Org: "acme", ID: id}, &ledger.Begin{Spec: schemas.Submitted{Type: "t", Queue: "default", Priority: schemas.PriorityNormal, Args: []byte(`{"to":"somebody@example.com","n":12345}`)}})
+	j = do(j, &ledger.Queue{Policy: schemas.DefaultPolicy(), Now: time.Now()})
+	j = do(j, &ledger.Claim{Generation: 1, Submitted: j.SubmittedSeq, Session: "01938d4a-0000-7000-8000-0000000000aa", Worker: "worker-1"})
+	do(j, &ledger.Outcome{Kind: schemas.EventCompleted, Fence: j.Fence, Generation: 1, Attempt: 1, Now: time.Now(), Result: []byte(`{"ok":true}`)})
+}
