@@ -19,8 +19,9 @@ import (
 
 const (
 	// drawnWithin is how far the time in a UUIDv7 may be from its submit for it to be one that was drawn for it, which
-	// nobody has used before.
-	drawnWithin = time.Hour
+	// nobody has used before. It is half of the least time after which anything leaves LEDGER (HotWindowMin): so an
+	// earlier life of the id, which had left by then, would tell an earlier time, also by a clock that is off by as much.
+	drawnWithin = schemas.DedupWindow
 	// archiveFresh is how old a submitter's knowledge of the archive may be: what it misses the leader finds.
 	archiveFresh = time.Second
 )

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -17,9 +16,6 @@ import (
 const (
 	// partsWindow is how many parts of pages one round of requests reads: 8 MiB at most.
 	partsWindow = 16
-	// timedSlack is by how much the clocks of whoever makes job ids may be ahead of the ledger's. A job's events are not
-	// looked for before its id was made, less this.
-	timedSlack = 24 * time.Hour
 	// freshTries is how often a read begins anew with the newest catalogue, when segments are removed meanwhile.
 	freshTries = 5
 )
@@ -95,8 +91,8 @@ func (a *archive) findIn(ctx context.Context, c *catalog, want archivedJob) ([]*
 	var entries []*Entry
 	for _, k := range c.chunks {
 		for _, s := range k.segments {
-			if want.timed && s.LastAt.UnixMilli() < want.made-timedSlack.Milliseconds() {
-				continue
+			if want.timed && s.Made > 0 && want.made > s.Made {
+				continue // its id was made later than all of this
 			}
 			f, err := a.filter(ctx, s, want.timed)
 			if err != nil {

@@ -74,6 +74,9 @@ type archiveSegment struct {
 	Timed     int         `json:"filter_timed"`
 	Other     int         `json:"filter_other"`
 	FilterSum string      `json:"filter_sha256"` // of both
+	// Made is the latest time that a job id in it tells, in Unix milliseconds, 0 if none does. It is by the clock of
+	// whoever made the id, which may be ahead of the ledger's by any time.
+	Made int64 `json:"made,omitempty"`
 }
 
 // archiveRemoval is what is kept of a segment that was removed.

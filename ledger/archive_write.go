@@ -224,7 +224,8 @@ func (d *segmentDraft) note(subject, place string, page *pageBuilder) uint64 {
 	at, err := schemas.ParseSubject(subject)
 	if err == nil && at.Job != "" {
 		d.s.Jobs++
-		if _, ok := timed(at.Job); ok {
+		if made, ok := timed(at.Job); ok {
+			d.s.Made = max(d.s.Made, made)
 			d.timed = append(d.timed, hash)
 			return hash
 		}

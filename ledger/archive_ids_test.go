@@ -1,0 +1,78 @@
+package ledger_test
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/ledger/ledgertest"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// madeAt is a job id that a caller drew by a clock that showed at.
+func madeAt(t *testing.T, at time.Time) schemas.JobID {
+	t.Helper()
+	u, err := uuid.NewV7()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(at.UnixMilli()))
+	copy(u[:6], ms[2:])
+	return schemas.JobID(u.String())
+}
+
+// Whatever the clock of a caller shows who draws ids, a job that left is found in ARCHIVE: its history, and its payloads,
+// which nobody may take for orphans (R-40, DESIGN D13).
+func TestArchivedUnderAnIDOfAWrongClock(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	l, ctx := env.Ledger, t.Context()
+	ids := []schemas.JobID{madeAt(t, time.Now().Add(72*time.Hour)), madeAt(t, time.Now().AddDate(-20, 0, 0)), schemas.NewJobID()}
+	for _, id := range ids {
+		completeOne(t, l, "acme", id)
+	}
+	if err := ledger.MoveToArchive(ctx, l, end(t, l), true); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		if h, err := env.NewLedger().History(ctx, "acme", id); err != nil || h.Job.State != schemas.StateCompleted {
+			t.Errorf("%s: %v, its events left and are not found", id, err)
+		}
+	}
+}
+
+// A caller who draws its id and submits again under it, after the job left LEDGER as early as it may, meets that job: an
+// id counts as new only for a time in which nothing leaves (R-07, DESIGN D13).
+func TestDrawnIDSubmittedAgainAfterItLeft(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	l, ctx := env.Ledger, t.Context()
+	id := madeAt(t, time.Now().Add(-ledger.HotWindowMin(schemas.DedupWindow)))
+	completeOne(t, l, "acme", id)
+	if err := ledger.MoveToArchive(ctx, l, end(t, l), true); err != nil {
+		t.Fatal(err)
+	}
+	was, err := l.Fold(ctx, "acme", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Its submit was sent again by one who does not know what became of it.
+	data, err := ledger.Decide(&ledger.Job{Org: "acme", ID: id}, &ledger.Begin{Spec: was.Spec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Append(ctx, schemas.NewEvent(schemas.JobSubject("acme", id), data), 0); err != nil {
+		t.Fatal(err)
+	}
+	j, err := l.Fold(ctx, "acme", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if earlier, err := l.Earlier(ctx, j); err != nil || earlier == nil || earlier.SubmittedSeq != was.SubmittedSeq {
+		t.Errorf("the leader finds %+v, %v, and runs it twice", earlier, err)
+	}
+}
