@@ -119,6 +119,7 @@ func history(t *testing.T, l *ledger.Ledger, id schemas.JobID) string {
 // that was acknowledged before the backup began is in it with the same events and payload, and it goes on (R-42,
 // R-112, DESIGN D2). The source notices nothing.
 func TestBackupUnderLoad(t *testing.T) {
+	t.Parallel()
 	s := newSource(t, ledgertest.Start(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	var writers sync.WaitGroup
@@ -150,7 +151,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	}
 	dir := t.TempDir()
 	cfg := s.config(dir)
-	cfg.Rate = 16 << 20
+	cfg.Rate = 32 << 20
 	done, err := backup.Run(s.Context(), cfg)
 	cancel()
 	if err != nil {
@@ -193,6 +194,7 @@ func TestBackupUnderLoad(t *testing.T) {
 
 // A backup of which nothing may be believed is refused before anything is created, and what is wrong is named.
 func TestDamageIsFound(t *testing.T) {
+	t.Parallel()
 	s := newSource(t, ledgertest.Start(t))
 	whole := t.TempDir()
 	done := s.backup(whole)
@@ -255,6 +257,7 @@ func TestDamageIsFound(t *testing.T) {
 
 // A folder that is not empty and not ours, or holds another backup, is not written to.
 func TestBackupFolder(t *testing.T) {
+	t.Parallel()
 	s := newSource(t, ledgertest.Start(t))
 	foreign := t.TempDir()
 	if err := os.WriteFile(filepath.Join(foreign, "thesis.doc"), []byte("years"), 0o600); err != nil {
@@ -291,6 +294,7 @@ func interrupted(t *testing.T, what string, run func(ctx context.Context, said f
 // An interrupted backup and an interrupted restore go on where they stopped: what is whole is kept, the rest is
 // done again, and between the two no server takes the half-filled store for a ledger.
 func TestGoOn(t *testing.T) {
+	t.Parallel()
 	s := newSource(t, ledgertest.Start(t))
 	for i := range 8 {
 		s.submit(schemas.JobID(fmt.Sprintf("large-%d", i)), large(3<<20))
@@ -348,6 +352,7 @@ func keeps(t *testing.T, done *backup.Summary, stream string, want bool) {
 
 // A copy of three replicas is put back as one, and the other way round.
 func TestReplicasChange(t *testing.T) {
+	t.Parallel()
 	cluster := newSource(t, ledgertest.StartCluster(t))
 	dir, back := t.TempDir(), t.TempDir()
 	cluster.backup(dir)

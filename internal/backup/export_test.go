@@ -25,6 +25,7 @@ import (
 // they name, and nobody else's; interrupted it goes on behind its last part, up to the sequence where the first run
 // began, whatever came since.
 func TestExport(t *testing.T) {
+	t.Parallel()
 	s := newSource(t, ledgertest.Start(t))
 	if _, err := s.Ledger.Submit(s.Context(), ledger.SubmitRequest{Org: "other", Type: "echo", ID: "theirs"}); err != nil {
 		t.Fatal(err)
@@ -102,6 +103,7 @@ func TestExport(t *testing.T) {
 
 // A payload that is gone does not keep the rest from being exported, and is named.
 func TestExportOfWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	s := newSource(t, ledgertest.Start(t))
 	s.SkipVerify()
 	if err := s.Ledger.JetStream().DeleteStream(s.Context(), "OBJ_ARGS"); err != nil {
