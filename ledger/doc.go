@@ -37,7 +37,9 @@
 // process, from which each fold takes every message in order through a Cursor of its own; Replay hands out
 // a stretch of the ledger, the same each time. Both go on over restarts, and both compare the event id at
 // their position before they go on: where another event stands there, the ledger went back to older data and
-// what was folded is void (ErrPositionExpired). A message that is no event of ours is handed out as an
+// what was folded is void (ErrPositionExpired). What has left LEDGER for ARCHIVE is read from there (story.go,
+// stretch.go; DESIGN D13): a job that LEDGER does not begin says so (Job.Archived), and Job.Expect is what an append to it
+// expects. Of a Feed only SubscribeHistory does; a fold of LEDGER alone is told ErrPositionLeft. A message that is no event of ours is handed out as an
 // Entry with Err, so that whoever waits for a sequence gets there. Verify folds everything anew and compares.
 //
 // # Invariants
