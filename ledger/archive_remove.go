@@ -14,9 +14,6 @@ import (
 )
 
 const (
-	// sweepAge is how old a message that no record names must be before it is taken for left over: whoever writes a
-	// step needs seconds.
-	sweepAge = 15 * time.Minute
 	// sweepMax is how many left over messages one sweep removes; the next one goes on.
 	sweepMax = 10_000
 	// subjectDelete, followed by a stream, removes one message.

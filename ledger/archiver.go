@@ -19,6 +19,9 @@ const (
 	// archiveSettle is how long a new leader's archiver waits: until every writer knows the hot window that was set before
 	// it (streamConfigTTL), and the duplicates that waited for a leader are canceled.
 	archiveSettle = 2 * streamConfigTTL
+	// archiveDurable is how long the server may take to bring to the disk what it has confirmed (ENGINE 8: 1 s embedded),
+	// twice and more. Before that the power may take a commit away, but not a purge.
+	archiveDurable = 3 * time.Second
 	// heldEvery is how often the job that holds the boundary is named again in the log.
 	heldEvery = 10 * time.Minute
 	// archiveRestMax is the longest rest between two pieces of work.
@@ -42,6 +45,9 @@ type ArchiverConfig struct {
 	Window time.Duration
 	// Every is the time between two looks, 0 means 15 s. Settle is the wait before the first, 0 means 2 min.
 	Every, Settle time.Duration
+	// Durable is how long a commit is left to reach the disk before what it covers is purged; 0 means 3 s, less than 0
+	// not at all.
+	Durable time.Duration
 	// SegmentEvents is how many events leave in one step at most; 0 means as many as a segment takes.
 	SegmentEvents int
 }
@@ -105,6 +111,9 @@ func NewArchiver(cfg ArchiverConfig) (*Archiver, error) {
 	}
 	if cfg.Settle == 0 {
 		cfg.Settle = archiveSettle
+	}
+	if cfg.Durable == 0 {
+		cfg.Durable = archiveDurable
 	}
 	if cfg.SegmentEvents <= 0 || cfg.SegmentEvents > segmentEventsMax {
 		cfg.SegmentEvents = segmentEventsMax
@@ -243,6 +252,9 @@ func (a *Archiver) step(ctx context.Context, cut cutoff, sum *Moved) (more bool,
 	}
 	if err := a.commit(ctx, s, sum); err != nil {
 		return false, err
+	}
+	if !sleep(ctx, a.cfg.Durable) {
+		return false, ctx.Err()
 	}
 	// If this process dies here, the next step begins with the purge.
 	if err := a.purge(ctx, s.through, rest); err != nil {

@@ -131,7 +131,7 @@ func (c *crowd) make(kind string, i int) schemas.JobID {
 
 func (c *crowd) archiver(change ...func(*ledger.ArchiverConfig)) *ledger.Archiver {
 	c.t.Helper()
-	cfg := ledger.ArchiverConfig{Ledger: c.Ledger, Logger: zap.NewNop()}
+	cfg := ledger.ArchiverConfig{Ledger: c.Ledger, Logger: zap.NewNop(), Durable: -1}
 	for _, f := range change {
 		f(&cfg)
 	}

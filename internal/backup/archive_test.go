@@ -36,7 +36,7 @@ func newLeaving(t *testing.T, jobs, args int) *leaving {
 		}
 	}
 	var err error
-	s.archiver, err = ledger.NewArchiver(ledger.ArchiverConfig{Ledger: s.NewLedger(), Logger: zap.NewNop(), Window: time.Nanosecond, SegmentEvents: 100})
+	s.archiver, err = ledger.NewArchiver(ledger.ArchiverConfig{Ledger: s.NewLedger(), Logger: zap.NewNop(), Window: time.Nanosecond, SegmentEvents: 100, Durable: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

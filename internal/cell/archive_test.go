@@ -15,7 +15,7 @@ import (
 // archive moves everything that may leave LEDGER.
 func (s *system) archive() {
 	s.t.Helper()
-	a, err := ledger.NewArchiver(ledger.ArchiverConfig{Ledger: s.env.NewLedger(), Logger: zap.NewNop(), Window: 1})
+	a, err := ledger.NewArchiver(ledger.ArchiverConfig{Ledger: s.env.NewLedger(), Logger: zap.NewNop(), Window: 1, Durable: -1})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 // hotCell has events leave after a second.
 func hotCell(c *cell.Config) {
 	c.Archive = func(a *ledger.ArchiverConfig) {
-		a.Window, a.Every, a.Settle = time.Second, 100*time.Millisecond, time.Millisecond
+		a.Window, a.Every, a.Settle, a.Durable = time.Second, 100*time.Millisecond, time.Millisecond, -1
 	}
 }
 
