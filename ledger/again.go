@@ -24,6 +24,8 @@ const (
 	drawnWithin = schemas.DedupWindow
 	// archiveFresh is how old a submitter's knowledge of the archive may be: what it misses the leader finds.
 	archiveFresh = time.Second
+	// archivePatience is how long a submitter waits for an answer about it.
+	archivePatience = 2 * time.Second
 )
 
 // Earlier returns the latest life of a job's id that had left LEDGER when this one was submitted; nil if there was none,
@@ -82,6 +84,8 @@ func (l *Ledger) mayBeArchived(ctx context.Context, org schemas.OrgID, id schema
 	if drawn(id, time.Now()) {
 		return false
 	}
+	ctx, cancel := context.WithTimeout(ctx, archivePatience)
+	defer cancel()
 	entries, err := l.archivedSince(ctx, schemas.JobSubject(org, id), time.Now().Add(-archiveFresh))
 	return err == nil && len(entries) > 0
 }

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"encoding/binary"
 	"testing"
 	"time"
@@ -74,5 +75,22 @@ func TestDrawnIDSubmittedAgainAfterItLeft(t *testing.T) {
 	}
 	if earlier, err := l.Earlier(ctx, j); err != nil || earlier == nil || earlier.SubmittedSeq != was.SubmittedSeq {
 		t.Errorf("the leader finds %+v, %v, and runs it twice", earlier, err)
+	}
+}
+
+// While CATALOG does not answer, as without a leader, LEDGER takes submits under callers' ids all the same: what they miss
+// the leader finds (R-02, DESIGN D13).
+func TestSubmitDoesNotWaitForTheArchive(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	l := env.Ledger
+	if _, err := l.PutType(t.Context(), schemas.TypeSettings{Name: "echo"}, ledger.Meta{}, "a test"); err != nil {
+		t.Fatal(err)
+	}
+	defer l.ArchiveSilent()()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if r, err := l.Submit(ctx, ledger.SubmitRequest{Org: "acme", Type: "echo", ID: "mine"}); err != nil || r.Duplicate {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

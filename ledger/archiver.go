@@ -72,6 +72,8 @@ type Archiver struct {
 	// named is when the holder was last named in the log.
 	named time.Time
 	swept time.Time // when what dead writers left was removed last
+	// holder is what held the boundary last: as long as it does, the stretch behind it is not read again.
+	holder *ArchiverHeld
 	// at is called before each durable step; what it returns ends the look. nil but in tests.
 	at func(step string) error
 }
@@ -96,6 +98,8 @@ type ArchiverHeld struct {
 	Seq     schemas.Seq `json:"seq"`     // of that event
 	Why     string      `json:"why"`
 	Since   time.Time   `json:"since"` // stream time of the event
+
+	fence schemas.Fence // of the attempt that is waited for
 }
 
 // NewArchiver returns an archiver; it does nothing before Run.
@@ -166,7 +170,7 @@ func (a *Archiver) look(ctx context.Context) {
 	}
 	if time.Since(a.swept) >= sweepEvery {
 		a.swept = time.Now()
-		if n, err := a.l.sweepArchive(ctx, sweepEvery); err != nil && ctx.Err() == nil {
+		if n, err := a.l.sweepArchive(ctx, sweepAge); err != nil && ctx.Err() == nil {
 			log.Warn("what a dead writer left in the archive could not be removed", zap.Error(err))
 		} else if n > 0 {
 			log.Info("removed what a dead writer left in the archive", zap.Int("messages", n))
@@ -245,6 +249,7 @@ func (a *Archiver) step(ctx context.Context, cut cutoff, sum *Moved) (more bool,
 		return false, err
 	}
 	if s.held != nil {
+		a.holder = s.held
 		a.held.Store(s.held)
 	}
 	if s.through < s.first {

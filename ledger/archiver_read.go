@@ -63,6 +63,9 @@ func (a *Archiver) read(ctx context.Context, from schemas.Seq, cut cutoff, rest 
 			if ripe, err := a.ripe(ctx, &batch[0], cut); err != nil || !ripe {
 				return nil, err
 			}
+			if still, err := a.stillHeld(ctx, &batch[0]); err != nil || still {
+				return nil, err
+			}
 		}
 		s.end = len(batch) == 0
 		for _, m := range batch {
@@ -99,6 +102,28 @@ func (a *Archiver) ripe(ctx context.Context, m *rawMessage, cut cutoff) (bool, e
 	return err == nil && !last.Time.After(cut.before), err
 }
 
+// stillHeld reports whether m holds the boundary, as it did at the last look: an attempt may run for days, and a whole
+// stretch would be read and judged at every look.
+func (a *Archiver) stillHeld(ctx context.Context, m *rawMessage) (bool, error) {
+	h := a.holder
+	if h == nil || h.Seq != m.Seq || h.fence.IsZero() {
+		return false, nil
+	}
+	at, err := schemas.ParseSubject(h.Subject)
+	if err != nil {
+		return false, nil
+	}
+	j, err := a.l.Fold(ctx, at.Org, at.Job)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil || j.State != schemas.StateRunning || j.Fence != h.fence {
+		return false, err
+	}
+	a.held.Store(h)
+	return true, nil
+}
+
 func (s *departure) add(bySubject map[string]*leavingPlace, m rawMessage) {
 	p := bySubject[m.Subject]
 	if p == nil {
@@ -115,6 +140,9 @@ func (s *departure) add(bySubject map[string]*leavingPlace, m rawMessage) {
 // judge finds out how each job of the stretch stands, and ends the stretch before one that cannot leave.
 func (a *Archiver) judge(ctx context.Context, s *departure, rest *rester) error {
 	for window := range slices.Chunk(s.places, directInFlight) {
+		if window[0].first > s.through {
+			break // all that follow begin behind the end of the stretch
+		}
 		rest.work()
 		life := a.l.Life()
 		later, err := a.l.behind(ctx, window)
@@ -171,6 +199,9 @@ func (s *departure) place(p *leavingPlace, j *Job) {
 	case !j.Exists(): // no event of ours: nothing to be carried
 	case j.State == schemas.StateRunning:
 		s.hold(p, "it is running")
+		if s.held != nil && s.held.Seq == p.first {
+			s.held.fence = j.Fence
+		}
 	case !j.State.Finished(), j.State == schemas.StateDeadLettered && j.Resolution == schemas.ResolutionOpen:
 		p.carry = j
 	}

@@ -179,6 +179,17 @@ func TestRunningHoldsTheBoundary(t *testing.T) {
 	if state, err := c.Ledger.Archived(t.Context()); err != nil || state.Through.Seq != j.SubmittedSeq-1 {
 		t.Errorf("%+v, %v, want all before %d", state, err, j.SubmittedSeq)
 	}
+	// As long as it does, a look reads little more than that.
+	for i := range 100 {
+		c.make("canceled", 100+i)
+	}
+	before := c.Ledger.Conn().Stats().OutMsgs
+	if c.leave(a); a.Held() == nil || a.Held().Seq != j.SubmittedSeq {
+		t.Errorf("held by %+v", a.Held())
+	}
+	if asked := c.Ledger.Conn().Stats().OutMsgs - before; asked > 50 {
+		t.Errorf("a look at a boundary that is held sent %d messages", asked)
+	}
 	c.do(id, &ledger.Outcome{Kind: schemas.EventCompleted, Fence: j.Fence, Generation: 1, Attempt: 1, Now: time.Now()})
 	end := c.end0()
 	c.leave(a)

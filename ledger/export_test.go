@@ -57,3 +57,12 @@ func (c *ProvisionConfig) WithHotWindowMin(d time.Duration) { c.hotWindowMin = d
 func (a *Archiver) LookPaced(ctx context.Context, before time.Time) (Moved, error) {
 	return a.move(ctx, cutoff{before: before, full: before, late: time.Unix(0, 0)}, nil)
 }
+
+// ArchiveSilent has every look into the archive's catalogue wait, as while its stream has no leader, until the returned
+// function is called.
+func (l *Ledger) ArchiveSilent() (answer func()) {
+	if _, wait := l.archiveLooks.begin(time.Now()); wait != nil {
+		panic("a look is under way")
+	}
+	return func() { l.archiveLooks.end(time.Time{}, context.DeadlineExceeded) }
+}
