@@ -170,7 +170,7 @@ func (a *Archiver) look(ctx context.Context) {
 	}
 	if time.Since(a.swept) >= sweepEvery {
 		a.swept = time.Now()
-		if n, err := a.l.sweepArchive(ctx, sweepAge); err != nil && ctx.Err() == nil {
+		if n, err := a.l.sweepArchive(ctx, sweepEvery); err != nil && ctx.Err() == nil {
 			log.Warn("what a dead writer left in the archive could not be removed", zap.Error(err))
 		} else if n > 0 {
 			log.Info("removed what a dead writer left in the archive", zap.Int("messages", n))

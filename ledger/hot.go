@@ -31,17 +31,17 @@ func HotWindowMin(duplicates time.Duration) time.Duration {
 	return hotWindows * max(duplicates, schemas.DedupWindow)
 }
 
-// checkHotWindow refuses a window that is too short beside the duplicate window in force.
-func (c *ProvisionConfig) checkHotWindow(duplicates time.Duration) error {
+// checkHotWindow refuses a window that is too short beside the duplicate window that is to be in force.
+func (c *ProvisionConfig) checkHotWindow(hot, duplicates time.Duration) error {
 	least := HotWindowMin(duplicates)
 	if c.hotWindowMin > 0 {
 		least = c.hotWindowMin
 	}
-	if c.HotWindow <= 0 || c.HotWindow >= least {
+	if hot <= 0 || hot >= least {
 		return nil
 	}
 	return badField("hot_window", fmt.Errorf("hot window %s is below %s, twice the time in which work submitted again is found (dedup window %s): choose a longer one, or 0 for never",
-		c.HotWindow, least, duplicates))
+		hot, least, duplicates))
 }
 
 // hotOf reads the window from a stream's metadata.

@@ -35,6 +35,9 @@ func TestHotWindow(t *testing.T) {
 		t.Error(err)
 	}
 	want(10 * time.Minute)
+	if err := set(0, 20*time.Minute); ledger.AsError(err).Code != ledger.CodeInvalidArgument {
+		t.Errorf("a longer dedup window beside the hot window that is kept: %v", err)
+	}
 	if err := set(30*time.Minute, 20*time.Minute); ledger.AsError(err).Code != ledger.CodeInvalidArgument {
 		t.Errorf("too short beside the dedup window: %v", err)
 	}

@@ -208,22 +208,23 @@ func (l *Ledger) ensureLedger(ctx context.Context, cfg ProvisionConfig) (int, er
 
 // setWindows changes LEDGER's windows to those that are configured.
 func (l *Ledger) setWindows(ctx context.Context, cfg ProvisionConfig, have jetstream.StreamConfig) error {
-	changed := false
-	if cfg.DuplicateWindow != 0 && cfg.DuplicateWindow != have.Duplicates {
-		have.Duplicates, changed = cfg.DuplicateWindow, true
-	}
-	if err := cfg.checkHotWindow(have.Duplicates); err != nil {
-		return err
-	}
-	if hot := max(cfg.HotWindow, 0); cfg.HotWindow != 0 && hot != hotOf(have.Metadata) {
-		have.Metadata, changed = maps.Clone(have.Metadata), true
+	hot, changed := hotOf(have.Metadata), false
+	if cfg.HotWindow != 0 && max(cfg.HotWindow, 0) != hot {
+		hot, changed = max(cfg.HotWindow, 0), true
+		have.Metadata = maps.Clone(have.Metadata)
 		delete(have.Metadata, metaHot)
 		if hot > 0 {
 			have.Metadata[metaHot] = hot.String()
 		}
 	}
+	if cfg.DuplicateWindow != 0 && cfg.DuplicateWindow != have.Duplicates {
+		have.Duplicates, changed = cfg.DuplicateWindow, true
+	}
 	if !changed {
 		return nil
+	}
+	if err := cfg.checkHotWindow(hot, have.Duplicates); err != nil {
+		return err
 	}
 	err := l.asking(ctx, func(ctx context.Context) error {
 		_, err := l.js.UpdateStream(ctx, have)
