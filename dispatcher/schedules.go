@@ -27,6 +27,9 @@ func (h *Host) tick(ctx context.Context, a act) Result {
 	if err == nil && set.Seq != d.At {
 		return Result{Outcome: Later, Until: h.now().Add(movedPause)}
 	}
+	if err == nil {
+		err = h.l.HasSpace(ctx) // or the job of the earlier tick would be canceled for one that is refused
+	}
 	if err == nil && d.Job != "" {
 		err = h.replace(ctx, a)
 	}
@@ -66,6 +69,10 @@ func (h *Host) tickFailed(d *Decision, err error) Result {
 	name := []zap.Field{zap.String("org", string(d.Org)), zap.String("schedule", d.Schedule), zap.Time("tick", d.Tick), zap.Error(err)}
 	var own *ledger.Error
 	switch code := ledger.AsError(err).Code; {
+	case errors.As(err, &own) && own.Details[ledger.DetailReason] == ledger.ReasonStorageFull:
+		// Nothing else waits for it, as it would for a ledger that is away: jobs that exist go on.
+		h.log.Debug("the job of a tick finds no space; it is tried again", name...)
+		return Result{Outcome: Later, Until: h.now().Add(laterPause)}
 	case errors.Is(err, errDeposed), code == ledger.CodeUnavailable:
 		h.log.Debug("tick not carried out", name...)
 		return Result{Outcome: Failed}
