@@ -163,6 +163,11 @@ func (a *archive) refresh(ctx context.Context) (*catalog, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.upTo(ctx, last)
+}
+
+// upTo returns the catalogue with the record that was the newest a moment ago, and what is known to have come since.
+func (a *archive) upTo(ctx context.Context, last *Entry) (c *catalog, err error) {
 	if c := a.now.Load(); c != nil && c.is(last) {
 		return c, nil
 	}
@@ -172,9 +177,14 @@ func (a *archive) refresh(ctx context.Context) (*catalog, error) {
 		return nil, ctx.Err()
 	}
 	defer func() { <-a.turn }()
-	c := a.now.Load()
-	if c == nil {
+	if c = a.now.Load(); c == nil {
 		c = &catalog{}
+	}
+	if c.at > 0 && (last == nil || last.Seq < c.at) {
+		// Another one read a newer record since: to go back to this one would hide what left by it. Or older data was put back.
+		if last, err = a.last(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if !c.is(last) && (last != nil && c.at < last.Seq) {
 		c, err = a.readOn(ctx, c, last)

@@ -124,3 +124,15 @@ func (l *Ledger) PageSeqs(ctx context.Context, id string) (at []schemas.Seq, err
 	}
 	return at, nil
 }
+
+// ArchiveReader reads the newest record now, and brings the catalogue up to it when it is called.
+func (l *Ledger) ArchiveReader(ctx context.Context) (read func() error, err error) {
+	last, err := l.archive.last(ctx)
+	return func() error {
+		_, err := l.archive.upTo(ctx, last)
+		return err
+	}, err
+}
+
+// ArchiveKnown is the boundary as it is known without a look.
+func (l *Ledger) ArchiveKnown() schemas.Seq { return l.archive.now.Load().through.Seq }

@@ -94,3 +94,29 @@ func TestSubmitDoesNotWaitForTheArchive(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+// A reader who knew of a record before the newest, and comes to read it when others have read that, takes nothing back of
+// what they know: a look for an id that was used may rely on it (DESIGN D13).
+func TestArchiveReaderOvertaken(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	env.SkipVerify() // what is in ARCHIVE still stands in LEDGER
+	l, ctx := env.Ledger, t.Context()
+	fill(t, env, "acme", 10)
+	if err := l.ArchiveThrough(ctx, 20, 20); err != nil {
+		t.Fatal(err)
+	}
+	late, err := l.ArchiveReader(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.ArchiveThrough(ctx, 30, 10); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Archived(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := late(); err != nil || l.ArchiveKnown() != 30 {
+		t.Errorf("%v, the archive is known through %d, and was known through 30", err, l.ArchiveKnown())
+	}
+}
