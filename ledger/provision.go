@@ -110,6 +110,9 @@ func Provision(ctx context.Context, l *Ledger, cfg ProvisionConfig) (Cell, error
 			return Cell{}, err
 		}
 	}
+	if err := l.checkBoundary(ctx); err != nil {
+		return Cell{}, err
+	}
 	for _, bucket := range []string{BucketJobs, BucketCounts, BucketConfig, BucketLive} {
 		if err := l.ensureBucket(ctx, bucket, replicas); err != nil {
 			return Cell{}, err

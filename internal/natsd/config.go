@@ -130,17 +130,18 @@ func (c Config) validate() error {
 // options translates into the server's own terms.
 func (c Config) options() *server.Options {
 	opts := &server.Options{
-		ServerName:      c.Name,
-		Host:            c.Host,
-		Port:            c.Port,
-		DontListen:      c.DontListen,
-		NoSigs:          true, // signals belong to the program, not to its engine
-		MaxPayload:      maxPayload,
-		JetStream:       true,
-		StoreDir:        c.StoreDir,
-		SyncInterval:    c.SyncInterval,
-		SyncAlways:      c.Durability == Strict,
-		JetStreamLimits: server.JSLimitOpts{DefaultMaxConsumers: unlimitedConsumers},
+		ServerName:        c.Name,
+		Host:              c.Host,
+		Port:              c.Port,
+		DontListen:        c.DontListen,
+		NoSigs:            true, // signals belong to the program, not to its engine
+		MaxPayload:        maxPayload,
+		JetStream:         true,
+		StoreDir:          c.StoreDir,
+		JetStreamMaxStore: storeLimit(c.StoreDir),
+		SyncInterval:      c.SyncInterval,
+		SyncAlways:        c.Durability == Strict,
+		JetStreamLimits:   server.JSLimitOpts{DefaultMaxConsumers: unlimitedConsumers},
 	}
 	if c.Cluster != nil {
 		opts.Cluster = server.ClusterOpts{Name: c.Cluster.Name, Host: c.Host, Port: c.Cluster.Port}

@@ -2,13 +2,39 @@ package natsd
 
 import (
 	"fmt"
+	"io/fs"
+	"path/filepath"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
 
+// limitSpare is the part of what is free at the start that the server may not store: one in so many.
+const limitSpare = 20
+
+// storeLimit is the limit on file storage that the server is started with: what its folder holds, and nearly all that the
+// file system has free. The server's own choice would be three quarters of the sum, which is less than what is stored
+// where other programs have filled the disk: every append would be refused then, outcomes of running jobs too, with room
+// left. Zero, the server's own choice, where this system does not tell.
+func storeLimit(dir string) int64 {
+	free, total, err := diskRoom(dir)
+	if err != nil || total == 0 {
+		return 0
+	}
+	var held int64
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error { // what cannot be read counts as nothing
+		if err != nil || d.IsDir() {
+			return nil
+		}
+		if i, err := d.Info(); err == nil {
+			held += i.Size()
+		}
+		return nil
+	})
+	return held + free - free/limitSpare
+}
+
 // Room tells how many bytes of files the server can still store, and of how many. Free is what the file system of the data
-// folder has free, or what the server's own limit leaves where that is less: it sets one at its start, three quarters of what
-// is there and what was free then. Total is the limit, or the file system where that is smaller. Zero of zero: this system
+// folder has free, or what the server's limit leaves where that is less: it is set at its start (storeLimit). Total is the limit, or the file system where that is smaller. Zero of zero: this system
 // does not tell.
 func (s *Server) Room() (free, total int64, err error) {
 	free, total, err = diskRoom(s.cfg.StoreDir)
