@@ -168,3 +168,29 @@ func TestSubmitArchivedID(t *testing.T) {
 		t.Fatalf("%d entries, %d attempts: %v", len(h.Entries), len(h.Attempts), err)
 	}
 }
+
+// The stream's window of message ids may outlast the hot window, where a clock was ahead or an operator archived early: the
+// submission that it names is found in the archive, and stands for the same work submitted again (R-07, DESIGN D4, D13).
+func TestDuplicateOfWhatLeft(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	l, ctx := env.Ledger, t.Context()
+	if _, err := l.PutType(ctx, schemas.TypeSettings{Name: "echo"}, ledger.Meta{}, "a test"); err != nil {
+		t.Fatal(err)
+	}
+	r := ledger.SubmitRequest{Org: "acme", Type: "echo", Args: json.RawMessage(`{"same":1}`)}
+	first, err := l.Submit(ctx, r) // it waits, and so stands for all that is the same
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ledger.MoveToArchive(ctx, l, end(t, l), true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.PutType(ctx, schemas.TypeSettings{Name: "echo"}, ledger.Meta{}, "as the archiver tells settings again"); err != nil {
+		t.Fatal(err)
+	}
+	again, err := env.NewLedger().Submit(ctx, r)
+	if err != nil || !again.Duplicate || again.ID != first.ID || again.Seq != first.Seq {
+		t.Errorf("submitted again: %+v, %v; it was %+v", again, err, first)
+	}
+}

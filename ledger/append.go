@@ -240,12 +240,15 @@ func (a *appending) look(ctx context.Context) (done bool, err error) {
 // before, or another submission.
 func (a *appending) duplicate(ctx context.Context, seq schemas.Seq) (verdict, error) {
 	first, err := a.l.leaderGet(ctx, getRequest{Seq: seq})
+	if errors.Is(err, errNoMessage) {
+		first, err = a.l.EventAt(ctx, seq) // it may have left for the archive
+	}
 	switch {
 	case err == nil && first.ID == a.e.ID:
 		return settled, a.stored(first.Seq, first.Time)
 	case err == nil:
 		return settled, &RefusedError{Subject: a.m.Subject, Expected: a.expect.Seq, At: seq, ID: first.ID, Duplicate: true, found: first}
-	case errors.Is(err, errNoMessage):
+	case errors.Is(err, ErrNotFound):
 		return settled, &RefusedError{Subject: a.m.Subject, Expected: a.expect.Seq, At: seq, Duplicate: true}
 	}
 	a.maybe = true // it may be our own

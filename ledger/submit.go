@@ -232,7 +232,7 @@ func (s *submission) standsAs(j *Job) Receipt {
 }
 
 // blocking returns the job that stands for the submission that was found under our message id, or nil if it
-// does not stand in our way. A submission that is no longer in the ledger was archived: longer ago than any
+// does not stand in our way. One that is neither in LEDGER nor in ARCHIVE was removed: longer ago than any
 // window.
 func (s *submission) blocking(ctx context.Context, found *Entry) (*Job, error) {
 	if found == nil || found.Org != s.org {
