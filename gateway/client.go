@@ -23,6 +23,8 @@ const (
 	tryTimeout = 2 * time.Second
 	// retryPause is the wait between two tries where nobody answers at all.
 	retryPause = 100 * time.Millisecond
+	// requestTries is how often a request is made that nobody takes.
+	requestTries = 6
 	// waitStep is how long one wait request is held by the server; below WaitMax, so that the answer comes
 	// before the request's own timeout.
 	waitStep = 20 * time.Second
@@ -324,7 +326,7 @@ func (c *Client) call(ctx context.Context, subject string, h nats.Header, body [
 			return badField("name", err)
 		}
 	}
-	m, err := c.Conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: Name + "." + string(c.Org) + "." + subject, Header: h, Data: body})
+	m, err := c.send(ctx, Name+"."+string(c.Org)+"."+subject, h, body)
 	if err != nil {
 		return unanswered(err)
 	}
@@ -335,6 +337,17 @@ func (c *Client) call(ctx context.Context, subject string, h nats.Header, body [
 		return ledger.Errorf(ledger.CodeInternal, "the reply to %s cannot be read: %v", subject, err)
 	}
 	return nil
+}
+
+// send makes a request, again for a moment where nobody takes it: a node of a cluster hears late of a server that has
+// just begun to serve on another one. What nobody took has done nothing, so to ask again is safe.
+func (c *Client) send(ctx context.Context, subject string, h nats.Header, body []byte) (*nats.Msg, error) {
+	for try := 1; ; try++ {
+		m, err := c.Conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Header: h, Data: body})
+		if !errors.Is(err, nats.ErrNoResponders) || try == requestTries || !pause(ctx, retryPause) {
+			return m, err
+		}
+	}
 }
 
 // unanswered says what the absence of an answer means: no responders took nothing, anything else may have.

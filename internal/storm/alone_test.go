@@ -55,7 +55,9 @@ type alone struct {
 	workers []*process
 	dead    map[string]bool // workers whose commands died with them
 	frozen  string          // the worker that was frozen for longer than its lease
-	beside  int             // attempts that ran beside one of that
+	// frozenAt is how far the ledger was then, at least.
+	frozenAt schemas.Seq
+	beside   int // attempts that ran beside one of that
 
 	mu    sync.Mutex
 	acked []schemas.JobID
@@ -278,13 +280,14 @@ func (a *alone) judge(s *story, limit string) {
 	}
 }
 
-// promised reports whether nobody may run beside an attempt. Of a worker that was frozen until its attempt was lost that is
-// not so; the later attempt has the higher fence.
+// promised reports whether nobody may run beside an attempt. Of a worker that was frozen until its attempt was lost, or with
+// a command that outlived an attempt of it, that is not so for what starts from then on; the later attempt has the higher fence.
 func (a *alone) promised(under, now *attempt) bool {
-	if under == nil || under.worker != a.frozen || under.end != schemas.EventLost || under.running >= now.running {
+	if under == nil || under.worker != a.frozen || under.running >= now.running {
 		return true
 	}
-	return false
+	outlived := under.end == schemas.EventTimedOut && now.running > a.frozenAt
+	return under.end != schemas.EventLost && !outlived
 }
 
 // TestLimitsOfOne has jobs under limits of one: of three resources, and of one type in its org. What the commands write
@@ -376,6 +379,9 @@ func (a *alone) freezeWorker() {
 	a.awaitLine(frost, "start "+string(id)+" 1 1")
 	p := a.workers[slices.IndexFunc(a.workers, func(w *process) bool { return w.name == a.frozen })]
 	p.signal(syscall.SIGSTOP)
+	a.o.mu.Lock()
+	a.frozenAt = a.o.at
+	a.o.mu.Unlock()
 	a.o.awaitAll([]schemas.JobID{id})
 	p.signal(syscall.SIGCONT)
 	a.dismiss(p) // what it finds when it wakes is that it should have ended itself
