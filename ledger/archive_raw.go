@@ -45,7 +45,7 @@ func (l *Ledger) rawFrom(ctx context.Context, seq schemas.Seq) (batch []rawMessa
 	return batch, err
 }
 
-// rawPull is rawFrom by a consumer that is made for one request: a third of the work of direct gets, whose answers the
+// rawPull is rawFrom by a consumer that is made for one request: less work than direct gets (21 us an event against 28), whose answers the
 // server gives headers of their own. It ends before a message without headers, which may have a block that cannot be
 // read: the client does not tell.
 func (l *Ledger) rawPull(ctx context.Context, seq schemas.Seq) ([]rawMessage, error) {
