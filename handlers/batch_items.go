@@ -186,6 +186,8 @@ func (r *batchRun) seed(ctx context.Context) error {
 func (r *batchRun) submit(ctx context.Context, items []int) {
 	receipts := make([]ledger.Receipt, len(items))
 	meta := r.meta()
+	ctx, settled := lasting(ctx, batchSubmitRest)
+	defer settled()
 	errs := together(len(items), func(k int) (err error) {
 		item := r.spec.Item(items[k])
 		item.Principal = cmp.Or(item.Principal, r.a.SubmittedBy)
@@ -217,6 +219,28 @@ func (r *batchRun) submit(ctx context.Context, items []int) {
 		r.s.giveBack(back)
 		r.after = time.Now().Add(batchRefusedWait)
 	}
+}
+
+// batchSubmitRest is how long submits that are under way may go on when the batch is canceled or its server stops: one that
+// was cut off may be stored all the same, and nobody would cancel it. It is shorter than the time in which a cut-off
+// worker must have let go.
+const batchSubmitRest = 2 * time.Second
+
+// lasting is a context that ends some time after ctx does. Call end when it is of use no more.
+func lasting(ctx context.Context, rest time.Duration) (longer context.Context, end func()) {
+	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	late := time.NewTimer(rest)
+	late.Stop()
+	stop := context.AfterFunc(ctx, func() {
+		late.Reset(rest)
+		select {
+		case <-late.C:
+			cancel(context.Cause(ctx))
+		case <-longer.Done():
+			late.Stop()
+		}
+	})
+	return longer, func() { stop(); cancel(nil) }
 }
 
 // later reports a refusal that says nothing about what was submitted: it is tried again.

@@ -263,6 +263,7 @@ func TestBatchCancel(t *testing.T) {
 	s.worker("w", "fax", 4, holding(free))
 	giveBatch(t, c, "faxes", batchSpec("fax", 100, 10))
 	s.awaitStarts(4)
+	s.await("ten items", func() bool { return len(s.jobs) == 11 })
 	if _, err := c.Cancel(t.Context(), "faxes", "wrong list"); err != nil {
 		t.Fatal(err)
 	}
