@@ -229,15 +229,13 @@ const batchSubmitRest = 2 * time.Second
 // lasting is a context that ends some time after ctx does. Call end when it is of use no more.
 func lasting(ctx context.Context, rest time.Duration) (longer context.Context, end func()) {
 	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	late := time.NewTimer(rest)
-	late.Stop()
 	stop := context.AfterFunc(ctx, func() {
-		late.Reset(rest)
+		late := time.NewTimer(rest)
+		defer late.Stop()
 		select {
 		case <-late.C:
 			cancel(context.Cause(ctx))
 		case <-longer.Done():
-			late.Stop()
 		}
 	})
 	return longer, func() { stop(); cancel(nil) }
