@@ -27,18 +27,16 @@ func (h *Host) tick(ctx context.Context, a act) Result {
 	if err == nil && set.Seq != d.At {
 		return Result{Outcome: Later, Until: h.now().Add(movedPause)}
 	}
-	if err == nil {
-		err = h.l.HasSpace(ctx) // or the job of the earlier tick would be canceled for one that is refused
-	}
-	if err == nil && d.Job != "" {
-		err = h.replace(ctx, a)
-	}
 	if err == nil && !a.lease.valid() {
 		return Result{Outcome: Failed}
 	}
+	var before func(context.Context) error
+	if d.Job != "" {
+		before = func(ctx context.Context) error { return h.replace(ctx, a) }
+	}
 	var receipt ledger.Receipt
 	if err == nil {
-		receipt, err = h.l.SubmitTick(ctx, set, d.Tick, ledger.Meta{Actor: bySystem}, "")
+		receipt, err = h.l.FireTick(ctx, set, d.Tick, ledger.Meta{Actor: bySystem}, before)
 	}
 	if err != nil {
 		return h.tickFailed(d, err)
@@ -57,10 +55,13 @@ func (h *Host) replace(ctx context.Context, a act) error {
 	why := fmt.Sprintf("replaced: schedule %s ticked at %s", a.d.Schedule, a.d.Tick.Format(time.RFC3339))
 	_, _, err := h.l.Do(ctx, a.d.Org, a.d.Job, &ledger.Cancel{Reason: why}, ledger.Meta{Actor: bySystem})
 	var state *ledger.StateError
-	if errors.As(err, &state) || errors.Is(err, ledger.ErrNotFound) {
-		return nil
+	if err != nil && !errors.As(err, &state) && !errors.Is(err, ledger.ErrNotFound) {
+		return err
 	}
-	return err
+	if !a.lease.valid() {
+		return errDeposed
+	}
+	return nil
 }
 
 // tickFailed says what an error means for the core. What the ledger refuses for a reason of its own, as while the

@@ -27,7 +27,7 @@ func (l *Ledger) prepare(ctx context.Context, r *SubmitRequest) (*submission, er
 	if err := l.borrowArgs(ctx, r); err != nil {
 		return nil, err
 	}
-	s := &submission{l: l, org: r.Org, meta: r.Meta, reuse: t.Reuse, spec: r.spec(t), request: r.RequestID}
+	s := &submission{l: l, org: r.Org, meta: r.Meta, reuse: t.Reuse, spec: r.spec(t), request: r.RequestID, before: r.before}
 	if s.content, err = l.checkArgs(t, s.spec.Args); err != nil {
 		return nil, err
 	}

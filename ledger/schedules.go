@@ -140,12 +140,22 @@ func scheduleRequest(s *schemas.ScheduleSettings, m Meta) SubmitRequest {
 // schedule's principal, or as who set the schedule; reason is a person's, if one asked for it. Errors as of
 // Submit.
 func (l *Ledger) SubmitTick(ctx context.Context, set *Entry, tick time.Time, m Meta, reason string) (Receipt, error) {
+	return l.tick(ctx, set, tick, m, reason, nil)
+}
+
+// FireTick is SubmitTick of a tick whose time has come. before, if it is not nil, is done first, at least once, if
+// the job is not there and the ledger takes it: nothing is given up for a job that is refused.
+func (l *Ledger) FireTick(ctx context.Context, set *Entry, tick time.Time, m Meta, before func(context.Context) error) (Receipt, error) {
+	return l.tick(ctx, set, tick, m, "", before)
+}
+
+func (l *Ledger) tick(ctx context.Context, set *Entry, tick time.Time, m Meta, reason string, before func(context.Context) error) (Receipt, error) {
 	s, r, err := requestOf(set, m, reason)
 	if err != nil {
 		return Receipt{}, err
 	}
 	tick = tick.UTC()
-	r.tick, r.ID, r.once = &tick, schemas.TickJobID(s.Name, s.Generation, tick), true
+	r.tick, r.ID, r.once, r.before = &tick, schemas.TickJobID(s.Name, s.Generation, tick), true, before
 	return l.Submit(ctx, r)
 }
 

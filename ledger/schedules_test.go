@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -119,6 +120,45 @@ func TestSubmitTick(t *testing.T) {
 	two, err2 := l.RunSchedule(ctx, again, request, ledger.Meta{}, "by hand")
 	if err1 != nil || err2 != nil || one.ID != two.ID || one.ID != schemas.JobID(request.String()) {
 		t.Errorf("run by hand: %+v %v, and the same request again: %+v %v", one, err1, two, err2)
+	}
+}
+
+// what is given up for a tick's job is given up once, before the job is stored, and not at all for a job that is
+// refused or is there already.
+func TestFireTick(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	l, ctx := env.Ledger, env.Context()
+	putType(t, env, "echo")
+	set := putSchedule(t, env, "n", keepSchedule)
+	tick := time.Date(2026, 11, 25, 21, 0, 0, 0, time.UTC)
+	given := 0
+	giveUp := func(ctx context.Context) error {
+		given++
+		if _, err := l.Fold(ctx, "acme", schemas.TickJobID("n", 1, tick)); !errors.Is(err, ledger.ErrNotFound) {
+			t.Errorf("given up behind its job: %v", err)
+		}
+		return nil
+	}
+	fire := func(before func(context.Context) error) (ledger.Receipt, error) {
+		return l.FireTick(ctx, set, tick, ledger.Meta{}, before)
+	}
+	closed := schemas.TypeSettings{Name: "echo", DisabledOrgs: []schemas.OrgID{"acme"}}
+	if _, err := l.PutType(ctx, closed, ledger.Meta{}, "closed"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fire(giveUp); ledger.AsError(err).Code != ledger.CodeTypeDisabled || given != 0 {
+		t.Errorf("a type that is disabled: %v, given up %d times", err, given)
+	}
+	putType(t, env, "echo")
+	deposed := errors.New("deposed")
+	if _, err := fire(func(context.Context) error { return deposed }); !errors.Is(err, deposed) {
+		t.Errorf("what could not be given up: %v", err)
+	}
+	for i, want := range []bool{false, true} {
+		if r, err := fire(giveUp); err != nil || r.Duplicate != want || given != 1 {
+			t.Errorf("fired %d: %+v %v, given up %d times", i, r, err, given)
+		}
 	}
 }
 

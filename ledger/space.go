@@ -220,14 +220,6 @@ func (l *Ledger) spaceShut(ctx context.Context) *Error {
 	return e.with(DetailReason, ReasonStorageFull).with("free_bytes", s.Free).with("reserve_bytes", s.Reserve)
 }
 
-// HasSpace returns nil if the store takes new work, or nothing is known; else the error with which a submit is refused.
-func (l *Ledger) HasSpace(ctx context.Context) error {
-	if e := l.spaceShut(ctx); e != nil {
-		return e
-	}
-	return nil
-}
-
 // current asks a server if nobody has for a second. Of many submits one asks, and the others do not wait for it.
 func (d *spaceDoor) current(ctx context.Context, l *Ledger) Space {
 	now := time.Now()

@@ -75,6 +75,9 @@ type SubmitRequest struct {
 
 	schedule string     // that the job is made by
 	tick     *time.Time // the time of the schedule that it is for
+
+	// before, if it is not nil, is done once the ledger takes the job and before it is stored. Its error ends the submission.
+	before func(context.Context) error
 }
 
 // size is about how many bytes of args the request brings.
@@ -150,6 +153,7 @@ type submission struct {
 	reuse   schemas.ReusePolicy
 	large   *largeArgs // nil: they stand in the event
 	pass    pass
+	before  func(context.Context) error
 	shut    *Error // why the door is closed to new work; what stands under its id already is found all the same
 }
 
@@ -316,8 +320,8 @@ type standing func(ctx context.Context, j *Job) (stands bool, err error)
 
 // under stores the job under an exact id, as its first or next generation.
 func (s *submission) under(ctx context.Context, id schemas.JobID, judge standing) (Receipt, error) {
-	j := &Job{Org: s.org, ID: id}                                             // mostly the id is new: try without a read
-	if s.large != nil || s.shut != nil || s.l.mayBeArchived(ctx, s.org, id) { // a read costs less than an upload in vain
+	j := &Job{Org: s.org, ID: id}                                                                // mostly the id is new: try without a read
+	if s.large != nil || s.shut != nil || s.before != nil || s.l.mayBeArchived(ctx, s.org, id) { // a read costs less than an upload in vain
 		var err error
 		if j, err = s.l.foldAny(ctx, s.org, id); err != nil {
 			return Receipt{}, err
@@ -336,6 +340,11 @@ func (s *submission) under(ctx context.Context, id schemas.JobID, judge standing
 		}
 		if s.shut != nil {
 			return Receipt{}, s.shut
+		}
+		if s.before != nil {
+			if err := s.before(ctx); err != nil {
+				return Receipt{}, err
+			}
 		}
 		e, err := s.appendBegin(ctx, j)
 		if err == nil {
