@@ -124,7 +124,9 @@ type Type struct {
 	SubmitRate       *schemas.Rate    `json:"submit_rate"`
 	Breaker          *schemas.Breaker `json:"breaker"`
 	DisabledOrgs     []schemas.OrgID  `json:"disabled_orgs"` // orgs that may not submit it
-	Schema           json.RawMessage  `json:"schema"`
+	// RetentionDays is how long history is kept behind the finish of its job; 0: as the org says, else the cell.
+	RetentionDays int             `json:"retention_days"`
+	Schema        json.RawMessage `json:"schema"`
 
 	Workers *int            `json:"workers"` // null until presence is kept
 	Stats   json.RawMessage `json:"stats"`   // null until statistics are kept

@@ -9,7 +9,7 @@ import (
 )
 
 // Org is a tenant, its share and its limits (R-312). What can be set with a SetRequest are its fields up to
-// StartRate.
+// RetentionDays.
 type Org struct {
 	Name        schemas.OrgID    `json:"name"`
 	DisplayName string           `json:"display_name"`
@@ -19,6 +19,8 @@ type Org struct {
 	MaxWaiting  int              `json:"max_waiting"` // 0: unlimited
 	SubmitRate  *schemas.Rate    `json:"submit_rate"`
 	StartRate   *schemas.Rate    `json:"start_rate"`
+	// RetentionDays is how long history is kept behind the finish of its job; 0: as the type says, else the cell.
+	RetentionDays int `json:"retention_days"`
 	// Counts are its jobs by state; null in a list.
 	Counts *ledger.Count `json:"counts"`
 	SettingAuthor
@@ -32,7 +34,7 @@ type Orgs struct {
 
 func orgOf(s *schemas.OrgSettings, by SettingAuthor) Org {
 	o := Org{Name: s.Name, DisplayName: s.DisplayName, State: s.State, Weight: s.Weight, MaxRunning: s.Running(), MaxWaiting: s.MaxWaiting,
-		SubmitRate: s.SubmitRate, StartRate: s.StartRate, SettingAuthor: by}
+		SubmitRate: s.SubmitRate, StartRate: s.StartRate, RetentionDays: s.RetentionDays, SettingAuthor: by}
 	if o.State == "" {
 		o.State = schemas.OrgActive
 	}

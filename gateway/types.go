@@ -169,7 +169,7 @@ func (t *Type) Settings() (schemas.TypeSettings, error) {
 		Disabled: t.Enabled != nil && !*t.Enabled, Queue: t.Queue, Priority: t.Priority,
 		Reuse: schemas.ReusePolicy(t.Reuse), Exclusive: t.Exclusive, Permission: t.Permission,
 		MaxRunning: t.MaxRunning, MaxRunningPerOrg: t.MaxRunningPerOrg, StartRate: t.StartRate, SubmitRate: t.SubmitRate,
-		Breaker: t.Breaker, DisabledOrgs: t.DisabledOrgs,
+		Breaker: t.Breaker, DisabledOrgs: t.DisabledOrgs, RetentionDays: t.RetentionDays,
 	}
 	if string(t.Schema) != "null" {
 		s.Schema = t.Schema

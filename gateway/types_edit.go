@@ -14,7 +14,7 @@ import (
 
 func (t *Type) limits(s *schemas.TypeSettings) {
 	t.MaxRunning, t.MaxRunningPerOrg, t.StartRate, t.SubmitRate = s.MaxRunning, s.MaxRunningPerOrg, s.StartRate, s.SubmitRate
-	t.Breaker, t.DisabledOrgs = s.Breaker, s.DisabledOrgs
+	t.Breaker, t.DisabledOrgs, t.RetentionDays = s.Breaker, s.DisabledOrgs, s.RetentionDays
 }
 
 // storedType is a type as it was set: what is null has the engine's default, which a change of something else does

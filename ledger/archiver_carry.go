@@ -221,6 +221,11 @@ func (a *Archiver) toldAgain(ctx context.Context, s *departure, p *leavingPlace,
 			return nil, nil // without an event there is no hold either
 		}
 		return d, nil
+	case *schemas.LegalHoldSet:
+		if !d.Settings.On {
+			return nil, nil
+		}
+		return d, nil
 	case schemas.Setting:
 		return d, nil
 	}

@@ -286,7 +286,7 @@ func (l *Ledger) streamConfig(ctx context.Context) (*streamConfig, error) {
 		return nil, err
 	}
 	c := s.CachedInfo().Config
-	known := &streamConfig{replicas: c.Replicas, window: c.Duplicates, hot: hotOf(c.Metadata), at: time.Now()}
+	known := &streamConfig{replicas: c.Replicas, window: c.Duplicates, hot: hotOf(c.Metadata), retention: retentionOf(c.Metadata), at: time.Now()}
 	l.config.Store(known)
 	return known, nil
 }
@@ -296,5 +296,7 @@ type streamConfig struct {
 	replicas int
 	window   time.Duration // how long it remembers message ids
 	hot      time.Duration // how long events stay in it; 0: for ever
-	at       time.Time
+	// retention is how long the archive keeps history behind the finish of its job; 0: for ever
+	retention time.Duration
+	at        time.Time
 }

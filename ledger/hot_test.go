@@ -78,3 +78,34 @@ func TestAskArchive(t *testing.T) {
 		t.Errorf("%+v, %v", done, err)
 	}
 }
+
+// The retention stands with the ledger, too: 90 days where nobody said otherwise; one that is too short is refused, and who
+// says nothing keeps what is there.
+func TestRetentionSetting(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	set := func(d time.Duration) error {
+		_, err := ledger.Provision(t.Context(), env.NewLedger(), ledger.ProvisionConfig{Retention: d, Version: "test"})
+		return err
+	}
+	want := func(d time.Duration) {
+		t.Helper()
+		if got, err := env.NewLedger().Retention(t.Context()); err != nil || got != d {
+			t.Errorf("retention %s, %v, want %s", got, err, d)
+		}
+	}
+	want(90 * 24 * time.Hour)
+	if err := set(ledger.RetentionMin - time.Hour); ledger.AsError(err).Code != ledger.CodeInvalidArgument {
+		t.Errorf("too short: %v", err)
+	}
+	for _, d := range []time.Duration{ledger.RetentionMin, 0} {
+		if err := set(d); err != nil {
+			t.Error(err)
+		}
+		want(ledger.RetentionMin)
+	}
+	if err := set(ledger.RetentionForever); err != nil {
+		t.Error(err)
+	}
+	want(0)
+}

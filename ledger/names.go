@@ -54,6 +54,8 @@ const (
 	KindQueue    = "queue"
 	KindResource = "resource"
 	KindHold     = "hold"
+	// KindLegalHold holds back the removal of history, not its jobs.
+	KindLegalHold = "legal_hold"
 )
 
 // KindSchedule is the kind of an org's own settings: the second token of control.<org>.schedule.<name>.

@@ -64,6 +64,9 @@ type ProvisionConfig struct {
 	// HotWindow is how long events stay in LEDGER before they leave for ARCHIVE: at least HotWindowMin of the duplicate
 	// window. HotNever lets them stay; 0 keeps what is there, and creates with never.
 	HotWindow time.Duration
+	// Retention is how long the archive keeps history behind the finish of its job, where neither org nor type say
+	// otherwise: at least 30 days. RetentionForever keeps it; 0 keeps what is there, which is 90 days where nothing was said.
+	Retention time.Duration
 	// Version of the provisioning program; it stands in cell_started.
 	Version string
 
@@ -77,7 +80,7 @@ func (c *ProvisionConfig) validate() error {
 	if c.DuplicateWindow < 0 || c.DuplicateWindow > schemas.DedupWindowMax {
 		return badField("duplicate_window", fmt.Errorf("duplicate window %s is outside 0 to %s", c.DuplicateWindow, schemas.DedupWindowMax))
 	}
-	return nil
+	return checkRetention(c.Retention)
 }
 
 // Cell is one start of a cell.
@@ -91,7 +94,7 @@ type Cell struct {
 // Provision creates the streams, buckets and object stores of a cell that are missing, and returns the
 // cell's current start. It is idempotent and safe beside a running system and beside itself.
 //
-// It changes nothing that exists, but for LEDGER's duplicate window. What exists and would break a promise
+// It changes nothing that exists, but for LEDGER's windows. What exists and would break a promise
 // (another program's stream under our name, a ledger that may drop or rewrite events, a server too old) is
 // refused with one sentence naming the setting and what to do.
 func Provision(ctx context.Context, l *Ledger, cfg ProvisionConfig) (Cell, error) {
@@ -219,6 +222,11 @@ func (l *Ledger) setWindows(ctx context.Context, cfg ProvisionConfig, have jetst
 		if hot > 0 {
 			have.Metadata[metaHot] = hot.String()
 		}
+	}
+	if cfg.Retention != 0 && max(cfg.Retention, 0) != retentionOf(have.Metadata) {
+		changed = true
+		have.Metadata = maps.Clone(have.Metadata)
+		have.Metadata[metaRetention] = max(cfg.Retention, 0).String()
 	}
 	if cfg.DuplicateWindow != 0 && cfg.DuplicateWindow != have.Duplicates {
 		have.Duplicates, changed = cfg.DuplicateWindow, true

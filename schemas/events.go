@@ -402,6 +402,8 @@ func newData(name EventName) Data {
 		return new(ResourceSet)
 	case EventHoldSet:
 		return new(HoldSet)
+	case EventLegalHoldSet:
+		return new(LegalHoldSet)
 	case EventScheduleSet:
 		return new(ScheduleSet)
 	case EventBreakerClosed:

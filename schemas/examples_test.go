@@ -85,6 +85,8 @@ func examples() []*schemas.Event {
 	holdEnd := time.Date(2026, 12, 1, 6, 0, 0, 0, time.UTC)
 	holdExample := &schemas.HoldSet{Reason: "carrier <down>", Settings: schemas.HoldSettings{
 		Scope: schemas.HoldScope{Queue: "bulk", Type: "email-send", Org: "acme", Batch: "b-1", Resource: "carrier-7"}, On: true, Until: &holdEnd}}
+	legalExample := &schemas.LegalHoldSet{Reason: "case <4711>", Settings: schemas.LegalHoldSettings{
+		Scope: schemas.LegalScope{Org: "acme", Type: "email-send", Job: "job-1"}, On: true}}
 	control := func(tokens ...string) schemas.Subject { return schemas.ControlSubject(tokens...) }
 	submitted := submittedExample()
 	events := []*schemas.Event{
@@ -120,11 +122,11 @@ func examples() []*schemas.Event {
 			Priority: schemas.PriorityLow, TimeoutMS: 60000, GraceMS: ptr(schemas.Millis(0)), MaxAttempts: 3, PoisonLimit: 2, Backoff: policy.Backoff,
 			Dedup: schemas.DedupStrict, WindowMS: ptr(schemas.Millis(0)), Reuse: schemas.ReuseFailed, Exclusive: true, Permission: "mail.send",
 			MaxRunning: 20, MaxRunningPerOrg: 5, StartRate: &schemas.Rate{Count: 50, PerMS: 60000}, SubmitRate: &schemas.Rate{Count: 100, PerMS: 1000},
-			Breaker: &schemas.Breaker{Percent: 40, MinAttempts: 20, WindowMS: 600000, CooldownMS: 60000, ReopenMS: 30000}, DisabledOrgs: []schemas.OrgID{"old"},
+			Breaker: &schemas.Breaker{Percent: 40, MinAttempts: 20, WindowMS: 600000, CooldownMS: 60000, ReopenMS: 30000}, DisabledOrgs: []schemas.OrgID{"old"}, RetentionDays: 365,
 			Schema: json.RawMessage(`{"type":"object","properties":{"to":{"type":"string","pattern":"<.+@.+>"}}}`)}}},
 		{Subject: control("cell", "org", "acme"), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: &schemas.OrgSet{Reason: "paid <late>", Settings: schemas.OrgSettings{
 			Name: "acme", DisplayName: "Acme & Co", State: schemas.OrgSuspended, Weight: 4, MaxRunning: ptr(0), MaxWaiting: 1000,
-			SubmitRate: &schemas.Rate{Count: 100, PerMS: 1000}, StartRate: &schemas.Rate{Count: 10, PerMS: 1000}}}},
+			SubmitRate: &schemas.Rate{Count: 100, PerMS: 1000}, StartRate: &schemas.Rate{Count: 10, PerMS: 1000}, RetentionDays: 365}}},
 		{Subject: control("cell", "queue", "bulk"), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: &schemas.QueueSet{Reason: "more room", Settings: schemas.QueueSettings{
 			Name: "bulk", Description: "imports <and> exports", Owner: "acme", MaxRunning: 50, MaxRunningPerOrg: 10, MaxWaitingPerOrg: 100,
 			StartRatePerOrg: &schemas.Rate{Count: 50, PerMS: 60000}, Weights: map[schemas.OrgID]int{"acme": 2, "beta": 1}}}},
@@ -134,6 +136,7 @@ func examples() []*schemas.Event {
 		{Subject: control("acme", "breaker", "email-send"), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: &schemas.BreakerClosed{
 			Org: "acme", Type: "email-send", Reason: "the <carrier> is back"}},
 		{Subject: holdExample.Place(), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: holdExample},
+		{Subject: legalExample.Place(), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: legalExample},
 	}
 	for _, e := range events {
 		e.ID = "01938d4a-7c00-7abc-8def-0123456789ab"

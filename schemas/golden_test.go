@@ -28,7 +28,7 @@ const eventsDir = "../testdata/events"
 // every field, has this suffix. The older files stay, and must decode for ever.
 var revised = map[schemas.EventName]string{schemas.EventCanceled: ".cascade", schemas.EventCancelRequested: ".cascade",
 	schemas.EventReleased: ".progress", schemas.EventLateResult: ".reference", schemas.EventRetried: ".parents",
-	schemas.EventTypeSet: ".limits", schemas.EventSubmitted: ".refused", schemas.EventCarried: ".refused",
+	schemas.EventTypeSet: ".retention", schemas.EventOrgSet: ".retention", schemas.EventSubmitted: ".refused", schemas.EventCarried: ".refused",
 	schemas.EventCellStarted: ".carried", schemas.EventLeaderElected: ".carried", schemas.EventScheduleSet: ".carried"}
 
 // print is the form of testdata/events: the subject, the headers in order, an empty line, the body.

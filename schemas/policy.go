@@ -95,13 +95,15 @@ type TypeSettings struct {
 	Exclusive   bool        `json:"exclusive,omitempty"` // a cut-off worker stops its handlers (DESIGN D7)
 	Permission  string      `json:"permission,omitempty"`
 	// Limits on jobs that are Queued or Running (R-17, R-309); 0 is no limit, as is a nil rate.
-	MaxRunning       int             `json:"max_running,omitempty"`
-	MaxRunningPerOrg int             `json:"max_running_per_org,omitempty"`
-	StartRate        *Rate           `json:"start_rate,omitempty"`    // of each org
-	SubmitRate       *Rate           `json:"submit_rate,omitempty"`   // of each org, judged at the door (R-08)
-	Breaker          *Breaker        `json:"breaker,omitempty"`       // nil: none (R-19)
-	DisabledOrgs     []OrgID         `json:"disabled_orgs,omitempty"` // orgs that may not submit it (R-04)
-	Schema           json.RawMessage `json:"schema,omitempty"`
+	MaxRunning       int      `json:"max_running,omitempty"`
+	MaxRunningPerOrg int      `json:"max_running_per_org,omitempty"`
+	StartRate        *Rate    `json:"start_rate,omitempty"`    // of each org
+	SubmitRate       *Rate    `json:"submit_rate,omitempty"`   // of each org, judged at the door (R-08)
+	Breaker          *Breaker `json:"breaker,omitempty"`       // nil: none (R-19)
+	DisabledOrgs     []OrgID  `json:"disabled_orgs,omitempty"` // orgs that may not submit it (R-04)
+	// RetentionDays is how long history is kept behind the finish of its job; 0: as the org says, else the cell (R-316).
+	RetentionDays int             `json:"retention_days,omitempty"`
+	Schema        json.RawMessage `json:"schema,omitempty"`
 }
 
 // Effective resolves t and o over the engine default (REQUIREMENTS 5, precedence). A list of delays without
@@ -249,7 +251,7 @@ func (t *TypeSettings) Validate() error {
 		}
 	}
 	if err := firstError(checkLimit("max running", t.MaxRunning), checkLimit("max running per org", t.MaxRunningPerOrg),
-		t.StartRate.Validate(), t.SubmitRate.Validate(), t.Breaker.Validate()); err != nil {
+		t.StartRate.Validate(), t.SubmitRate.Validate(), t.Breaker.Validate(), CheckRetentionDays(t.RetentionDays)); err != nil {
 		return err
 	}
 	if t.PoisonLimit > p.MaxAttempts {

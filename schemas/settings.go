@@ -147,6 +147,8 @@ type OrgSettings struct {
 	MaxWaiting  int      `json:"max_waiting,omitempty"` // unfinished jobs beside the running ones, over all queues; 0: unlimited
 	SubmitRate  *Rate    `json:"submit_rate,omitempty"`
 	StartRate   *Rate    `json:"start_rate,omitempty"`
+	// RetentionDays is how long history is kept behind the finish of its job; 0: as the type says, else the cell (R-316).
+	RetentionDays int `json:"retention_days,omitempty"`
 }
 
 // Running is how many jobs of the org may run at once; 0 is no limit. A nil receiver has the default.
@@ -199,7 +201,7 @@ func (o *OrgSettings) Validate() error {
 	return firstError(
 		CheckToken("org", string(o.Name)), checkText("display name", o.DisplayName, textMax),
 		checkWeight(o.Weight), checkLimit("max running", running), checkLimit("max waiting", o.MaxWaiting),
-		o.SubmitRate.Validate(), o.StartRate.Validate(),
+		o.SubmitRate.Validate(), o.StartRate.Validate(), CheckRetentionDays(o.RetentionDays),
 	)
 }
 

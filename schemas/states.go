@@ -57,6 +57,7 @@ const (
 	EventQueueSet      EventName = "queue_set"
 	EventResourceSet   EventName = "resource_set"
 	EventHoldSet       EventName = "hold_set"
+	EventLegalHoldSet  EventName = "legal_hold_set"
 	EventScheduleSet   EventName = "schedule_set"
 	EventBreakerClosed EventName = "breaker_closed"
 )
@@ -70,7 +71,8 @@ func JobEvents() []EventName {
 
 // ControlEvents lists the control events this version knows.
 func ControlEvents() []EventName {
-	return []EventName{EventCellStarted, EventLeaderElected, EventTypeSet, EventOrgSet, EventQueueSet, EventResourceSet, EventHoldSet, EventScheduleSet, EventBreakerClosed}
+	return []EventName{EventCellStarted, EventLeaderElected, EventTypeSet, EventOrgSet, EventQueueSet, EventResourceSet, EventHoldSet, EventScheduleSet, EventBreakerClosed,
+		EventLegalHoldSet}
 }
 
 // Priority orders the work of one org inside a queue.

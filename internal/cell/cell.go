@@ -44,6 +44,8 @@ type Config struct {
 	Times dispatcher.HostTimes
 	// HotWindow is that of ledger.ProvisionConfig.
 	HotWindow time.Duration
+	// Retention is that of ledger.ProvisionConfig.
+	Retention time.Duration
 	// Archive, if set, changes how the archiver works, for tests.
 	Archive func(*ledger.ArchiverConfig)
 	// PayloadGrace and CollectEvery are those of ledger.CollectorConfig; zero fields take their defaults.
@@ -100,7 +102,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if o.err != nil {
 		return o.err
 	}
-	provision := ledger.ProvisionConfig{Replicas: cfg.Replicas, DuplicateWindow: cfg.DuplicateWindow, HotWindow: cfg.HotWindow, Version: cfg.Version}
+	provision := ledger.ProvisionConfig{Replicas: cfg.Replicas, DuplicateWindow: cfg.DuplicateWindow, HotWindow: cfg.HotWindow, Retention: cfg.Retention,
+		Version: cfg.Version}
 	cell, end, err := begin(ctx, dispatch, provision)
 	if err != nil {
 		return fmt.Errorf("provision: %w", err)
