@@ -11,10 +11,10 @@ GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' . | xa
 RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '^[[:space:]]"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check storm damage bench pairs scale golden fuzz build
+.PHONY: help run test check storm damage bench bench-peers pairs scale golden fuzz build
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## everything in one process, with a batch of real jobs
 	go build -o bin/ ./cmd/jobledger
@@ -38,6 +38,10 @@ damage: ## delete, stop and restart everything under 10,000 jobs in flight, on o
 
 bench: ## measure this machine: jobs a second, latencies, bytes a job
 	go run ./cmd/jobledger bench flow --embedded --jobs 100000 --json
+
+bench-peers: ## beside River, Asynq and raw JetStream, hours; HARNESS=folder REPS=n SCENARIOS=s3,s4 CONFIGS=ours,rawjs EXTRA='-drain 20000' QUICK=1 PROFILES=folder WRITE=1
+	go run ./internal/peers -harness '$(HARNESS)' $(if $(REPS),-reps $(REPS)) $(if $(SCENARIOS),-scenarios $(SCENARIOS)) \
+		$(if $(CONFIGS),-configs $(CONFIGS)) $(if $(EXTRA),-extra '$(EXTRA)') $(if $(QUICK),-quick) $(if $(PROFILES),-profiles $(PROFILES)) $(if $(WRITE),-write)
 
 pairs: ## is it slower than a commit before? pairs of both in turn, with the interval; OLD=commit N=pairs JOBS=n
 	go run ./internal/pairs $(if $(OLD),-old '$(OLD)') $(if $(N),-n $(N)) $(if $(JOBS),-jobs $(JOBS))
