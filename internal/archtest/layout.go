@@ -63,7 +63,7 @@ var layout = []Layer{
 	{Folder: "internal/sim", Imports: edge}, // tests only
 	{Folder: "internal/demo", Imports: append([]string{"handlers"}, core...)},
 	{Folder: "internal/release"},
-	{Folder: "internal/storm", Imports: append([]string{"internal/release"}, core...)}, // tests only: it runs the program and reads its ledger
+	{Folder: "internal/storm", Imports: append([]string{"internal/release"}, core...)},                            // tests only: it runs the program and reads its ledger
 	{Folder: "internal/peers", Program: true, Imports: append([]string{"handlers", "internal/release"}, core...)}, // its adapter imports the public packages only
 	{Folder: "internal/pairs", Program: true, Imports: []string{"internal/release"}},
 	{Folder: "internal/scale", Program: true, Imports: append([]string{"handlers", "internal/release"}, core...), Modules: []string{"golang.org/x/sync"}},
