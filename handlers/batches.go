@@ -119,7 +119,7 @@ func (b *Batches) work(ctx context.Context) error {
 	}
 	for {
 		err := w.Run(ctx)
-		if ctx.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) {
+		if ctx.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, ledger.ErrTooOld) {
 			return err
 		}
 		b.log.Info("the worker for batches ended and starts again", zap.Error(err))

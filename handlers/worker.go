@@ -128,6 +128,12 @@ func (w *Worker) run(ctx context.Context, abort <-chan struct{}) error {
 	joined.Go(func() { s.upkeepLoop(loops) })
 	joined.Go(func() { s.cutOffLoop(loops) })
 	joined.Go(func() { s.reports.run(loops) })
+	tooOld := make(chan error, 1)
+	joined.Go(func() {
+		if err := w.cfg.Ledger.WatchLevel(loops); err != nil {
+			tooOld <- err
+		}
+	})
 	s.log.Info("worker started", zap.String("session", string(s.id)), zap.Int("slots", w.cfg.Slots))
 	var cause error
 	select {
@@ -135,6 +141,7 @@ func (w *Worker) run(ctx context.Context, abort <-chan struct{}) error {
 	case <-abort:
 	case <-s.done: // MaxJobs or ExitIdle
 	case <-s.asked: // an operator asked for a drain
+	case cause = <-tooOld: // what runs is not in the archive: it may end as at any drain
 	case <-s.closed:
 		cause = fmt.Errorf("handlers: %w", nats.ErrConnectionClosed)
 	case <-s.stuck:

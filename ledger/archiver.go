@@ -248,6 +248,10 @@ func (a *Archiver) step(ctx context.Context, cut cutoff, sum *Moved) (more bool,
 	if err := a.judge(ctx, s, rest); err != nil {
 		return false, err
 	}
+	// From here on a program that reads LEDGER alone would miss something.
+	if err := a.l.raiseLevel(ctx, levelArchive); err != nil {
+		return false, err
+	}
 	if err := a.carry(ctx, s, rest, sum); err != nil {
 		return false, err
 	}

@@ -274,10 +274,11 @@ func (l *Ledger) replicated(ctx context.Context) bool {
 	return err != nil || c.replicas > 1
 }
 
-// streamConfig returns what LEDGER was set to at most streamConfigTTL ago.
+// streamConfig returns what LEDGER was set to at most streamConfigTTL ago. The error wraps ErrTooOld where that is for
+// newer programs.
 func (l *Ledger) streamConfig(ctx context.Context) (*streamConfig, error) {
 	if known := l.config.Load(); known != nil && time.Since(known.at) < streamConfigTTL {
-		return known, nil
+		return known, known.tooOld
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -286,9 +287,10 @@ func (l *Ledger) streamConfig(ctx context.Context) (*streamConfig, error) {
 		return nil, err
 	}
 	c := s.CachedInfo().Config
-	known := &streamConfig{replicas: c.Replicas, window: c.Duplicates, hot: hotOf(c.Metadata), retention: retentionOf(c.Metadata), at: time.Now()}
+	known := &streamConfig{replicas: c.Replicas, window: c.Duplicates, hot: hotOf(c.Metadata), retention: retentionOf(c.Metadata),
+		level: levelOf(c.Metadata), tooOld: tooOld(StreamLedger, c.Metadata), at: time.Now()}
 	l.config.Store(known)
-	return known, nil
+	return known, known.tooOld
 }
 
 // streamConfig is how LEDGER was set at a time.
@@ -298,5 +300,7 @@ type streamConfig struct {
 	hot      time.Duration // how long events stay in it; 0: for ever
 	// retention is how long the archive keeps history behind the finish of its job; 0: for ever
 	retention time.Duration
+	level     int
+	tooOld    error // this program must not work on it
 	at        time.Time
 }

@@ -66,3 +66,13 @@ func (l *Ledger) ArchiveSilent() (answer func()) {
 	}
 	return func() { l.archiveLooks.end(time.Time{}, context.DeadlineExceeded) }
 }
+
+// ForgetLevel has what is known of LEDGER's settings be older than it may get.
+func (l *Ledger) ForgetLevel() {
+	if known := l.config.Load(); known != nil {
+		old := *known
+		old.at = time.Time{}
+		l.config.Store(&old)
+	}
+	l.levelLooked.Store(0)
+}

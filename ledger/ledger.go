@@ -57,7 +57,9 @@ type Ledger struct {
 	door     door
 	space    spaceDoor
 	config   atomic.Pointer[streamConfig] // nil: not known yet
-	archive  archive
+	// levelLooked is when Level looked last, in nanoseconds since 1970; 0: never.
+	levelLooked atomic.Int64
+	archive     archive
 	// archiveLooks are those at the catalogue, shared by who looks for used ids.
 	archiveLooks looks
 }

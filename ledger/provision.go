@@ -94,7 +94,7 @@ type Cell struct {
 // Provision creates the streams, buckets and object stores of a cell that are missing, and returns the
 // cell's current start. It is idempotent and safe beside a running system and beside itself.
 //
-// It changes nothing that exists, but for LEDGER's windows. What exists and would break a promise
+// It changes nothing that exists, but for LEDGER's windows, and the level that a hot window needs. What exists and would break a promise
 // (another program's stream under our name, a ledger that may drop or rewrite events, a server too old) is
 // refused with one sentence naming the setting and what to do.
 func Provision(ctx context.Context, l *Ledger, cfg ProvisionConfig) (Cell, error) {
@@ -231,11 +231,14 @@ func (l *Ledger) setWindows(ctx context.Context, cfg ProvisionConfig, have jetst
 	if cfg.DuplicateWindow != 0 && cfg.DuplicateWindow != have.Duplicates {
 		have.Duplicates, changed = cfg.DuplicateWindow, true
 	}
-	if !changed {
-		return nil
+	if changed {
+		if err := cfg.checkHotWindow(hot, have.Duplicates); err != nil {
+			return err
+		}
 	}
-	if err := cfg.checkHotWindow(hot, have.Duplicates); err != nil {
-		return err
+	raised := hot > 0 && setLevel(&have, levelArchive)
+	if !changed && !raised {
+		return nil
 	}
 	err := l.asking(ctx, func(ctx context.Context) error {
 		_, err := l.js.UpdateStream(ctx, have)
@@ -281,6 +284,9 @@ func refusal(name string, have *jetstream.StreamConfig, check func(*jetstream.St
 			name, metaMark)
 	}
 	if err := restoring(have); err != nil {
+		return err
+	}
+	if err := tooOld(name, have.Metadata); err != nil {
 		return err
 	}
 	if found := check(have); len(found) > 0 {

@@ -151,7 +151,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	// Batches are stopped first: the dispatcher takes leave of their worker.
-	return runParts(ctx, []part{{"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"gateway", door.Run}, {"batches", batches.Run}})
+	return runParts(ctx, []part{{"level", commands.WatchLevel}, {"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"gateway", door.Run}, {"batches", batches.Run}})
 }
 
 // begin provisions the cell and says where the ledger ends then.
