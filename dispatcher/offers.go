@@ -31,8 +31,6 @@ func (h *Host) offer(ctx context.Context, j *ledger.Job, a act) uint64 {
 		h.log.Error("offer does not encode", zap.String("org", string(j.Org)), zap.String("job", string(j.ID)), zap.Error(err))
 		return 0
 	}
-	ctx, cancel := context.WithTimeout(ctx, workAnswerMax)
-	defer cancel()
 	m := &nats.Msg{Subject: ledger.OfferSubject(j.Spec.Queue, j.Spec.Type, j.Org, j.ID), Data: body}
 	for range 3 { // a refused one, its removal, and once more for a race with the reconciler
 		if !l.valid() {
@@ -51,7 +49,10 @@ func (h *Host) offer(ctx context.Context, j *ledger.Job, a act) uint64 {
 			h.log.Debug("offer was not published", zap.String("subject", m.Subject), zap.Error(err))
 			return 0
 		}
-		if seq, done := h.standing(ctx, m.Subject, j, l); done {
+		once, cancel := context.WithTimeout(ctx, workAnswerMax)
+		seq, done := h.standing(once, m.Subject, j, l)
+		cancel()
+		if done {
 			return seq
 		}
 	}
@@ -59,9 +60,12 @@ func (h *Host) offer(ctx context.Context, j *ledger.Job, a act) uint64 {
 }
 
 func (h *Host) publishOffer(ctx context.Context, m *nats.Msg) (uint64, error) {
-	reply, err := h.l.Conn().RequestMsgWithContext(ctx, m)
+	reply, err := h.l.Request(ctx, m, workAnswerMax)
 	if err != nil {
 		return 0, err
+	}
+	if seq, ok := ledger.PlainAck(ledger.StreamWork, reply.Data); ok {
+		return seq, nil
 	}
 	ack, err := decodeAck(reply.Data)
 	if err != nil {

@@ -164,7 +164,9 @@ func (r *running) report(o *ledger.Outcome, e *schemas.Event) {
 		rep.Outcome = e.Name()
 	}
 	if rep.Outcome == schemas.EventCompleted {
-		r.s.log.Debug("attempt ended", append(r.fields(), zap.String("event", string(rep.Outcome)))...)
+		if log := r.s.log.Check(zap.DebugLevel, "attempt ended"); log != nil {
+			log.Write(append(r.fields(), zap.String("event", string(rep.Outcome)))...)
+		}
 	} else {
 		r.s.log.Info("attempt ended", append(r.fields(), zap.String("event", string(rep.Outcome)), errorField(o.Error))...)
 	}

@@ -1,8 +1,8 @@
 package handlers
 
 import (
-	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,12 +75,12 @@ type pull struct {
 	waiting bool // a long pull
 }
 
-// pullBody is JetStream's request for the next messages.
-type pullBody struct {
-	Batch     int           `json:"batch"`
-	Expires   time.Duration `json:"expires,omitempty"`
-	NoWait    bool          `json:"no_wait,omitempty"`
-	Heartbeat time.Duration `json:"idle_heartbeat,omitempty"`
+// body is JetStream's request for the next messages.
+func (r *pull) body() []byte {
+	if !r.waiting {
+		return fmt.Appendf(nil, `{"batch":%d,"no_wait":true}`, r.n)
+	}
+	return fmt.Appendf(nil, `{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, r.n, pullExpires, pullHeartbeat)
 }
 
 func newPool(nc *nats.Conn, log *zap.Logger, slots, limit int, take func(*puller, *nats.Msg)) *pool {
@@ -305,15 +305,7 @@ func (p *pool) plan(now time.Time) []pull {
 
 func (p *pool) send(pulls []pull) {
 	for _, r := range pulls {
-		body := pullBody{Batch: r.n, NoWait: !r.waiting}
-		if r.waiting {
-			body.Expires, body.Heartbeat = pullExpires, pullHeartbeat
-		}
-		raw, err := json.Marshal(body)
-		if err == nil {
-			err = p.nc.PublishRequest(r.p.subject, r.reply, raw)
-		}
-		if err != nil { // the missing sign of life brings the next try
+		if err := p.nc.PublishRequest(r.p.subject, r.reply, r.body()); err != nil { // the missing sign of life brings the next try
 			p.log.Debug("pull was not sent", zap.String("consumer", r.p.subject), zap.Error(err))
 		}
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,8 +60,42 @@ func (r *running) fields() []zap.Field {
 		zap.String("queue", string(r.a.Queue)), zap.Int("attempt", r.a.Number), zap.Uint64("seq", uint64(r.a.Fence.Seq))}
 }
 
-// work carries an offer from its arrival to the handler's return. It runs in a goroutine of its own and frees
-// the slot at its end, whatever happens.
+// offered is an offer on its way to be worked off.
+type offered struct {
+	u *puller
+	m *nats.Msg
+}
+
+// take has an offer worked off, by a goroutine that has done so before if one is free: its stack has grown to what that
+// takes, which costs as much as a request.
+func (s *session) take(u *puller, m *nats.Msg) {
+	o := offered{u, m}
+	select {
+	case s.offers <- o:
+	default:
+		go s.hand(o)
+	}
+}
+
+// hand works offers off, one after the other, until the session ends. A handler may end its goroutine.
+func (s *session) hand(o offered) {
+	defer s.hands.Add(-1)
+	many := int(s.hands.Add(1)) > s.w.cfg.Slots
+	for {
+		s.work(o.u, o.m)
+		if many { // one that has freed its slot and not come back yet is as good
+			return
+		}
+		select {
+		case o = <-s.offers:
+		case <-s.settle.Done():
+			return
+		}
+	}
+}
+
+// work carries an offer from its arrival to the handler's return. It runs in a hand and frees the slot at its end,
+// whatever happens.
 func (s *session) work(u *puller, m *nats.Msg) {
 	started := false
 	defer func() { s.pool.release(started) }()
@@ -186,7 +220,7 @@ func (s *session) newRunning(reg *Registration, job *ledger.Job, life uint64, ca
 		Org: job.Org, ID: job.ID, Type: job.Spec.Type, Queue: job.Spec.Queue,
 		Generation: job.Generation, Number: job.Attempt, MaxAttempts: job.Policy.MaxAttempts,
 		Timeout: timeout, Deadline: began.Add(timeout), Grace: job.Policy.GraceMS.Duration(),
-		Fence: job.Fence, Token: fmt.Sprintf("%s-%s-%d", job.Org, job.ID, job.Generation),
+		Fence: job.Fence, Token: string(job.Org) + "-" + string(job.ID) + "-" + strconv.Itoa(job.Generation),
 		SubmittedBy: job.Principal(), CorrelationID: job.CorrelationID,
 		Traceparent: job.Traceparent, Tracestate: job.Tracestate,
 		Args: job.Spec.Args, Checkpoint: job.Checkpoint,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,6 +29,8 @@ type session struct {
 	log     *zap.Logger
 	nc      *nats.Conn
 	pool    *pool
+	offers  chan offered // to a hand that is free
+	hands   atomic.Int32 // goroutines that work offers off, idle ones too
 	reports *reporter
 	signals []*nats.Subscription // cancels of single attempts, and a drain
 	host    string
@@ -59,12 +62,12 @@ type session struct {
 
 func newSession(w *Worker) (*session, error) {
 	host, _ := os.Hostname() // shown to people only
-	s := &session{w: w, id: schemas.NewSessionID(), nc: w.cfg.Work, host: host, started: time.Now(),
+	s := &session{w: w, id: schemas.NewSessionID(), nc: w.cfg.Work, host: host, started: time.Now(), offers: make(chan offered),
 		beatNow: make(chan struct{}, 1), done: make(chan struct{}), asked: make(chan struct{}), closed: make(chan struct{}), stuck: make(chan struct{}),
 		running: make(map[schemas.Fence]*running), early: make(map[schemas.Fence]struct{})}
 	s.log = w.cfg.Logger.With(zap.String("component", "worker"), zap.String("worker", w.cfg.Name))
 	s.settle, s.settleCtxEnd = context.WithDeadline(context.Background(), s.started.Add(settleDeadline))
-	s.pool = newPool(s.nc, s.log, w.cfg.Slots, w.cfg.MaxJobs, func(u *puller, m *nats.Msg) { go s.work(u, m) })
+	s.pool = newPool(s.nc, s.log, w.cfg.Slots, w.cfg.MaxJobs, s.take)
 	s.reports = newReporter(w.cfg.Live, s.log, w.times.progressEvery)
 	for subject, take := range map[string]nats.MsgHandler{ledger.SubjectCancel(s.id): s.onCancel, ledger.SubjectDrain(s.id): s.onDrain} {
 		sub, err := s.nc.Subscribe(subject, take)

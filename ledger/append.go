@@ -149,7 +149,7 @@ func (a *appending) send(ctx context.Context, try int) (verdict, error) {
 		}
 	}
 	closed := a.l.nc.IsClosed()
-	wait, cancel := context.WithTimeout(ctx, replyTimeout(try))
+	wait, cancel := a.l.withReplyTimeout(ctx, replyTimeout(try))
 	reply, err := a.l.publish(wait, a.m)
 	cancel()
 	if err != nil {
@@ -322,13 +322,10 @@ type pubAck struct {
 // Error implements error.
 func (a *pubAck) Error() string { return fmt.Sprintf("%s (%d)", a.Text, a.Code) }
 
-// ackPrefix is how every plain acknowledgement of a server without domain begins (server/stream.go, pubAck).
-const ackPrefix = `{"stream":"` + StreamLedger + `","seq":`
-
 // decodeAck reads the reply to a publish to the ledger.
 func decodeAck(body []byte) (*pubAck, error) {
-	if seq, ok := plainAck(body); ok {
-		return &pubAck{Seq: seq}, nil
+	if seq, ok := PlainAck(StreamLedger, body); ok {
+		return &pubAck{Seq: schemas.Seq(seq)}, nil
 	}
 	return decodeAckOf(StreamLedger, body)
 }
@@ -361,17 +358,25 @@ func decodeAckOf(stream string, body []byte) (*pubAck, error) {
 	return &pubAck{Seq: r.Seq, Duplicate: r.Duplicate}, nil
 }
 
-// plainAck reads the common reply, without the cost of a JSON decoder for each append.
-func plainAck(body []byte) (seq schemas.Seq, ok bool) {
-	digits, ok := bytes.CutPrefix(body, []byte(ackPrefix))
+// PlainAck reads the common reply to a publish to a stream, as a server without domain gives it (server/stream.go, pubAck),
+// without the cost of a JSON decoder for each message; false for any other.
+func PlainAck(stream string, body []byte) (seq uint64, ok bool) {
+	const before, between = `{"stream":"`, `","seq":`
+	digits, ok := bytes.CutPrefix(body, []byte(before))
 	if !ok {
+		return 0, false
+	}
+	if len(digits) < len(stream) || string(digits[:len(stream)]) != stream {
+		return 0, false
+	}
+	if digits, ok = bytes.CutPrefix(digits[len(stream):], []byte(between)); !ok {
 		return 0, false
 	}
 	if digits, ok = bytes.CutSuffix(digits, []byte("}")); !ok || len(digits) == 0 {
 		return 0, false
 	}
-	seq, err := schemas.ParseSeq(string(digits))
-	return seq, err == nil && seq > 0
+	n, err := schemas.ParseSeq(string(digits))
+	return uint64(n), err == nil && n > 0
 }
 
 // withSettleTimeout bounds a context that has no deadline.

@@ -29,7 +29,7 @@ func TestPlainAck(t *testing.T) {
 		`{"stream":"LEDGER","seq":0}`: 0, `{"stream":"LEDGER","seq":}`: 0, `{"stream":"LEDGER","seq":7`: 0,
 		`{"stream":"LEDGER","seq":7,"duplicate": true}`: 0, `{"stream":"OTHER","seq":7}`: 0, `{"stream":"LEDGER","seq":-7}`: 0,
 	} {
-		if seq, ok := plainAck([]byte(body)); ok != (want > 0) || ok && seq != want {
+		if seq, ok := PlainAck(StreamLedger, []byte(body)); ok != (want > 0) || ok && schemas.Seq(seq) != want {
 			t.Errorf("%s: %d, %t, want %d", body, seq, ok, want)
 		}
 	}

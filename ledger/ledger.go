@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
+	"github.com/dartwing/jobledger/internal/replies"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -51,6 +52,7 @@ type Ledger struct {
 	js      jetstream.JetStream
 	log     *zap.Logger
 	publish PublishFunc
+	replies *replies.Mux
 	fresh   time.Duration // PayloadFresh, but in tests
 
 	settings settingsCache
@@ -74,7 +76,7 @@ func New(cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{cfg: cfg, nc: cfg.Conn, js: js, log: cfg.Logger, fresh: PayloadFresh}
+	l := &Ledger{cfg: cfg, nc: cfg.Conn, js: js, log: cfg.Logger, fresh: PayloadFresh, replies: replies.New(cfg.Conn)}
 	l.publish = l.request
 	l.archive.init(l)
 	if cfg.Intercept != nil {
@@ -89,6 +91,38 @@ func (l *Ledger) JetStream() jetstream.JetStream { return l.js }
 // Conn returns the ledger's connection.
 func (l *Ledger) Conn() *nats.Conn { return l.nc }
 
+// Request sends m on the ledger's connection and returns the answer, as nats.Conn.RequestMsgWithContext does, for less:
+// wait, how long for an answer, needs no context of its own. It sets m.Reply.
+func (l *Ledger) Request(ctx context.Context, m *nats.Msg, wait time.Duration) (*nats.Msg, error) {
+	return l.replies.Request(ctx, m, wait)
+}
+
 func (l *Ledger) request(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
-	return l.nc.RequestMsgWithContext(ctx, m)
+	wait := SettleTimeout
+	if until, ok := ctx.Deadline(); ok {
+		wait = time.Until(until)
+	}
+	return l.replies.Request(ctx, m, wait)
+}
+
+// replyBy is a context with a deadline that only request keeps: an append waits for each reply for a while of its own,
+// and a context with a timer for it would cost as much as the request.
+type replyBy struct {
+	context.Context
+	until time.Time
+}
+
+// Deadline implements context.Context.
+func (c *replyBy) Deadline() (time.Time, bool) { return c.until, true }
+
+// withReplyTimeout bounds one publish.
+func (l *Ledger) withReplyTimeout(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
+	if l.cfg.Intercept != nil { // which may wait for the context's end
+		return context.WithTimeout(ctx, wait)
+	}
+	until := time.Now().Add(wait)
+	if earlier, ok := ctx.Deadline(); ok && earlier.Before(until) {
+		until = earlier
+	}
+	return &replyBy{ctx, until}, func() {}
 }

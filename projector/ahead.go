@@ -40,16 +40,13 @@ func begins(e *schemas.Event) schemas.Seq {
 // lacking are the jobs of a batch whose folds must be read, each with the first entry that needs it, and the submitted
 // events that must be.
 func (v *views) lacking(es []*ledger.Entry) (folds []foldRead, submits []schemas.Seq) {
-	known := make(map[jobKey]bool, len(es))
+	known := make(map[jobKey]bool) // of those that are neither cached nor packed
 	for _, e := range es {
 		k := jobKey{e.Org, e.Job}
-		if e.Job == "" || e.Seq <= v.at.Seq || known[k] {
+		if e.Job == "" || e.Seq <= v.at.Seq || v.jobs.entries[k] != nil || v.waiting.has(k) || known[k] {
 			continue
 		}
 		known[k] = true
-		if v.jobs.entries[k] != nil || v.waiting.has(k) {
-			continue
-		}
 		if s, ok := e.Data.(*schemas.Submitted); ok && s.Generation == 1 {
 			continue // most are new; the few that are not are read when it is their turn
 		}

@@ -12,6 +12,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dartwing/jobledger/internal/replies"
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
 )
 
 const (
@@ -44,16 +48,17 @@ func (e *lostError) Error() string { return e.bucket + ": " + errTextViewUnusabl
 
 // writer puts documents. It owns no goroutine between calls.
 type writer struct {
-	nc *nats.Conn
-	js jetstream.JetStream
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	replies *replies.Mux
 }
 
 func newWriter(nc *nats.Conn) (*writer, error) {
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(putsPending), jetstream.WithPublishAsyncTimeout(putTimeout))
+	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
 	}
-	return &writer{nc: nc, js: js}, nil
+	return &writer{nc: nc, js: js, replies: replies.New(nc)}, nil
 }
 
 // errSkipped: the document waits for the next flush, because one that it counts is in doubt.
@@ -97,27 +102,59 @@ func (w *writer) flush(ctx context.Context, b *batch) error {
 
 // write pipelines the puts whose revision is known, then reads and writes the others.
 func (w *writer) write(ctx context.Context, puts []*put) error {
-	futures := make([]jetstream.PubAckFuture, len(puts))
+	under := make([]underway, len(puts))
+	waited := 0
 	for i, p := range puts {
-		if !p.slot.known {
-			p.err = errRead
-			continue
+		if i-waited == putsPending {
+			under[waited].wait(ctx, puts[waited])
+			waited++
 		}
-		futures[i], p.err = w.js.PublishMsgAsync(p.message(), jetstream.WithExpectLastSequencePerSubject(p.slot.rev), jetstream.WithStallWait(putTimeout))
+		if p.err = errRead; p.slot.known {
+			under[i].until = time.Now().Add(putTimeout)
+			under[i].Pending, p.err = w.replies.Start(p.guarded(p.slot.rev))
+		}
 	}
-	for i, f := range futures {
-		if f == nil {
-			continue
-		}
-		select {
-		case ack := <-f.Ok():
-			puts[i].rev = ack.Sequence
-		case puts[i].err = <-f.Err():
-		case <-ctx.Done():
-			puts[i].err = ctx.Err()
-		}
+	for ; waited < len(puts); waited++ {
+		under[waited].wait(ctx, puts[waited])
 	}
 	return w.settle(ctx, puts)
+}
+
+// underway is a put that was sent, or none.
+type underway struct {
+	*replies.Pending
+	until time.Time
+}
+
+// wait takes what became of p, if it is under way.
+func (u *underway) wait(ctx context.Context, p *put) {
+	if u.Pending == nil {
+		return
+	}
+	answer, err := u.Wait(ctx, max(time.Until(u.until), 0))
+	if p.err = err; err == nil {
+		p.rev, p.err = revisionOf(p.bucket, answer.Data)
+	}
+}
+
+// revisionOf reads the answer to a put. The error is a *jetstream.APIError where the server said no.
+func revisionOf(bucket string, answer []byte) (uint64, error) {
+	if rev, ok := ledger.PlainAck(streamPrefix+bucket, answer); ok {
+		return rev, nil
+	}
+	var ack struct {
+		Seq   uint64              `json:"seq"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	switch err := json.Unmarshal(answer, &ack); {
+	case err != nil:
+		return 0, fmt.Errorf("answer to a put: %w", err)
+	case ack.Error != nil:
+		return 0, ack.Error
+	case ack.Seq == 0:
+		return 0, errors.New("the answer to a put names no revision")
+	}
+	return ack.Seq, nil
 }
 
 // errRead: the document's revision is not known, it must be read first.
@@ -312,6 +349,16 @@ func (p *put) message() *nats.Msg {
 		seconds := (max(p.ttl, 0) + time.Second - 1) / time.Second
 		m.Header = nats.Header{headerTTL: {strconv.FormatInt(max(int64(seconds), 1), 10)}}
 	}
+	return m
+}
+
+// guarded is message with the revision that must stand there, 0 for none.
+func (p *put) guarded(rev uint64) *nats.Msg {
+	m := p.message()
+	if m.Header == nil {
+		m.Header = make(nats.Header, 1)
+	}
+	m.Header[schemas.HeaderExpect] = []string{strconv.FormatUint(rev, 10)}
 	return m
 }
 

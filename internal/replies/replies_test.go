@@ -1,0 +1,112 @@
+package replies_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/dartwing/jobledger/internal/natsd"
+	"github.com/dartwing/jobledger/internal/replies"
+)
+
+// long is a wait that no test comes to the end of.
+const long = time.Hour
+
+func connect(t *testing.T) *nats.Conn {
+	t.Helper()
+	s, err := natsd.Start(natsd.Config{StoreDir: t.TempDir(), DontListen: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Shutdown)
+	nc, err := s.ConnectInProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func serve(t *testing.T, nc *nats.Conn, subject string, serve nats.MsgHandler) {
+	t.Helper()
+	if _, err := nc.Subscribe(subject, serve); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Each of many requests at a time gets its own answer, also where the server answers twice.
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	nc := connect(t)
+	serve(t, nc, "echo", func(m *nats.Msg) {
+		_ = m.Respond(m.Data)
+		_ = m.Respond([]byte("once more"))
+	})
+	x := replies.New(nc)
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for n := range 200 {
+				body := fmt.Sprintf("%d %d", i, n)
+				m, err := x.Request(t.Context(), &nats.Msg{Subject: "echo", Data: []byte(body)}, long)
+				if err != nil || string(m.Data) != body {
+					t.Errorf("%s: %v, %v", body, m, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := replies.Waiting(x); n != 0 {
+		t.Errorf("%d requests still wait", n)
+	}
+}
+
+// A request that nobody receives, one without an answer in time, one that is given up and one on a connection that is
+// closed end with errors of their own; an answer behind its time is nobody's.
+func TestNoAnswer(t *testing.T) {
+	t.Parallel()
+	nc := connect(t)
+	late := make(chan *nats.Msg, 1)
+	serve(t, nc, "deaf", func(m *nats.Msg) { late <- m })
+	serve(t, nc, "echo", func(m *nats.Msg) { _ = m.Respond(m.Data) })
+	x := replies.New(nc)
+	request := func(ctx context.Context, subject string, wait time.Duration) error {
+		_, err := x.Request(ctx, &nats.Msg{Subject: subject, Data: []byte("x")}, wait)
+		return err
+	}
+	if err := request(t.Context(), "nobody", long); !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("nobody there: %v", err)
+	}
+	if err := request(t.Context(), "deaf", time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("no answer: %v", err)
+	}
+	if err := (<-late).Respond([]byte("late")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-late; cancel() }()
+	if err := request(ctx, "deaf", long); !errors.Is(err, context.Canceled) {
+		t.Errorf("given up: %v", err)
+	}
+	for range 10 {
+		if m, err := x.Request(t.Context(), &nats.Msg{Subject: "echo", Data: []byte("mine")}, long); err != nil || string(m.Data) != "mine" {
+			t.Errorf("behind a late answer: %v, %v", m, err)
+		}
+	}
+	go func() { <-late; nc.Close() }()
+	if err := request(t.Context(), "deaf", long); !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("closed while waiting: %v", err)
+	}
+	if err := request(t.Context(), "echo", long); !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("closed before: %v", err)
+	}
+	if n := replies.Waiting(x); n != 0 {
+		t.Errorf("%d requests still wait", n)
+	}
+}
