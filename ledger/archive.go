@@ -31,7 +31,7 @@ const (
 	indexSubject    = "archive.index"  // one for each segment
 	catalogSubjects = "catalog.>"      // records and filters
 	catalogSubject  = "catalog.record" // one for each step
-	filterSubject   = "catalog.filter" // one for each segment
+	filterSubject   = "catalog.filter" // one for each segment; tallies stand on tallySubject
 
 	// segmentEventsMax and segmentBytesMax are what a step takes at most, for it waits in memory until it is written;
 	// a larger event is a step of its own.

@@ -38,7 +38,8 @@ type catalog struct {
 
 	through   schemas.Position
 	throughAt time.Time
-	chunks    []*chunk // ascending: each begins where the one before ended; those of which nothing is left are gone
+	chunks    []*chunk    // ascending: each begins where the one before ended; those of which nothing is left are gone
+	commits   []committed // all of them, ascending
 
 	segments            int
 	events, jobs, bytes int64
@@ -84,7 +85,7 @@ var errChain = errors.New("the catalogue's records do not follow each other: one
 // apply folds a batch of records, in order. c itself stays as it is.
 func (c *catalog) apply(records []*Entry) (*catalog, error) {
 	next := *c
-	next.chunks = slices.Clone(c.chunks)
+	next.chunks, next.commits = slices.Clone(c.chunks), slices.Clip(c.commits)
 	for _, m := range records {
 		r, err := decodeRecord(m.Body)
 		if err != nil {
@@ -115,6 +116,7 @@ func (c *catalog) fold(r *archiveRecord) error {
 			c.count(s, 1)
 		}
 		c.through, c.throughAt = r.Through, r.ThroughAt
+		c.commits = append(c.commits, committed{from: r.From, through: r.Through, throughAt: r.ThroughAt, tally: r.Tally})
 		if len(k.segments) > 0 {
 			c.chunks = append(c.chunks, k)
 		}

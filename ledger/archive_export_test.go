@@ -22,6 +22,9 @@ func (l *Ledger) ArchiveThrough(ctx context.Context, through schemas.Seq, events
 		if len(w.messages) == 0 {
 			return nil
 		}
+		if err := w.count(ctx); err != nil {
+			return err
+		}
 		if _, err := w.Commit(ctx, w.Last()); err != nil {
 			return err
 		}
@@ -62,6 +65,9 @@ func (l *Ledger) ArchiveStep(ctx context.Context, events int) (commit func(conte
 	}
 	w := l.newSegment(state.Through.Seq)
 	if err := l.fillSegment(ctx, w, 0, events); err != nil {
+		return nil, err
+	}
+	if err := w.count(ctx); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) error {

@@ -38,6 +38,7 @@ type archiveRecord struct {
 	Through   schemas.Position `json:"through,omitzero"`
 	ThroughAt time.Time        `json:"through_at,omitzero"` // stream time of the last message
 	Segments  []archiveSegment `json:"segments,omitempty"`  // none if there was no message
+	Tally     *archiveTally    `json:"tally,omitempty"`     // nil if an older version made the commit
 
 	// Of a removal.
 	Removed []archiveRemoval `json:"removed,omitempty"`
@@ -135,6 +136,9 @@ func (r *archiveRecord) validate() error {
 	case recordCommit:
 		if r.Through.Seq <= r.From {
 			return bad("it goes from %d to %d", r.From, r.Through.Seq)
+		}
+		if !r.Tally.valid() {
+			return bad("its tally is described wrongly")
 		}
 	case recordRemove:
 		if len(r.Removed) == 0 || r.Reason == "" {

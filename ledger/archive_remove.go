@@ -20,6 +20,10 @@ const (
 	subjectDelete = "$JS.API.STREAM.MSG.DELETE."
 )
 
+// errUntallied: an older version made the commit of a segment, without a tally: if it went, nothing would tell how many
+// jobs it held.
+var errUntallied = errors.New("the counts of what they hold stand nowhere else")
+
 // removal says which segments are to go, and what is kept of them.
 type removal struct {
 	Segments []string
@@ -44,6 +48,9 @@ func (l *Ledger) removeSegments(ctx context.Context, q removal) (*archiveRecord,
 		r, going := c.removal(q)
 		if len(going) == 0 {
 			return nil, nil
+		}
+		if ids := c.untallied(going); len(ids) > 0 {
+			return nil, fmt.Errorf("archive: remove: segments %v: %w", ids, errUntallied)
 		}
 		messages, err := l.archive.belongings(ctx, going)
 		if err != nil {
@@ -118,10 +125,14 @@ func (l *Ledger) sweepArchive(ctx context.Context, age time.Duration) (removed i
 		return 0, fmt.Errorf("archive: sweep: %w", err)
 	}
 	left, ids, err := l.archive.leftOver(ctx, c, age)
-	if err != nil || len(left) == 0 {
-		return 0, err
+	if err != nil {
+		return 0, fmt.Errorf("archive: sweep: %w", err)
 	}
-	if len(ids) > 0 {
+	orphans, more, err := l.archive.orphans(ctx, c, age)
+	if err != nil {
+		return 0, fmt.Errorf("archive: sweep: %w", err)
+	}
+	if ids = append(ids, more...); len(ids) > 0 {
 		r := &archiveRecord{V: recordVersion, Kind: recordSweep, ID: uuid.NewString(), Prev: c.sum, Swept: ids}
 		if err := l.appendRecord(ctx, r, c.at); err != nil {
 			return 0, fmt.Errorf("archive: sweep: %w", err)
@@ -131,7 +142,10 @@ func (l *Ledger) sweepArchive(ctx context.Context, age time.Duration) (removed i
 	if err := l.deleteMessages(ctx, StreamArchive, left); err != nil {
 		return 0, fmt.Errorf("archive: sweep: %w", err)
 	}
-	return len(left), nil
+	if err := l.deleteMessages(ctx, StreamCatalog, orphans); err != nil {
+		return len(left), fmt.Errorf("archive: sweep: %w", err)
+	}
+	return len(left) + len(orphans), nil
 }
 
 // leftOver are messages of ARCHIVE that no segment names, and the segments that they were written for, of those that
@@ -148,7 +162,7 @@ func (a *archive) leftOver(ctx context.Context, c *catalog, age time.Duration) (
 	}
 	for _, g := range gaps {
 		for next := g.from; next <= g.to && len(left) < sweepMax; {
-			m, err := a.nextMessage(ctx, next)
+			m, err := a.nextOn(ctx, StreamArchive, archiveSubjects, next)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -210,10 +224,10 @@ func (a *archive) gaps(ctx context.Context, c *catalog, first, last schemas.Seq)
 	return gaps, nil
 }
 
-// nextMessage is the first message of ARCHIVE at seq or behind it; nil if there is none.
-func (a *archive) nextMessage(ctx context.Context, seq schemas.Seq) (m *storedMessage, err error) {
+// nextOn is the first message of a stream on some subjects at seq or behind it; nil if there is none.
+func (a *archive) nextOn(ctx context.Context, stream, subjects string, seq schemas.Seq) (m *storedMessage, err error) {
 	err = a.l.reading(ctx, func(ctx context.Context) error {
-		m, err = a.l.leaderMessage(ctx, StreamArchive, getRequest{Seq: seq, NextFor: archiveSubjects})
+		m, err = a.l.leaderMessage(ctx, stream, getRequest{Seq: seq, NextFor: subjects})
 		return err
 	})
 	if errors.Is(err, errNoMessage) {

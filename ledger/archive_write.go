@@ -28,6 +28,7 @@ type segmentWriter struct {
 	from     schemas.Seq
 	messages []rawMessage
 	bytes    int
+	tally    *Tally // what the messages do to the counts; nil: it is not known, as in tests
 }
 
 // Add takes the next message; it keeps what m refers to until Commit.
@@ -82,6 +83,11 @@ func (w *segmentWriter) Commit(ctx context.Context, through schemas.Position) (*
 			return nil, fmt.Errorf("archive: write a segment: %w", err)
 		}
 		r.Segments = append(r.Segments, s)
+	}
+	if w.tally != nil {
+		if r.Tally, err = w.l.storeTally(ctx, r, w.tally); err != nil {
+			return nil, fmt.Errorf("archive: %w", err)
+		}
 	}
 	// Up to here a restart finds messages that no record names, which the sweep removes. From here on the step is
 	// done: what it covers may be purged.
@@ -304,17 +310,22 @@ func (d *segmentDraft) writeFilter(ctx context.Context) error {
 	return err
 }
 
-// store puts a content into as many messages as it needs and returns where they are.
+// store puts a content of the segment into ARCHIVE and returns where it stands.
 func (d *segmentDraft) store(ctx context.Context, kind byte, subject string, number int, content []byte) ([]schemas.Seq, error) {
+	return d.l.storeContent(ctx, StreamArchive, subject, partHead{kind: kind, id: d.id, number: uint32(number)}, content)
+}
+
+// storeContent puts a content into as many messages as it needs and returns where they are.
+func (l *Ledger) storeContent(ctx context.Context, stream, subject string, h partHead, content []byte) ([]schemas.Seq, error) {
 	size := partMax
-	if limit := int(d.l.nc.MaxPayload()) - partRoom; limit > 0 {
+	if limit := int(l.nc.MaxPayload()) - partRoom; limit > 0 {
 		size = min(size, limit)
 	}
-	h := partHead{kind: kind, id: d.id, number: uint32(number), parts: uint16(max(1, (len(content)+size-1)/size))}
+	h.parts = uint16(max(1, (len(content)+size-1)/size))
 	at := make([]schemas.Seq, 0, h.parts)
 	for h.part = range h.parts {
 		from := int(h.part) * size
-		seq, err := d.l.storePart(ctx, StreamArchive, subject, h, content[from:min(from+size, len(content))])
+		seq, err := l.storePart(ctx, stream, subject, h, content[from:min(from+size, len(content))])
 		if err != nil {
 			return nil, err
 		}
@@ -323,17 +334,18 @@ func (d *segmentDraft) store(ctx context.Context, kind byte, subject string, num
 	return at, nil
 }
 
-// What a message of ARCHIVE, or a filter of CATALOG, holds.
+// What a message of ARCHIVE, or a filter or a tally of CATALOG, holds.
 const (
 	kindPage   = 'p'
 	kindIndex  = 'i'
 	kindFilter = 'f'
+	kindTally  = 't'
 )
 
 // partMagic begins every message of ARCHIVE; the digit is the version of the form.
 const partMagic = "JLA1"
 
-// partHead is what stands before the content in a message: magic, kind, the segment's id, the page's number, which part
+// partHead is what stands before the content in a message: magic, kind, the id of the segment or of a tally's record, the page's number, which part
 // of how many; numbers little-endian.
 type partHead struct {
 	kind        byte

@@ -287,6 +287,10 @@ func (a *Archiver) commit(ctx context.Context, s *departure, sum *Moved) error {
 		}
 		w.Add(m)
 	}
+	var err error
+	if w.tally, err = a.tally(ctx, s); err != nil {
+		return fmt.Errorf("count what leaves: %w", err)
+	}
 	r, err := w.Commit(ctx, w.Last())
 	if err != nil {
 		return err

@@ -36,6 +36,10 @@ type leavingPlace struct {
 	// carry is the job to be carried; nil if that is not needed.
 	carry *Job
 	life  uint64 // the ledger's from before that was read
+
+	counted bool   // moves is what all its messages in the stretch do to the counts
+	moves   []Move // most have one
+	base    *Job   // before the stretch; nil: nowhere, or the stretch tells it
 }
 
 // hold ends the stretch before a message.
@@ -177,16 +181,25 @@ func (a *Archiver) judgeJob(ctx context.Context, s *departure, p *leavingPlace, 
 			return nil
 		}
 	}
-	var j *Job
-	if entries := s.entries(p); !later && begun(entries) {
-		j = FoldEvents(p.at.Org, p.at.Job, entries)
-	} else {
-		var err error
-		if j, err = a.l.Fold(ctx, p.at.Org, p.at.Job); err != nil && !errors.Is(err, ErrNotFound) {
+	entries := s.entries(p)
+	if here := begunHere(entries); here && !later {
+		s.place(p, p.count(nil, entries, s.last))
+		return nil
+	} else if here {
+		p.count(nil, entries, s.last)
+		j, err := a.l.Fold(ctx, p.at.Org, p.at.Job)
+		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
+		s.place(p, j)
+		return nil
 	}
-	s.place(p, j)
+	was, is, err := a.l.foldedBefore(ctx, p.at, p.first)
+	if err != nil {
+		return err
+	}
+	p.count(was, entries, s.last)
+	s.place(p, is)
 	return nil
 }
 

@@ -86,10 +86,9 @@ func (v *verifier) apply(ctx context.Context, e *Entry) error {
 		v.jobs[key] = vj
 	}
 	v.checkCarried(vj, e)
-	before, illegal := StandingBefore(vj.job, e.Event), vj.job.Illegal
 	was, generation := vj.job.State, vj.job.Generation
-	legal := e.ApplyTo(vj.job)
-	if !legal {
+	move := Counted(vj.job, e.Event, e.Err)
+	if !move.Legal {
 		v.problem(ProblemIllegal, e.Seq, e.Org, e.Job, "%s is not legal for a job that is %s, attempt %d of generation %d",
 			e.Name(), cmp.Or(string(vj.job.State), "not there"), vj.job.Attempt, vj.job.Generation)
 	} else if e.Err == nil && !vj.job.Unreadable {
@@ -99,9 +98,9 @@ func (v *verifier) apply(ctx context.Context, e *Entry) error {
 		}
 	}
 	vj.noteEnd(was, generation)
-	v.checkLimits(e, vj.job, before.State)
+	v.checkLimits(e, vj.job, was)
 	vj.slim(e)
-	v.views.moved(e, before, StandingOf(vj.job), max(0, vj.job.Illegal-illegal))
+	v.views.moved(e, move)
 	return v.views.compareJob(v, key, vj, e)
 }
 

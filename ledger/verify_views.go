@@ -176,12 +176,12 @@ func (w *views) compareJob(v *verifier, key string, vj *verifiedJob, e *Entry) e
 }
 
 // moved counts a job's step.
-func (w *views) moved(e *Entry, before, after Standing, illegal int) {
-	w.illegal += int64(illegal)
-	if !w.folded.Apply(before, after) || w.all == nil || e.Seq > w.all.Seq {
+func (w *views) moved(e *Entry, m Move) {
+	w.illegal += m.Illegal
+	if !w.folded.Apply(m.Was, m.Is) || w.all == nil || e.Seq > w.all.Seq {
 		return
 	}
-	for _, s := range []Standing{before, after} {
+	for _, s := range []Standing{m.Was, m.Is} {
 		if s.State != schemas.StateNone {
 			w.lastMoved[s.Key] = e.Seq
 		}

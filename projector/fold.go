@@ -99,16 +99,11 @@ func (v *views) applyJob(ctx context.Context, e *schemas.Event, bad error) error
 	if err != nil {
 		return err
 	}
-	was, illegal := ledger.StandingBefore(ent.job, e), ent.job.Illegal
-	if bad != nil {
-		ledger.Skip(ent.job, e, errors.Is(bad, schemas.ErrUndecodable))
-	} else {
-		ledger.Apply(ent.job, e)
-	}
+	m := ledger.Counted(ent.job, e, bad)
 	strip(ent.job)
 	if e.Seq > v.countsAt.Seq {
-		v.count(e.Seq, was, ledger.StandingOf(ent.job))
-		v.illegal += int64(max(0, ent.job.Illegal-illegal))
+		v.count(e.Seq, m.Was, m.Is)
+		v.illegal += m.Illegal
 	}
 	switch {
 	case !ent.job.Exists(): // only messages that no fold can read: there is no job to show

@@ -1,0 +1,115 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// The archiver tallies what leaves (Tally): each job of the stretch is folded from where it stood before, and what its
+// messages move is kept until it is known which of them leave. A job that the stretch does not begin is read from LEDGER
+// and ARCHIVE, which it has to be anyway to be judged.
+
+// begunHere reports that nothing of a job stands before its first messages in the stretch that they have to be counted upon:
+// they begin it, or its whole state is in the first one.
+func begunHere(entries []*Entry) bool {
+	for _, e := range entries {
+		if errors.Is(e.Err, schemas.ErrForeign) {
+			continue
+		}
+		switch d := e.Data.(type) {
+		case *schemas.Carried:
+			return e.Err == nil
+		case *schemas.Submitted:
+			return e.Err == nil && e.First && d.From == schemas.StateNone && d.Generation == 1
+		}
+		return false
+	}
+	return false
+}
+
+// count folds the messages of a place that stand up to a sequence upon the job before them, nil if there was none, and
+// keeps what they move. It returns the job behind them.
+func (p *leavingPlace) count(base *Job, entries []*Entry, through schemas.Seq) *Job {
+	j := &Job{Org: p.at.Org, ID: p.at.Job}
+	if base != nil {
+		j = clone(base)
+	}
+	p.base, p.moves, p.counted = base, p.moves[:0], true
+	for _, e := range entries {
+		if e.Seq > through {
+			break
+		}
+		m := Counted(j, e.Event, e.Err)
+		last := len(p.moves) - 1
+		if last >= 0 && p.moves[last].Is == m.Was { // one step after the other
+			p.moves[last].Is = m.Is
+			p.moves[last].Quarantined += m.Quarantined
+			p.moves[last].Illegal += m.Illegal
+			continue
+		}
+		p.moves = append(p.moves, m)
+	}
+	return j
+}
+
+// foldedBefore is a job as it was before a message, nil if there was none, and as it stands now.
+func (l *Ledger) foldedBefore(ctx context.Context, at schemas.Subject, seq schemas.Seq) (was, is *Job, err error) {
+	s, err := l.story(ctx, at.Org, at.Job)
+	if err != nil {
+		return nil, nil, err
+	}
+	is = s.fold(at.Org, at.Job)
+	if !begun(before(s.entries, seq)) {
+		if s, err = l.wholeStory(ctx, at.Org, at.Job); err != nil {
+			return nil, nil, err
+		}
+	}
+	if was = FoldEvents(at.Org, at.Job, before(s.entries, seq)); was.LastSeq == 0 {
+		was = nil
+	}
+	return was, is, nil
+}
+
+// tally is what leaves with the stretch does to the counts.
+func (a *Archiver) tally(ctx context.Context, s *departure) (*Tally, error) {
+	t := &Tally{Counts: make(Counts)}
+	for _, p := range s.places {
+		if p.first > s.through {
+			break // all that follow begin behind the end of the stretch
+		}
+		if p.at.Job == "" {
+			for _, e := range s.entries(p) {
+				if e.Err != nil && e.Seq <= s.through {
+					t.Quarantined++
+				}
+			}
+			continue
+		}
+		if err := a.countLeaving(ctx, s, p); err != nil {
+			return nil, err
+		}
+		for _, m := range p.moves {
+			t.Count(m)
+		}
+	}
+	return t, nil
+}
+
+// countLeaving counts the messages of a place that leave, where judging it did not or counted too many.
+func (a *Archiver) countLeaving(ctx context.Context, s *departure, p *leavingPlace) error {
+	if p.counted && p.last <= s.through {
+		return nil
+	}
+	entries := s.entries(p)
+	base := p.base
+	if !p.counted && !begunHere(entries) {
+		var err error
+		if base, _, err = a.l.foldedBefore(ctx, p.at, p.first); err != nil {
+			return err
+		}
+	}
+	p.count(base, entries, s.through)
+	return nil
+}
