@@ -53,7 +53,7 @@ type chunk struct {
 }
 
 func (c *catalog) state() ArchiveState {
-	s := ArchiveState{Through: c.through, ThroughAt: c.throughAt, Segments: c.segments, Events: c.events, Jobs: c.jobs, Bytes: c.bytes}
+	s := ArchiveState{Through: c.through, ThroughAt: c.throughAt, Segments: c.segments, Events: c.events, Jobs: c.jobs, Bytes: c.bytes, Removed: c.removed}
 	for _, k := range c.chunks {
 		for _, g := range k.segments {
 			if s.First == 0 || g.First < s.First {

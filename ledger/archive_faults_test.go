@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/ledger/ledgertest"
 )
 
-// whole shows that the archive holds exactly all, each message once, and ARCHIVE nothing else.
+// whole shows that the archive holds exactly all, each message once, and ARCHIVE nothing else; nor CATALOG any filter or
+// tally that no record names.
 func whole(t *testing.T, env *ledgertest.Env, all []*ledger.Entry) {
 	t.Helper()
 	l := env.NewLedger()
@@ -39,6 +41,17 @@ func whole(t *testing.T, env *ledgertest.Env, all []*ledger.Entry) {
 	if err != nil || int(s.CachedInfo().State.Msgs) != messages {
 		t.Fatalf("ARCHIVE has %d messages, its segments %d (%v)", s.CachedInfo().State.Msgs, messages, err)
 	}
+	if s, err = l.JetStream().Stream(t.Context(), ledger.StreamCatalog); err != nil {
+		t.Fatal(err)
+	}
+	info, err := s.Info(t.Context(), jetstream.WithSubjectFilter("catalog.>"))
+	through, tallies, failed := l.Commits(t.Context())
+	if err != nil || failed != nil {
+		t.Fatal(err, failed)
+	}
+	if n := info.State.Subjects; int(n["catalog.filter"]) != len(segments) || int(n["catalog.tally"]) != len(through) {
+		t.Fatalf("CATALOG has %v, for %d segments and %d commits with tallies at %v", n, len(segments), len(through), tallies)
+	}
 }
 
 // Every write of a step is refused, lost, or stored with its reply lost: the step goes on; or its writer dies there, or
@@ -46,7 +59,7 @@ func whole(t *testing.T, env *ledgertest.Env, all []*ledger.Entry) {
 func TestArchiveFaults(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t)
-	for _, write := range []string{"archive.page.", "archive.index", "catalog.filter", "catalog.record"} {
+	for _, write := range []string{"archive.page.", "archive.index", "catalog.filter", "catalog.tally", "catalog.record"} {
 		for kind, name := range map[ledgertest.Kind]string{ledgertest.Refuse: "refused", ledgertest.LoseRequest: "request lost", ledgertest.LoseReply: "reply lost"} {
 			for _, end := range []string{"goes on", "writer dies", "server restarts"} {
 				fill(t, env, "acme", 5)

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -195,19 +194,4 @@ func (c *catalog) untallied(segments []*archiveSegment) (ids []string) {
 		}
 	}
 	return ids
-}
-
-// endsAt reports whether the archive ended at a position once, so that it is one of the ledger whatever has been removed.
-func (c *catalog) endsAt(at schemas.Position) bool {
-	i, ok := slices.BinarySearchFunc(c.commits, at.Seq, func(k committed, seq schemas.Seq) int {
-		return int(int64(k.through.Seq) - int64(seq))
-	})
-	return ok && c.commits[i].through == at
-}
-
-// sameContent reports that two tallies of one stretch are stored in the same bytes.
-func sameContent(from, through schemas.Seq, a, b *Tally) bool {
-	x, errX := encodeTally(from, through, a)
-	y, errY := encodeTally(from, through, b)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
 }

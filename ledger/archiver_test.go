@@ -103,13 +103,14 @@ func TestArchiverStoppedAnywhere(t *testing.T) {
 	if err != nil || state.Through.Seq != end.Seq {
 		t.Errorf("%+v, %v, want all up to %d", state, err, end.Seq)
 	}
+	talliesAgree(t, c.Ledger, oneHistory(t, c.Ledger))
 }
 
 // Each write of a look is refused, or stored while its answer is lost, and the server restarts behind it (STYLE 21).
 func TestArchiverFaultTable(t *testing.T) {
 	t.Parallel()
 	for _, write := range []ledgertest.Fault{{Event: schemas.EventCarried}, {Event: schemas.EventTypeSet}, {Event: schemas.EventCellStarted},
-		{Archive: "archive.page."}, {Archive: "archive.index"}, {Archive: "catalog.filter"}, {Archive: "catalog.record"}} {
+		{Archive: "archive.page."}, {Archive: "archive.index"}, {Archive: "catalog.filter"}, {Archive: "catalog.tally"}, {Archive: "catalog.record"}} {
 		for kind, name := range map[ledgertest.Kind]string{ledgertest.Refuse: "refused", ledgertest.LoseRequest: "lost", ledgertest.LoseReply: "reply lost"} {
 			t.Run(string(write.Event)+write.Archive+" "+name, func(t *testing.T) {
 				c := newCrowd(t, 1)
@@ -128,6 +129,7 @@ func TestArchiverFaultTable(t *testing.T) {
 				c.Restart()
 				c.check(c.NewLedger())
 				c.hotBegins()
+				talliesAgree(t, c.NewLedger(), oneHistory(t, c.NewLedger()))
 			})
 		}
 	}
@@ -161,6 +163,7 @@ func TestTwoArchivers(t *testing.T) {
 	if state, err := c.Ledger.Archived(t.Context()); err != nil || state.Through.Seq != end.Seq || state.Events != int64(end.Seq) {
 		t.Errorf("%+v, %v, want %d events", state, err, end.Seq)
 	}
+	talliesAgree(t, c.Ledger, oneHistory(t, c.Ledger))
 }
 
 // A running job, and nothing else, holds the boundary; it goes on with the outcome (DESIGN D13).

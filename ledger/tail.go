@@ -336,7 +336,7 @@ func (t *tail) archived(ctx context.Context) error {
 	}
 	e, err := t.l.archivedAt(ctx, t.pos.Seq)
 	switch {
-	case errors.Is(err, ErrNotFound) && t.pos.Seq < state.First: // its time was over, and it was removed
+	case errors.Is(err, ErrNotFound) && (t.pos.Seq < state.First || state.Removed > 0): // its time was over, and it was removed
 	case errors.Is(err, ErrNotFound):
 		return ErrPositionExpired
 	case err != nil:

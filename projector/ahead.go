@@ -47,6 +47,9 @@ func (v *views) lacking(es []*ledger.Entry) (folds []foldRead, submits []schemas
 			continue
 		}
 		known[k] = true
+		if isCarried(e.Event) {
+			continue // it holds all of it
+		}
 		if s, ok := e.Data.(*schemas.Submitted); ok && s.Generation == 1 {
 			continue // most are new; the few that are not are read when it is their turn
 		}

@@ -95,3 +95,6 @@ func Unused(ctx context.Context, l *ledger.Ledger, bucket string) (bool, error) 
 	}
 	return unused(s.CachedInfo()), nil
 }
+
+// NoSlack lets views begin at a boundary of the archive that is only just older than the hot window.
+func NoSlack(p *Projector) { p.slack = 0 }

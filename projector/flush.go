@@ -92,7 +92,7 @@ func (v *views) take() (*batch, error) {
 	var held []ledger.CountKey
 	for _, k := range v.dirtyCounts {
 		s := v.countSlots[k]
-		if v.anew > 0 && v.at.Seq < max(v.anew, s.seq) {
+		if v.anew > 0 && v.at.Seq < max(v.anew, s.seq) || v.at.Seq < v.countsAt.Seq {
 			held = append(held, k) // until the fold has come to where what stands there is true
 			continue
 		}

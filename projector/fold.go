@@ -32,6 +32,8 @@ type views struct {
 	covered                    map[ledger.CountKey]schemas.Seq // counters that were written ahead of countsAt
 	coveredMax                 schemas.Seq
 	newest                     schemas.Position // of what stood in any bucket
+	// base, if it is not 0, is where this fold began instead of at zero: at a boundary of the archive.
+	base schemas.Seq
 	// anew, if it is not 0, is newest's sequence: another version wrote what stood there, and it is written anew.
 	anew schemas.Seq
 
@@ -43,7 +45,7 @@ type views struct {
 	jobs      *jobCache
 	waiting   *packer
 	dirtyJobs []*jobEntry
-	seen      *seen // nil unless the fold began at zero
+	seen      *seen // nil unless the fold began at zero, or at base
 	suspects  map[jobKey]bool
 	read      aheadOf // for the entries that are folded now
 
@@ -134,15 +136,13 @@ func (v *views) entry(ctx context.Context, e *schemas.Event) (*jobEntry, error) 
 		}
 		return ent, err
 	}
-	ent := &jobEntry{key: k}
-	first := false
-	if s, ok := e.Data.(*schemas.Submitted); ok {
-		first = s.Generation == 1 && s.From == schemas.StateNone && !v.suspects[k]
-		if v.seen != nil {
-			first = v.seen.add(k) && first
-		}
+	if isCarried(e) {
+		ent := v.carried(k, e)
+		v.jobs.put(ent)
+		return ent, nil
 	}
-	if first {
+	ent := &jobEntry{key: k}
+	if s, ok := e.Data.(*schemas.Submitted); ok && v.unmet(k, e, s) {
 		ent.job = new(ledger.Job)
 		ent.known = e.Seq > max(v.jobsAt.Seq, v.anew)
 		if v.seen == nil {
@@ -230,7 +230,7 @@ func (v *views) writeAnew() {
 // changed is how many documents wait for a flush.
 func (v *views) changed() int {
 	n := len(v.dirtyJobs) + len(v.dirtySettings)
-	if v.at.Seq >= v.anew { // else the counters wait for something else
+	if v.at.Seq >= max(v.anew, v.countsAt.Seq) { // else the counters wait for something else
 		n += len(v.dirtyCounts)
 	}
 	return n

@@ -66,7 +66,10 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 	} else {
 		// Nothing says what the documents are worth. Whatever a lost COUNTS leaves behind is thrown away,
 		// so that no document of a job that the ledger does not hold survives (DESIGN D2).
-		return v, p.emptied(ctx, v, jobsInfo, counts.CachedInfo(), configInfo)
+		if err := p.emptied(ctx, jobsInfo, counts.CachedInfo(), configInfo); err != nil {
+			return nil, err
+		}
+		return v, p.begin(ctx, v, false)
 	}
 	v.countsAt = doc.Position
 	v.quarantined, v.illegal = doc.Quarantined, doc.Illegal
@@ -82,17 +85,12 @@ func (p *Projector) open(ctx context.Context) (*views, error) {
 	if err := p.load(ctx, v, jobs, counts, config); err != nil {
 		return nil, err
 	}
-	if doc.Form != ledger.ViewsForm() {
+	anew := doc.Form != ledger.ViewsForm()
+	if anew {
 		p.log.Info("another version wrote the views: they are written anew, in place", zap.Uint64("up_to_seq", uint64(v.newest.Seq)))
 		v.writeAnew()
 	}
-	v.at = earliest(v.jobsAt, v.countsAt, v.configAt)
-	if v.at.Seq == 0 {
-		v.seen = newSeen()
-	}
-	p.log.Info("views are read", zap.Uint64("from_seq", uint64(v.at.Seq)), zap.Uint64("jobs_seq", uint64(v.jobsAt.Seq)),
-		zap.Uint64("counts_seq", uint64(v.countsAt.Seq)), zap.Uint64("config_seq", uint64(v.configAt.Seq)))
-	return v, nil
+	return v, p.begin(ctx, v, anew)
 }
 
 // expired notes for how long documents of jobs that are over were kept, and returns how many documents there are at least.
@@ -159,13 +157,12 @@ func (w *writer) stored(ctx context.Context) (*ledger.CountsDocument, uint64, er
 }
 
 // emptied makes sure that a fold from zero meets empty buckets.
-func (p *Projector) emptied(ctx context.Context, v *views, infos ...*jetstream.StreamInfo) error {
+func (p *Projector) emptied(ctx context.Context, infos ...*jetstream.StreamInfo) error {
 	for _, info := range infos {
 		if !unused(info) {
 			return p.mismatch(ctx, "COUNTS says nothing about what is there")
 		}
 	}
-	v.seen = newSeen()
 	return nil
 }
 

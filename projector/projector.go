@@ -67,7 +67,8 @@ type Projector struct {
 	// suspects are jobs under whose id an illegal submitted was met: they are never taken for new. Only
 	// a foreign writer makes them; beyond suspectsMax they are found again each time. Owned by Run.
 	suspects map[jobKey]bool
-	silent   int // flushes in a row of which not one put was answered. Owned by Run.
+	slack    time.Duration // expiredSlack
+	silent   int           // flushes in a row of which not one put was answered. Owned by Run.
 }
 
 const (
@@ -86,7 +87,7 @@ func New(cfg Config) (*Projector, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Projector{cfg: cfg, log: cfg.Logger, w: w, suspects: make(map[jobKey]bool)}, nil
+	return &Projector{cfg: cfg, log: cfg.Logger, w: w, slack: expiredSlack, suspects: make(map[jobKey]bool)}, nil
 }
 
 // Run keeps the views while ctx lasts; call it while this server leads, one call at a time. It returns nil

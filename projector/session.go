@@ -69,6 +69,7 @@ func (s *session) run(ctx context.Context) error {
 
 // loop folds and flushes until ctx ends, the feed does, or a view is lost.
 func (s *session) loop(ctx context.Context, entries <-chan []*ledger.Entry, fed <-chan struct{}, look <-chan time.Time) error {
+	s.changed() // counters that the fold began with
 	// Not select alone tells the end: an event whose fold the end of ctx cut short must be the last, or the
 	// next ones would be folded over a gap.
 	for ctx.Err() == nil {

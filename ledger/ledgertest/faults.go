@@ -32,7 +32,7 @@ type Fault struct {
 	// Upload: it happens to messages of the object stores instead, chunks and records alike.
 	Upload bool
 	// Archive: it happens to messages of ARCHIVE and CATALOG instead whose subject begins so: "archive.page.",
-	// "archive.index", "catalog.filter", "catalog.record".
+	// "archive.index", "catalog.filter", "catalog.tally", "catalog.record".
 	Archive string
 	Kind    Kind
 	// Skip lets so many matching writes pass first.

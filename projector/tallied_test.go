@@ -1,0 +1,171 @@
+package projector_test
+
+import (
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/ledger/ledgertest"
+	"github.com/dartwing/jobledger/projector"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// hot runs a projector with a hot window until the test ends; what it logs is returned.
+func hot(t *testing.T, env *ledgertest.Env, window time.Duration) *observer.ObservedLogs {
+	t.Helper()
+	core, logs := observer.New(zapcore.InfoLevel)
+	p, err := projector.New(projector.Config{Ledger: env.NewLedger(), Feed: feed(t, env), Logger: zap.New(core),
+		HotWindow: func(context.Context) (time.Duration, error) { return window, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	projector.NoSlack(p)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx, 1) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("projector ended with %v", err)
+		}
+	})
+	return logs
+}
+
+// archive moves all that is stored by now and may leave.
+func archive(t *testing.T, env *ledgertest.Env, events int) {
+	t.Helper()
+	a, err := ledger.NewArchiver(ledger.ArchiverConfig{Ledger: env.NewLedger(), Logger: zap.NewNop(), Durable: -1, Window: time.Nanosecond, SegmentEvents: events})
+	if err == nil {
+		_, err = a.Look(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// counted is what COUNTS says now, and the totals.
+func counted(t *testing.T, env *ledgertest.Env) (ledger.Counts, ledger.CountsDocument) {
+	t.Helper()
+	caughtUp(t, env)
+	kv, err := env.Ledger.JetStream().KeyValue(t.Context(), ledger.BucketCounts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := kv.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := make(ledger.Counts)
+	var all ledger.CountsDocument
+	for _, key := range keys {
+		e, err := kv.Get(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var doc ledger.CountDocument
+		to := any(&doc)
+		if key == ledger.KeyCountsAll {
+			to = &all
+		}
+		if err := json.Unmarshal(e.Value(), to); err != nil {
+			t.Fatal(err)
+		}
+		if key != ledger.KeyCountsAll {
+			n := doc.Count
+			counts[ledger.CountKey{Org: doc.Org, Queue: doc.Queue, Type: doc.Type}] = &n
+		}
+	}
+	return counts, all
+}
+
+// sameCounts compares what COUNTS says with a fold of all events.
+func sameCounts(t *testing.T, what string, env *ledgertest.Env, want *ledger.Tally) {
+	t.Helper()
+	got, all := counted(t, env)
+	for k, n := range want.Counts {
+		if got[k] == nil || *got[k] != *n {
+			t.Fatalf("%s: counter %s is %+v, want %+v", what, k, got[k], n)
+		}
+	}
+	if len(got) != len(want.Counts) || all.Totals != want.Counts.Total() || all.Quarantined != want.Quarantined || all.Illegal != want.Illegal {
+		t.Fatalf("%s: %d counters and %+v, want %d and %+v", what, len(got), all, len(want.Counts), want)
+	}
+}
+
+// With a hot window the views are folded anew from the tallies of the archive and what is behind it, and say what a fold
+// of every event says, also when what is in the archive is gone.
+func TestRebuildFromTallies(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	logs := hot(t, env, time.Millisecond)
+	w := ledgertest.NewWalk(env, t, rand.Uint64())
+	walk := func(steps int) {
+		for range steps {
+			w.Step()
+		}
+		w.Rest()
+	}
+	for range 3 {
+		walk(50)
+		archive(t, env, 30)
+	}
+	walk(30)
+	all := tallyOf(t, env)
+	sameCounts(t, "live", env, all)
+	for _, view := range []projector.View{projector.ViewCounts, projector.ViewJobs, projector.ViewConfig, projector.ViewAll} {
+		before := logs.FilterMessage("views begin with the tallies of the archive").Len()
+		if _, err := projector.Rebuild(t.Context(), env.Ledger, view); err != nil {
+			t.Fatal(err)
+		}
+		sameCounts(t, "after a rebuild of "+string(view), env, all)
+		if logs.FilterMessage("views begin with the tallies of the archive").Len() == before {
+			t.Errorf("a rebuild of %s did not begin with the tallies", view)
+		}
+	}
+}
+
+// tallyOf counts every event from the first on.
+func tallyOf(t *testing.T, env *ledgertest.Env) *ledger.Tally {
+	t.Helper()
+	sum, jobs := new(ledger.Tally), map[string]*ledger.Job{}
+	end, err := env.Ledger.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := feed(t, env).SubscribeHistory(schemas.Position{})
+	defer c.Close()
+	for at := schemas.Seq(0); at < end.Seq; {
+		es, err := c.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range es {
+			at = e.Seq
+			count(sum, jobs, e)
+		}
+	}
+	return sum
+}
+
+// count counts an event upon those before it.
+func count(sum *ledger.Tally, jobs map[string]*ledger.Job, e *ledger.Entry) {
+	m := ledger.Move{}
+	if e.Job != "" {
+		key := ledger.JobKey(e.Org, e.Job)
+		if jobs[key] == nil {
+			jobs[key] = new(ledger.Job)
+		}
+		m = ledger.Counted(jobs[key], e.Event, e.Err)
+	} else if e.Err != nil {
+		m.Quarantined = 1
+	}
+	sum.Count(m)
+}
