@@ -84,22 +84,35 @@ func (l *Ledger) Append(ctx context.Context, e *schemas.Event, expect schemas.Se
 
 // append is Append behind a message that is compared by its id after the connection was lost.
 func (l *Ledger) append(ctx context.Context, e *schemas.Event, expect expectation) error {
-	m, err := e.Encode()
+	a, err := l.appendingOf(e, expect)
 	if err != nil {
-		return Errorf(CodeInvalidArgument, "%v", err)
-	}
-	if err := l.checkSize(m); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return Errorf(CodeUnavailable, "not sent: %v", err).with(DetailReason, ReasonNoResponse)
 	}
-	m.Header[schemas.HeaderExpect] = []string{expect.Seq.String()}
-	a := &appending{l: l, e: e, m: m, expect: expect}
 	v, err := a.send(ctx, 0) // as a rule this is all
 	if v == settled {
 		return err
 	}
+	return a.settle(ctx, v, err)
+}
+
+// appendingOf encodes an event for the place behind expect.
+func (l *Ledger) appendingOf(e *schemas.Event, expect expectation) (*appending, error) {
+	m, err := e.Encode()
+	if err != nil {
+		return nil, Errorf(CodeInvalidArgument, "%v", err)
+	}
+	if err := l.checkSize(m); err != nil {
+		return nil, err
+	}
+	m.Header[schemas.HeaderExpect] = []string{expect.Seq.String()}
+	return &appending{l: l, e: e, m: m, expect: expect}, nil
+}
+
+// settle goes on from the verdict of the first try until the outcome is known, or ctx ends.
+func (a *appending) settle(ctx context.Context, v verdict, err error) error {
 	ctx, cancel := withSettleTimeout(ctx)
 	defer cancel()
 	for try := 1; ; try++ {
@@ -155,7 +168,12 @@ func (a *appending) send(ctx context.Context, try int) (verdict, error) {
 	if err != nil {
 		return a.failed(err, closed)
 	}
-	ack, err := decodeAck(reply.Data)
+	return a.answered(ctx, reply.Data)
+}
+
+// answered judges the reply to a publish.
+func (a *appending) answered(ctx context.Context, body []byte) (verdict, error) {
+	ack, err := decodeAck(body)
 	if err != nil {
 		a.maybe = true
 		return again, err

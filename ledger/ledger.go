@@ -54,6 +54,8 @@ type Ledger struct {
 	publish PublishFunc
 	replies *replies.Mux
 	fresh   time.Duration // PayloadFresh, but in tests
+	// heard, which only tests set, is given each answer that SubmitMany hears and returns what it is to be; nil: lost.
+	heard func(i int, answer []byte) []byte
 
 	settings settingsCache
 	door     door

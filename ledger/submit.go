@@ -131,6 +131,11 @@ func (l *Ledger) Submit(ctx context.Context, r SubmitRequest) (Receipt, error) {
 	default:
 		receipt, err = s.fresh(ctx)
 	}
+	return s.told(ctx, &r, receipt, err)
+}
+
+// told ends a submission that has come to something.
+func (s *submission) told(ctx context.Context, r *SubmitRequest, receipt Receipt, err error) (Receipt, error) {
 	s.pass.leave(receipt, err)
 	s.settle(ctx, receipt, err)
 	if err != nil {
@@ -162,28 +167,48 @@ type submission struct {
 
 // fresh stores the job under a new id; the stream's window finds an earlier submission of the same work.
 func (s *submission) fresh(ctx context.Context) (Receipt, error) {
-	id := schemas.NewJobID()
-	if s.request != uuid.Nil {
-		id = schemas.JobID(s.request.String())
-	}
+	id := s.freshID()
 	if s.shut != nil {
 		return s.stored(ctx, id)
 	}
-	e, err := s.begin(&Job{Org: s.org, ID: id})
+	e, err := s.beginFresh(id)
 	if err != nil {
 		return Receipt{}, err
 	}
-	e.MsgID = DedupID(s.org, &s.spec)
-	for range duplicateHopsMax {
-		err := s.append(ctx, e, 0)
+	return s.settleFresh(ctx, e, s.append(ctx, e, 0))
+}
+
+func (s *submission) freshID() schemas.JobID {
+	if s.request != uuid.Nil {
+		return schemas.JobID(s.request.String())
+	}
+	return schemas.NewJobID()
+}
+
+// beginFresh is the submitted event of a job whose id nobody has used.
+func (s *submission) beginFresh(id schemas.JobID) (*schemas.Event, error) {
+	e, err := s.begin(&Job{Org: s.org, ID: id})
+	if err == nil {
+		e.MsgID = DedupID(s.org, &s.spec)
+	}
+	return e, err
+}
+
+// settleFresh goes on from what the first append of e came to.
+func (s *submission) settleFresh(ctx context.Context, e *schemas.Event, err error) (Receipt, error) {
+	id := e.Job
+	for try := 1; ; try++ {
 		if err == nil {
 			return s.accepted(e), nil
 		}
 		var refused *RefusedError
-		switch {
-		case !errors.As(err, &refused):
+		if !errors.As(err, &refused) {
 			return s.failed(id, err)
-		case !refused.Duplicate:
+		}
+		if try == duplicateHopsMax {
+			break
+		}
+		if !refused.Duplicate {
 			// A foreign message, or a caller's own id, stands on the id we drew: draw another.
 			id = schemas.NewJobID()
 			again, err := s.begin(&Job{Org: s.org, ID: id})
@@ -191,16 +216,17 @@ func (s *submission) fresh(ctx context.Context) (Receipt, error) {
 				return Receipt{}, err
 			}
 			again.MsgID, e = e.MsgID, again
-			continue
+		} else {
+			j, err := s.blocking(ctx, refused.found)
+			if err != nil || j != nil {
+				return s.duplicateOf(j), err
+			}
+			// The earlier job no longer blocks: all who race extend the id alike, and one of them wins.
+			extended := *e // an event is never changed once it was handed to Append
+			extended.MsgID = DedupID(s.org, &s.spec) + ":" + refused.At.String()
+			e = &extended
 		}
-		j, err := s.blocking(ctx, refused.found)
-		if err != nil || j != nil {
-			return s.duplicateOf(j), err
-		}
-		// The earlier job no longer blocks: all who race extend the id alike, and one of them wins.
-		extended := *e // an event is never changed once it was handed to Append
-		extended.MsgID = DedupID(s.org, &s.spec) + ":" + refused.At.String()
-		e = &extended
+		err = s.append(ctx, e, 0)
 	}
 	return Receipt{}, Errorf(CodeUnavailable, "the same work was submitted and ended without success more than %d times within its window", duplicateHopsMax)
 }

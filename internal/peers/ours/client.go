@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -96,28 +96,26 @@ func (c *Client) Submit(ctx context.Context, payload []byte) error {
 	return nil
 }
 
-// SubmitBulk stores all jobs and returns when the server has acknowledged each.
+// SubmitBulk stores all jobs, ledger.SubmitManyMax at a time, and returns when the server has acknowledged each.
 func (c *Client) SubmitBulk(ctx context.Context, payloads [][]byte) error {
-	var next atomic.Int64
-	errs := make([]error, bulkParallel)
-	var wg sync.WaitGroup
-	for g := range errs {
-		wg.Go(func() {
-			for errs[g] == nil {
-				i := next.Add(1) - 1
-				if i >= int64(len(payloads)) {
-					return
-				}
-				errs[g] = c.Submit(ctx, payloads[i])
+	for part := range slices.Chunk(payloads, ledger.SubmitManyMax) {
+		requests := make([]ledger.SubmitRequest, len(part))
+		for i, p := range part {
+			requests[i] = c.request(p)
+		}
+		outcomes, err := c.submits.SubmitMany(ctx, requests)
+		if err != nil {
+			return err
+		}
+		for i := range outcomes {
+			if outcomes[i].Err != nil {
+				return outcomes[i].Err
 			}
-		})
+		}
+		c.acked.Add(int64(len(part)))
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return nil
 }
-
-// bulkParallel is how many submits of one bulk are under way at once.
-const bulkParallel = 128
 
 // Outstanding is how many jobs are not yet completed.
 func (c *Client) Outstanding(ctx context.Context) (int64, error) {
