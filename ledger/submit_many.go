@@ -164,8 +164,8 @@ func (m *many) hear(answer *nats.Msg, prefix int) {
 	}
 	m.answers++
 	m.underWay -= o.size
-	if seq, ok := plainAck(body); ok {
-		o.seq = seq
+	if seq, ok := PlainAck(StreamLedger, body); ok {
+		o.seq = schemas.Seq(seq)
 	} else if o.nobody = len(body) == 0; !o.nobody {
 		o.answer = body
 	}
