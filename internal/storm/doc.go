@@ -20,6 +20,7 @@
 //	go test ./internal/storm     small: seconds
 //	make storm                   full: thousands of jobs, minutes
 //	go test ./internal/storm -v -full -run Leader -jobs 20000 -seed 7
+//	go test ./internal/storm -v -full -run TestArchiveKilled -archive-kills 200 -timeout 0
 //
 // A test waits for what happens and never asserts how long it took: times are printed.
 package storm

@@ -49,6 +49,7 @@ type observer struct {
 	jobs     map[schemas.JobID]*ledger.Job
 	epochOf  map[schemas.JobID]schemas.Seq // of the latest queued
 	running  int                           // events
+	carried  int                           // events
 	finished int                           // jobs
 	epoch    schemas.Seq                   // of the latest leader
 	elected  time.Time
@@ -59,6 +60,17 @@ type observer struct {
 }
 
 func observe(t *testing.T, url string) *observer {
+	t.Helper()
+	return observeBy(t, url, (*ledger.Feed).Subscribe)
+}
+
+// observeHistory is observe where events leave for the archive.
+func observeHistory(t *testing.T, url string) *observer {
+	t.Helper()
+	return observeBy(t, url, (*ledger.Feed).SubscribeHistory)
+}
+
+func observeBy(t *testing.T, url string, subscribe func(*ledger.Feed, schemas.Position) *ledger.Cursor) *observer {
 	t.Helper()
 	o := &observer{t: t, changed: make(chan struct{})}
 	o.begin()
@@ -74,7 +86,7 @@ func observe(t *testing.T, url string) *observer {
 		}
 	})
 	wg.Go(func() {
-		for o.follow(ctx, feed.Subscribe(schemas.Position{})) {
+		for o.follow(ctx, subscribe(feed, schemas.Position{})) {
 		}
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
@@ -141,6 +153,8 @@ func (o *observer) fold(e *ledger.Entry) {
 		if _, ok := o.queuedBy[d.Epoch]; !ok {
 			o.queuedBy[d.Epoch] = e.Time
 		}
+	case *schemas.Carried:
+		o.carried++
 	case *schemas.Running:
 		o.running++
 		epoch := o.epochOf[e.Job]

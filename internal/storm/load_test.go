@@ -84,8 +84,11 @@ func (ld *load) take() (schemas.JobID, bool) {
 // room waits until few enough jobs are unfinished; false if the test is over.
 func (ld *load) room(ctx context.Context) bool {
 	for {
+		ld.mu.Lock()
+		taken := ld.next
+		ld.mu.Unlock()
 		ld.o.mu.Lock()
-		unfinished, changed := len(ld.o.jobs)-ld.o.finished, ld.o.changed
+		unfinished, changed := max(len(ld.o.jobs), taken)-ld.o.finished, ld.o.changed // the fold may lag
 		ld.o.mu.Unlock()
 		if ld.backlog == 0 && ctx.Err() == nil || unfinished < ld.backlog {
 			return true
