@@ -24,6 +24,8 @@ const benchReadyTimeout = 30 * time.Second
 func (p *program) addBench(app *fisk.Application) {
 	bench := group(app, "bench", "Measure this installation")
 	p.addBenchFlow(bench)
+	p.addBenchSubmit(bench)
+	p.addBenchWork(bench)
 }
 
 // benchCell is the cell that is measured: one that runs already, or one made

@@ -26,15 +26,17 @@ const (
 	benchSlotsDefault   = 64
 	benchPayloadDefault = 128
 	benchPublishers     = 64               // submits under way at once
+	benchBatches        = 2                // calls under way at once where each is of many
 	benchQuiet          = 30 * time.Second // without an event of ours for so long, what is unfinished is lost
 	benchSubmitTries    = 3                // of one job that the engine did not take
 )
 
-// flowFlags say what `bench flow` sends through the cell.
+// flowFlags say what `bench flow` and its parts send through the cell.
 type flowFlags struct {
-	jobs, orgs, slots, payload, rate option[int]
-	embedded, rules                  bool
-	cpuProfile                       string
+	phase                                   phase
+	jobs, orgs, slots, payload, rate, batch option[int]
+	embedded, rules                         bool
+	cpuProfile                              string
 }
 
 func (p *program) addBenchFlow(bench *fisk.CmdClause) {
@@ -56,13 +58,21 @@ Examples:
 	jobledger bench flow --jobs 20000
 	jobledger bench flow --jobs 3000 --rate 500 --json
 	jobledger bench flow --server nats://10.0.0.5 --orgs 10 --payload 4096`)
+	f.declare(cmd)
+	cmd.Flag("rules", "Put every kind of rule in force, none of which holds a job up").UnNegatableBoolVar(&f.rules)
+}
+
+// declare adds the flags that all parts have.
+func (f *flowFlags) declare(cmd *fisk.CmdClause) {
 	optionFlag(cmd, "jobs", fmt.Sprintf("Jobs to submit, %d by default", benchJobsDefault), &f.jobs, parseInt).PlaceHolder("N")
 	optionFlag(cmd, "orgs", "Orgs they belong to, 1 by default", &f.orgs, parseInt).PlaceHolder("M")
 	optionFlag(cmd, "slots", fmt.Sprintf("Jobs the worker runs at once, %d by default", benchSlotsDefault), &f.slots, parseInt).PlaceHolder("S")
 	optionFlag(cmd, "payload", fmt.Sprintf("Size of the args, %d by default", benchPayloadDefault), &f.payload, parseInt).PlaceHolder("BYTES")
-	optionFlag(cmd, "rate", "Submits a second; as fast as they go when absent", &f.rate, parseInt).PlaceHolder("R")
+	optionFlag(cmd, "batch", "Jobs that are submitted at once, 1 by default", &f.batch, parseInt).PlaceHolder("B")
+	if f.phase != phaseWork {
+		optionFlag(cmd, "rate", "Submits a second; as fast as they go when absent", &f.rate, parseInt).PlaceHolder("R")
+	}
 	cmd.Flag("embedded", "Measure a cell of its own whatever the environment names").UnNegatableBoolVar(&f.embedded)
-	cmd.Flag("rules", "Put every kind of rule in force, none of which holds a job up").UnNegatableBoolVar(&f.rules)
 	cmd.Flag("cpuprofile", "Write a CPU profile").Hidden().StringVar(&f.cpuProfile)
 }
 
@@ -77,6 +87,7 @@ func (f *flowFlags) check() error {
 		{"slots", f.slots, 1, handlers.SlotsMax},
 		{"payload", f.payload, 2, schemas.ArgsMax}, // the shortest text in JSON is ""
 		{"rate", f.rate, 1, 1_000_000},
+		{"batch", f.batch, 1, ledger.SubmitManyMax},
 	} {
 		if n.Set && (n.Value < n.least || n.Value > n.most) {
 			return usagef("--%s must be from %d to %d", n.flag, n.least, n.most)
@@ -87,7 +98,9 @@ func (f *flowFlags) check() error {
 
 // flow is one measurement under way.
 type flow struct {
+	phase               phase
 	jobs, slots, rate   int
+	batch               int
 	orgs                []schemas.OrgID
 	rules               bool
 	name                string // of its queue and type
@@ -95,6 +108,7 @@ type flow struct {
 	log                 *zap.Logger
 	submits, work, look *ledger.Ledger
 	track               *flowTrack
+	line                *liveLine
 }
 
 func (p *program) benchFlow(ctx context.Context, f *flowFlags) (err error) {
@@ -108,6 +122,7 @@ func (p *program) benchFlow(ctx context.Context, f *flowFlags) (err error) {
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
 	run := f.flow(log)
+	run.line = p.newLiveLine()
 	for _, role := range []struct {
 		name string
 		to   **ledger.Ledger
@@ -124,11 +139,12 @@ func (p *program) benchFlow(ctx context.Context, f *flowFlags) (err error) {
 		return err
 	}
 	result, err := run.measure(ctx)
+	run.line.clear()
 	if err := errors.Join(err, stop()); err != nil {
 		return err
 	}
 	result.Payload, result.Durability = len(run.args), c.durability
-	if err := p.printFlow(result); err != nil {
+	if err := p.printFlow("bench "+run.phase.String(), result); err != nil {
 		return err
 	}
 	if result.Lost != 0 || result.Duplicates != 0 {
@@ -139,7 +155,7 @@ func (p *program) benchFlow(ctx context.Context, f *flowFlags) (err error) {
 
 func (f *flowFlags) flow(log *zap.Logger) *flow {
 	id := string(schemas.NewJobID())
-	run := &flow{jobs: f.jobs.Or(benchJobsDefault), slots: f.slots.Or(benchSlotsDefault), rate: f.rate.Value,
+	run := &flow{phase: f.phase, batch: f.batch.Or(1), jobs: f.jobs.Or(benchJobsDefault), slots: f.slots.Or(benchSlotsDefault), rate: f.rate.Value,
 		rules: f.rules, name: "bench-" + id, log: log}
 	for i := range f.orgs.Or(1) {
 		run.orgs = append(run.orgs, schemas.OrgID(fmt.Sprintf("bench-%s-%d", id, i+1)))
@@ -158,14 +174,39 @@ func (benchHandler) Run(context.Context, *handlers.Attempt) (json.RawMessage, er
 // them. A process that dies in here leaves an org with unfinished jobs and no
 // worker for them.
 func (f *flow) measure(ctx context.Context) (*flowResult, error) {
-	queue, kind := schemas.QueueName(f.name), schemas.TypeName(f.name)
 	if err := f.settle(ctx); err != nil {
 		return nil, err
 	}
-	before, err := f.snapshot(ctx)
+	begin, err := f.snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
+	between := begin // of submitting and working, where the one comes after the other
+	if f.phase != phaseFlow {
+		if err := f.submitAll(ctx); err != nil {
+			return nil, err
+		}
+		if between, err = f.snapshot(ctx); err != nil {
+			return nil, err
+		}
+	}
+	end, err := f.serve(ctx, begin)
+	if err != nil {
+		return nil, err
+	}
+	switch f.phase {
+	case phaseSubmit:
+		return f.result(begin, between), nil
+	case phaseWork:
+		return f.result(between, end), nil
+	}
+	return f.result(begin, end), nil
+}
+
+// serve works all jobs off, which it submits meanwhile unless they are there, and reads what became of them since
+// begin. It returns the ledger as it is then, with what the process had used when the last job had ended.
+func (f *flow) serve(ctx context.Context, begin *flowSnapshot) (after *flowSnapshot, err error) {
+	queue, kind := schemas.QueueName(f.name), schemas.TypeName(f.name)
 	w, err := handlers.New(handlers.Config{Ledger: f.work, Slots: f.slots, Name: "bench", Version: version, Logger: f.log,
 		Serves: []handlers.Registration{{Queue: queue, Type: kind, Handler: benchHandler{}}}})
 	if err != nil {
@@ -176,11 +217,12 @@ func (f *flow) measure(ctx context.Context) (*flowResult, error) {
 	defer stopWork()
 	workEnded := make(chan struct{})
 	group.Go(func() error { defer close(workEnded); return w.Run(working) })
-	var after *flowSnapshot
 	group.Go(func() error {
 		defer stopWork()
-		if err := f.submitAll(running); err != nil {
-			return err
+		if f.phase == phaseFlow {
+			if err := f.submitAll(running); err != nil {
+				return err
+			}
 		}
 		if err := f.awaitEnd(running); err != nil {
 			return err
@@ -192,12 +234,9 @@ func (f *flow) measure(ctx context.Context) (*flowResult, error) {
 			return err
 		}
 		after.usage = measured
-		return f.read(running, before.end.Seq+1, after.end.Seq)
+		return f.read(running, begin.end.Seq+1, after.end.Seq)
 	})
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	return f.result(before, after), nil
+	return after, group.Wait()
 }
 
 // awaitEnd returns when the counters of these jobs say that as many have finished as were acknowledged, or
@@ -229,6 +268,9 @@ func (f *flow) awaitEnd(ctx context.Context) error {
 			for _, n := range finished {
 				sum += n
 			}
+			f.line.set(func() string {
+				return fmt.Sprintf("%s of %s jobs finished", thousands(uint64(sum)), thousands(uint64(f.jobs)))
+			})
 			if sum >= int64(f.track.acked) {
 				return nil
 			}
@@ -250,29 +292,35 @@ func (f *flow) read(ctx context.Context, from, to schemas.Seq) error {
 		})
 }
 
-// submitAll submits every job, benchPublishers at once; with a rate each at its
+// submitAll submits every job, benchPublishers calls at once; with a rate each at its
 // own time, which does not move when earlier ones were slow.
 func (f *flow) submitAll(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	var next atomic.Int64
+	var next, stored atomic.Int64
+	calls := (f.jobs + f.batch - 1) / f.batch
 	begin := time.Now()
-	for range min(benchPublishers, f.jobs) {
+	for range min(max(benchPublishers/f.batch, benchBatches), calls) {
 		group.Go(func() error {
 			for {
-				i := next.Add(1) - 1
-				if i >= int64(f.jobs) {
+				first := int(next.Add(1)-1) * f.batch
+				if first >= f.jobs {
 					return nil
 				}
 				due := begin
 				if f.rate > 0 {
-					due = begin.Add(time.Duration(float64(i) / float64(f.rate) * float64(time.Second)))
+					due = begin.Add(time.Duration(float64(first) / float64(f.rate) * float64(time.Second)))
 				}
 				if err := waitUntil(ctx, due); err != nil {
 					return err
 				}
-				if err := f.submit(ctx, int(i)); err != nil {
+				n := min(f.batch, f.jobs-first)
+				if err := f.submit(ctx, first, n); err != nil {
 					return err
 				}
+				done := stored.Add(int64(n))
+				f.line.set(func() string {
+					return fmt.Sprintf("%s of %s jobs submitted", thousands(uint64(done)), thousands(uint64(f.jobs)))
+				})
 			}
 		})
 	}
@@ -281,23 +329,43 @@ func (f *flow) submitAll(ctx context.Context) error {
 	return err
 }
 
-// submit submits one job. A submit that the engine did not answer is repeated
+// submit submits n jobs. A submit that the engine did not answer is repeated
 // under its request id, which finds the job if it was stored.
-func (f *flow) submit(ctx context.Context, i int) error {
-	r := ledger.SubmitRequest{Org: f.orgs[i%len(f.orgs)], Type: schemas.TypeName(f.name), Args: f.args, NoDedup: true,
-		Meta: ledger.Meta{Actor: benchActor}, RequestID: uuid.New()}
-	f.obey(&r, i)
+func (f *flow) submit(ctx context.Context, first, n int) error {
+	requests := make([]ledger.SubmitRequest, n)
+	for i := range requests {
+		requests[i] = ledger.SubmitRequest{Org: f.orgs[(first+i)%len(f.orgs)], Type: schemas.TypeName(f.name), Args: f.args, NoDedup: true,
+			Meta: ledger.Meta{Actor: benchActor}, RequestID: uuid.New()}
+		f.obey(&requests[i], first+i)
+	}
 	begin := time.Now()
-	for try := 1; ; try++ {
-		receipt, err := f.submits.Submit(ctx, r)
-		if err == nil {
-			f.track.acknowledged(receipt.ID, time.Since(begin))
-			return nil
-		}
-		if ledger.AsError(err).Code != ledger.CodeUnavailable || try == benchSubmitTries || ctx.Err() != nil {
+	for try := 1; len(requests) > 0; try++ {
+		outcomes, err := f.submitOnce(ctx, requests)
+		if err != nil {
 			return err
 		}
+		took, again := time.Since(begin), requests[:0]
+		for i, o := range outcomes {
+			switch {
+			case o.Err == nil:
+				f.track.acknowledged(o.Receipt.ID, took)
+			case ledger.AsError(o.Err).Code != ledger.CodeUnavailable || try == benchSubmitTries || ctx.Err() != nil:
+				return o.Err
+			default:
+				again = append(again, requests[i])
+			}
+		}
+		requests = again
 	}
+	return nil
+}
+
+func (f *flow) submitOnce(ctx context.Context, requests []ledger.SubmitRequest) ([]ledger.Submission, error) {
+	if len(requests) > 1 {
+		return f.submits.SubmitMany(ctx, requests)
+	}
+	receipt, err := f.submits.Submit(ctx, requests[0])
+	return []ledger.Submission{{Receipt: receipt, Err: err}}, nil
 }
 
 func waitUntil(ctx context.Context, at time.Time) error {

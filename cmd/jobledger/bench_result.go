@@ -104,11 +104,12 @@ func (f *flow) snapshot(ctx context.Context) (*flowSnapshot, error) {
 	return &flowSnapshot{end: end, bytes: info.State.Bytes, replicas: info.Config.Replicas, usage: benchUsage()}, nil
 }
 
+// result is what was measured between two looks; what became of the jobs is known by now.
 func (f *flow) result(before, after *flowSnapshot) *flowResult {
 	t := f.track
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := &flowResult{Jobs: f.jobs, Orgs: len(f.orgs), Workers: 1, Slots: f.slots, Batch: 1, Rate: f.rate,
+	r := &flowResult{Jobs: f.jobs, Orgs: len(f.orgs), Workers: 1, Slots: f.slots, Batch: f.batch, Rate: f.rate,
 		Submitted: t.acked, Lost: t.acked - t.done, Duplicates: t.duplicates, Events: t.events,
 		Replicas: after.replicas, Version: version, CPU: cpuText()}
 	var start, done []float64
@@ -128,10 +129,25 @@ func (f *flow) result(before, after *flowSnapshot) *flowResult {
 	}
 	r.Submit, r.Start, r.Done = spreadOf(t.submits), spreadOf(start), spreadOf(done)
 	elapsed := max(t.last.Sub(t.first), t.submitting).Seconds()
+	switch f.phase { // the parts come one after the other
+	case phaseSubmit:
+		elapsed = t.submitting.Seconds()
+	case phaseWork:
+		elapsed = max(t.last.Sub(t.began), 1).Seconds()
+	}
 	r.ElapsedS = rounded(elapsed)
 	r.SubmitPerS = rounded(float64(t.acked) / t.submitting.Seconds())
-	r.DonePerS = rounded(float64(len(done)) / elapsed)
-	r.EventsPerS = rounded(float64(t.events) / elapsed)
+	events := t.events
+	switch f.phase {
+	case phaseSubmit:
+		events = int64(t.acked)
+	case phaseWork:
+		events -= int64(t.acked)
+	}
+	if f.phase != phaseSubmit {
+		r.DonePerS = rounded(float64(len(done)) / elapsed)
+	}
+	r.EventsPerS = rounded(float64(events) / elapsed)
 	r.BytesPerJob = rounded(float64(after.bytes-before.bytes) / float64(max(t.acked, 1)))
 	if after.usage.ok {
 		cpu := rounded(float64((after.usage.cpu - before.usage.cpu).Microseconds()) / float64(max(t.acked, 1)))
@@ -140,11 +156,11 @@ func (f *flow) result(before, after *flowSnapshot) *flowResult {
 	return r
 }
 
-func (p *program) printFlow(r *flowResult) error {
+func (p *program) printFlow(title string, r *flowResult) error {
 	if p.flags.JSON {
 		return p.document(r)
 	}
-	g := &grid{Title: "bench flow", Columns: []string{"Measure", "Value"}}
+	g := &grid{Title: title, Columns: []string{"Measure", "Value"}}
 	whole := func(x float64) string { return strconv.FormatFloat(math.Round(x), 'f', 0, 64) }
 	g.add("submitted", strconv.Itoa(r.Submitted))
 	g.add("completed", strconv.Itoa(r.Completed))

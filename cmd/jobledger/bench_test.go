@@ -42,6 +42,21 @@ func TestBenchFlow(t *testing.T) {
 	}
 }
 
+// INTERFACE 2.3: submits and work are measured alone too, with the same keys, and leave nothing unfinished.
+func TestBenchParts(t *testing.T) {
+	t.Parallel()
+	for part, args := range map[string][]string{"submit": {"--batch", "40"}, "work": {"--batch", "1000", "--slots", "8"}} {
+		got := runMain(t, map[string]string{"XDG_CONFIG_HOME": t.TempDir()}, append([]string{"bench", part, "--jobs", "100", "--json"}, args...)...)
+		r := decode[flowResult](t, got.stdout)
+		if got.code != exitOK || r.Submitted != 100 || r.Completed != 100 || r.Lost != 0 || r.Duplicates != 0 || r.Events < 400 {
+			t.Errorf("bench %s: exit %d: %s %s", part, got.code, got.stdout, got.stderr)
+		}
+		if r.SubmitPerS <= 0 || r.ElapsedS <= 0 || (r.DonePerS > 0) != (part == "work") || r.BytesPerJob < 100 || r.EventsPerS <= 0 {
+			t.Errorf("bench %s: figures that cannot be: %s", part, got.stdout)
+		}
+	}
+}
+
 // A second outcome of one attempt is counted, a late result is none, and an
 // acknowledged job without an end is lost.
 func TestBenchTrack(t *testing.T) {
@@ -62,7 +77,7 @@ func TestBenchTrack(t *testing.T) {
 }
 
 func TestBenchUsage(t *testing.T) {
-	for _, args := range [][]string{{"--jobs", "0"}, {"--payload", "1"}, {"--embedded", "--server", "nats://127.0.0.1:1"}} {
+	for _, args := range [][]string{{"--jobs", "0"}, {"--payload", "1"}, {"--batch", "1001"}, {"--embedded", "--server", "nats://127.0.0.1:1"}} {
 		if got := runMain(t, nil, append([]string{"bench", "flow"}, args...)...); got.code != exitUsage {
 			t.Errorf("%v: exit %d, want %d: %s", args, got.code, exitUsage, got.stderr)
 		}

@@ -36,6 +36,7 @@ type flowTrack struct {
 	submits    []float64     // milliseconds
 	submitting time.Duration // 0 until all submits have ended
 	first      time.Time     // the earliest submitted
+	began      time.Time     // the earliest start
 	last       time.Time     // the latest finish
 }
 
@@ -105,6 +106,9 @@ func (t *flowTrack) event(e *ledger.Entry) {
 	case schemas.EventRunning:
 		if j.started.IsZero() {
 			j.started = e.Time
+		}
+		if t.began.IsZero() {
+			t.began = e.Time
 		}
 	}
 	if to.Finished() && j.finished.IsZero() {

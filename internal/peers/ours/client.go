@@ -48,7 +48,8 @@ type Client struct {
 	workers   atomic.Bool  // there are some, or were
 }
 
-// Open waits for the server to serve, and registers the type of all jobs.
+// Open waits for the server to serve, registers the type of all jobs, and takes the limit on running jobs from their org:
+// the other systems have none.
 func Open(ctx context.Context, cfg Config) (*Client, error) {
 	c := &Client{cfg: cfg}
 	for _, to := range []**ledger.Ledger{&c.submits, &c.look} {
@@ -62,7 +63,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	for {
-		_, err := c.submits.PutType(ctx, schemas.TypeSettings{Name: kind}, ledger.Meta{Actor: actor}, "measured")
+		err := c.register(ctx)
 		if err == nil {
 			return c, nil
 		}
@@ -71,6 +72,16 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 			return nil, fmt.Errorf("the server does not serve after %s: %w", readyTimeout, err)
 		}
 	}
+}
+
+func (c *Client) register(ctx context.Context) error {
+	if _, err := c.submits.PutType(ctx, schemas.TypeSettings{Name: kind}, ledger.Meta{Actor: actor}, "measured"); err != nil {
+		return err
+	}
+	limit := 0 // none
+	set := &schemas.OrgSet{Settings: schemas.OrgSettings{Name: org, MaxRunning: &limit}, Reason: "measured"}
+	_, err := c.submits.Put(ctx, ledger.Meta{Actor: actor}, set.Place(), func(schemas.Setting) (schemas.Setting, error) { return set, nil })
+	return err
 }
 
 func (c *Client) dial() (*nats.Conn, error) { return nats.Connect(c.cfg.URL, nats.MaxReconnects(-1)) }
