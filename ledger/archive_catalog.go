@@ -116,7 +116,8 @@ func (c *catalog) fold(r *archiveRecord) error {
 			c.count(s, 1)
 		}
 		c.through, c.throughAt = r.Through, r.ThroughAt
-		c.commits = append(c.commits, committed{from: r.From, through: r.Through, throughAt: r.ThroughAt, tally: r.Tally})
+		c.commits = append(c.commits, committed{from: r.From, through: r.Through, throughAt: r.ThroughAt, tally: r.Tally,
+			segments: len(r.Segments)})
 		if len(k.segments) > 0 {
 			c.chunks = append(c.chunks, k)
 		}

@@ -40,6 +40,7 @@ type committed struct {
 	through   schemas.Position
 	throughAt time.Time
 	tally     *archiveTally // nil: an older version made the commit
+	segments  int           // how many it had
 }
 
 // storeTally stores the tally of a commit whose record will bear an id. A restart finds messages that no record names,

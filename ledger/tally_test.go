@@ -1,7 +1,9 @@
 package ledger_test
 
 import (
+	"errors"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,7 +56,6 @@ func talliesAgree(t *testing.T, l *ledger.Ledger, all []*ledger.Entry) {
 func TestTallies(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t)
-	env.SkipVerify() // segments are removed whose jobs live on
 	c := &crowd{Env: env, t: t}
 	w := ledgertest.NewWalk(env, t, rand.Uint64())
 	for range 6 {
@@ -70,6 +71,9 @@ func TestTallies(t *testing.T) {
 		c.leave(c.archiver(small(20 + w.Rand.IntN(60))))
 		talliesAgree(t, env.Ledger, oneHistory(t, env.Ledger))
 	}
+	for range 40 { // they stay in LEDGER
+		w.Step()
+	}
 	all := oneHistory(t, env.Ledger)
 	segments, err := env.Ledger.ArchiveSegments(t.Context())
 	if err != nil || len(segments) < 6 {
@@ -83,4 +87,50 @@ func TestTallies(t *testing.T) {
 		}
 	}
 	talliesAgree(t, env.NewLedger(), all)
+	verify(t, env, ledger.VerifyConfig{Org: "org1"})
+}
+
+// A tally that is not what its record names, or not what the messages did, is found, and said of which commit.
+func TestVerifyTallies(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	env.SkipVerify()
+	fill(t, env, "acme", 20)
+	flip := func(m *nats.Msg) { m.Data[len(m.Data)-20] ^= 1 }
+	env.Faults.Inject(ledgertest.Fault{Archive: "catalog.tally", Kind: ledgertest.LoseReply, Before: flip})
+	if err := env.Ledger.ArchiveThrough(t.Context(), 30, 30); err != nil {
+		t.Fatal(err)
+	}
+	wantProblems(t, verify(t, env, ledger.VerifyConfig{}), map[string]int{"archive": 1})
+	if err := env.Ledger.ArchiveMiscounted(t.Context(), 30); err != nil {
+		t.Fatal(err)
+	}
+	v := verify(t, env, ledger.VerifyConfig{})
+	wantProblems(t, v, map[string]int{"archive": 2})
+	if len(v.Examples) != 2 || !strings.Contains(v.Examples[0].Message, "commit from 0 to 30") || !strings.Contains(v.Examples[1].Message, "commit from 30 to 60") {
+		t.Errorf("the problems are %+v", v.Examples)
+	}
+	if sum, err := env.Ledger.Tallied(t.Context(), time.Time{}); err != nil || sum.Seq != 0 || !strings.Contains(sum.Missing, "commit from 0 to 30") {
+		t.Errorf("tallies that are damaged add up to %+v, %v", sum, err)
+	}
+}
+
+// Nothing is removed that only an older version's commit tells of, which kept no tally.
+func TestUntalliedStays(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	fill(t, env, "acme", 5)
+	if err := ledger.MoveToArchive(t.Context(), env.Ledger, 10, false); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := env.Ledger.ArchiveSegments(t.Context())
+	if err != nil || len(segments) != 1 {
+		t.Fatal(segments, err)
+	}
+	if err := env.Ledger.RemoveSegments(t.Context(), segments[0].ID); !errors.Is(err, ledger.ErrUntallied) {
+		t.Errorf("it was removed: %v", err)
+	}
+	if sum, err := env.Ledger.Tallied(t.Context(), time.Time{}); err != nil || sum.Seq != 0 || sum.Missing == "" {
+		t.Errorf("%+v, %v", sum, err)
+	}
 }

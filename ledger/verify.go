@@ -175,6 +175,7 @@ type verifier struct {
 	views            views
 
 	removed  bool // segments of the archive were removed, whose time was over
+	tallies  talliesVerified
 	payloads payloadRefs
 	limits   *limitBooks // nil if not asked for
 }
@@ -244,12 +245,15 @@ func (v *verifier) fold(ctx context.Context) (intact bool, err error) {
 	first, last := v.verdict.FirstSeq, v.verdict.LastSeq
 	expected := first
 	if expected > last || last == 0 {
-		return true, nil // empty, or purged to its end
+		return true, v.passCommits(ctx, last+1) // empty, or purged to its end
 	}
 	err = (&stretch{l: v.l, next: first, until: last}).run(ctx, func(entries []*Entry) error {
 		for _, e := range entries {
 			v.gap(expected, e.Seq)
 			expected = e.Seq + 1
+			if err := v.passCommits(ctx, e.Seq); err != nil {
+				return err
+			}
 			if err := v.entry(ctx, e); err != nil {
 				return err
 			}
@@ -268,7 +272,7 @@ func (v *verifier) fold(ctx context.Context) (intact bool, err error) {
 		return false, err
 	}
 	v.gap(expected, last+1)
-	return true, nil
+	return true, v.passCommits(ctx, last+1)
 }
 
 // gap counts the missing sequences from expected up to, and without, next.

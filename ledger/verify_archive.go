@@ -27,6 +27,7 @@ func (v *verifier) archive(ctx context.Context) (intact bool, err error) {
 		return false, err
 	}
 	v.verdict.Archive, v.removed = c.state(), c.removed > 0
+	v.beginTallies(c)
 	first := v.verdict.FirstSeq // of LEDGER
 	through := v.verdict.Archive.Through.Seq
 	if through == 0 {
@@ -103,13 +104,18 @@ func (v *verifier) checkCarried(vj *verifiedJob, e *Entry) {
 	if !ok || e.Err != nil || !vj.job.Exists() || vj.job.Unreadable {
 		return
 	}
+	if !v.holds(vj, e, c) {
+		v.problem(ProblemCarried, e.Seq, e.Org, e.Job, "it does not hold the state of the job at this sequence")
+	}
+}
+
+// holds reports that a carried event holds the state folded so far.
+func (v *verifier) holds(vj *verifiedJob, e *Entry, c *schemas.Carried) bool {
 	said := c.Job
 	said.Org, said.ID = e.Org, e.Job
 	a, errA := json.Marshal(sinceBegun(&said))
 	b, errB := json.Marshal(sinceBegun(vj.job))
-	if errA != nil || errB != nil || !bytes.Equal(a, b) || vj.args != 0 && vj.args != hashOf(c.Args) {
-		v.problem(ProblemCarried, e.Seq, e.Org, e.Job, "it does not hold the state of the job at this sequence")
-	}
+	return errA == nil && errB == nil && bytes.Equal(a, b) && (vj.args == 0 || vj.args == hashOf(c.Args))
 }
 
 // sinceBegun is what of a job every fold of it agrees on that begins with its latest submitted, or with an event behind it:

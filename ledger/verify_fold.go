@@ -24,6 +24,8 @@ type verifiedJob struct {
 	earlier map[int]ends
 	// document is the sequence of the job's document in JOBS; 0 if it has none.
 	document schemas.Seq
+	// doubtful: messages of it may have been removed since it was last told whole.
+	doubtful bool
 	// args is the hash of the args of this life; 0 if its submitted was not seen.
 	args uint64
 }
@@ -64,7 +66,9 @@ func (v *verifier) entry(ctx context.Context, e *Entry) error {
 		if err := v.apply(ctx, e); err != nil {
 			return err
 		}
-	} else if v.limits != nil && e.Err == nil {
+	} else if e.Err != nil {
+		v.tallies.counted(Move{Quarantined: 1})
+	} else if v.limits != nil {
 		v.limits.controlled(e)
 	}
 	return v.views.passed(v, e)
@@ -85,6 +89,9 @@ func (v *verifier) apply(ctx context.Context, e *Entry) error {
 		}
 		v.jobs[key] = vj
 	}
+	if v.orphaned(vj, e) {
+		return nil
+	}
 	v.checkCarried(vj, e)
 	was, generation := vj.job.State, vj.job.Generation
 	move := Counted(vj.job, e.Event, e.Err)
@@ -100,6 +107,7 @@ func (v *verifier) apply(ctx context.Context, e *Entry) error {
 	vj.noteEnd(was, generation)
 	v.checkLimits(e, vj.job, was)
 	vj.slim(e)
+	v.tallies.counted(move)
 	v.views.moved(e, move)
 	return v.views.compareJob(v, key, vj, e)
 }

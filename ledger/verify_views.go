@@ -199,7 +199,8 @@ func (w *views) passed(v *verifier, e *Entry) error {
 		}
 	}
 	w.compareCounts(v, e)
-	if w.all != nil && e.Seq == w.all.Seq && v.cfg.Org == "" {
+	unknown := v.tallies.adrift || v.tallies.deferred(e.Seq) || len(v.tallies.unknown) > 0
+	if w.all != nil && e.Seq == w.all.Seq && v.cfg.Org == "" && !unknown {
 		got := CountsDocument{Totals: w.folded.Total(), Quarantined: w.quarantined, Illegal: w.illegal}
 		if got.Totals != w.all.Totals || got.Quarantined != w.all.Quarantined || got.Illegal != w.all.Illegal || e.ID != w.all.ID {
 			v.problem(ProblemCount, e.Seq, "", "", "the totals in %s are %+v with %d quarantined and %d illegal, the ledger has %+v with %d and %d",
@@ -213,7 +214,10 @@ func (w *views) passed(v *verifier, e *Entry) error {
 func (w *views) compareCounts(v *verifier, e *Entry) {
 	for ; w.next < len(w.counts) && w.counts[w.next].Seq <= e.Seq; w.next++ {
 		m := &w.counts[w.next]
-		if m.Seq < v.verdict.FirstSeq {
+		if v.tallies.deferred(m.Seq) {
+			return
+		}
+		if m.Seq < v.verdict.FirstSeq || v.tallies.adrift {
 			continue // what it is true at has left the ledger
 		}
 		k := CountKey{Org: m.Org, Queue: m.Queue, Type: m.Type}
@@ -221,7 +225,7 @@ func (w *views) compareCounts(v *verifier, e *Entry) {
 			v.problem(ProblemCount, m.Seq, m.Org, "", "the counter %s names no event of the ledger", m.key)
 			continue
 		}
-		if want := w.folded[k]; want == nil || *want != m.Count {
+		if want := w.folded[k]; !v.tallies.unknown[k] && (want == nil || *want != m.Count) {
 			v.problem(ProblemCount, m.Seq, m.Org, "", "the counter %s is %+v, the ledger has %+v at this sequence", m.key, m.Count, want)
 		}
 	}
@@ -231,7 +235,7 @@ func (w *views) compareCounts(v *verifier, e *Entry) {
 func (v *verifier) checkViews(ctx context.Context) error {
 	w := &v.views
 	// What a document is true at may have left the ledger for the archive; one without a sequence is no document.
-	standing := func(seq schemas.Seq) bool { return seq == 0 || seq >= v.verdict.FirstSeq }
+	standing := func(seq schemas.Seq) bool { return seq == 0 || seq >= v.verdict.FirstSeq && !v.tallies.gone(seq) }
 	for key, doc := range w.jobs {
 		if standing(doc.at.Seq) {
 			org, id, _ := strings.Cut(key, ".")
