@@ -44,12 +44,14 @@ type batchRun struct {
 	fresh bool // nothing was submitted before
 
 	// Of the handler's goroutine.
-	s      *batchState
-	pace   *pace
-	ahead  time.Duration // the stream's clock before ours
-	after  time.Time     // nothing is submitted before: the door refused the last ones
-	note   string        // what the batch waits for, for people
-	keptAt time.Time
+	s        *batchState
+	pace     *pace
+	ahead    time.Duration // the stream's clock before ours
+	after    time.Time     // nothing is submitted before: the door refused the last ones
+	note     string        // what the batch waits for, for people
+	keptAt   time.Time
+	begun    time.Time
+	pausedAt time.Time // since when it is paused; zero: it is not
 
 	mu    sync.Mutex
 	ends  map[int]schemas.State // told by the pump, not taken yet
@@ -126,6 +128,7 @@ func (r *batchRun) expand(ctx context.Context) error {
 	if err := r.recover(ctx); err != nil {
 		return err
 	}
+	r.begun = time.Now()
 	for total := len(r.spec.Items); ; {
 		if err := r.takeEnds(ctx); err != nil {
 			return err
@@ -139,9 +142,14 @@ func (r *batchRun) expand(ctx context.Context) error {
 		if r.s.changes >= max(1, total/batchKeepShare) && now.Sub(r.keptAt) >= batchKeepEvery {
 			r.keep(ctx)
 		}
+		yields, at := r.yields(ctx, now)
+		if yields {
+			r.keep(ctx)
+			return errYield
+		}
 		if n > 0 {
 			r.submit(ctx, r.s.take(n, total))
-		} else if !r.wait(ctx, until) {
+		} else if !r.wait(ctx, earlier(until, at)) {
 			return context.Cause(ctx)
 		}
 		if ctx.Err() != nil {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,11 @@ import (
 const (
 	// BatchSlots is how many batches a server runs at once. Each holds its args.
 	BatchSlots = 64
+	// batchRunMax is how long a batch holds the archive's boundary, and its slot, at a time. What it costs to go on is to read
+	// those of its items again that are not known to have ended.
+	batchRunMax = time.Hour
+	// batchPausedMax is how long a batch that is paused keeps others from its slot.
+	batchPausedMax = time.Minute
 	// batchesPause is the wait before what has failed, as the ledger is away, is tried again.
 	batchesPause = time.Second
 	// sweepsMax is how many canceled batches may wait for their items to be canceled.
@@ -42,6 +48,9 @@ type BatchesConfig struct {
 	Right ledger.Right
 	// Logger is required; use zap.NewNop() for none.
 	Logger *zap.Logger
+	// RunMax is how long a batch runs until it gives its slot back and goes on from where it stands, PausedMax how long one
+	// does that is paused itself, or whose org is; 0 means an hour and a minute. Others are for tests.
+	RunMax, PausedMax time.Duration
 }
 
 // Batches runs the batches of a cell (R-09, ledger.SubmitBatch): each server has one. It follows the feed, so that one
@@ -78,6 +87,7 @@ func NewBatches(cfg BatchesConfig) (*Batches, error) {
 	case cfg.Logger == nil:
 		return nil, errors.New("handlers: BatchesConfig.Logger is required")
 	}
+	cfg.RunMax, cfg.PausedMax = cmp.Or(cfg.RunMax, batchRunMax), cmp.Or(cfg.PausedMax, batchPausedMax)
 	return &Batches{cfg: cfg, l: cfg.Ledger, log: cfg.Logger, sweeps: make(chan batchKey, sweepsMax), wanted: make(chan struct{}),
 		runs: make(map[string]*batchRun)}, nil
 }

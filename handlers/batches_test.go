@@ -15,13 +15,17 @@ import (
 )
 
 // runBatches runs what a server has for batches, without a server.
-func runBatches(t *testing.T, env *ledgertest.Env) {
+func runBatches(t *testing.T, env *ledgertest.Env, change ...func(*handlers.BatchesConfig)) {
 	t.Helper()
 	feed, err := ledger.NewFeed(ledger.FeedConfig{Ledger: env.NewLedger()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := handlers.NewBatches(handlers.BatchesConfig{Ledger: env.NewLedger(), Feed: feed, Name: "server", Logger: zap.NewNop()})
+	cfg := handlers.BatchesConfig{Ledger: env.NewLedger(), Feed: feed, Name: "server", Logger: zap.NewNop()}
+	for _, f := range change {
+		f(&cfg)
+	}
+	b, err := handlers.NewBatches(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,8 @@ func (r *running) outcome(result json.RawMessage, err, cause error) *ledger.Outc
 		err = checkResult(result)
 	}
 	switch {
+	case errors.Is(err, errYield): // where a cancel was asked for, the ledger makes it that
+		o.Kind, o.Reason = schemas.EventReleased, releaseYield
 	case err == nil:
 		o.Kind, o.Result = schemas.EventCompleted, result
 		o.Progress = finished(o.Progress)

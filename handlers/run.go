@@ -21,6 +21,7 @@ const (
 	releaseDrain     = "drain"
 	releaseCutOff    = "cut_off"
 	releaseLateClaim = "late_claim"
+	releaseYield     = "yield"
 )
 
 // doubtfulClaim is how long a claim takes to settle only when its first reply was lost: by then others may have
@@ -274,6 +275,9 @@ func (r *running) finish(result json.RawMessage, err, cause error) {
 	if r.closing.CompareAndSwap(false, true) {
 		r.s.reports.over(r)
 		r.store(r.outcome(result, err, cause))
+		if errors.Is(err, errYield) {
+			r.carry()
+		}
 		close(r.settled)
 		return
 	}

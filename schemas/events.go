@@ -217,7 +217,7 @@ type CancelRequested struct {
 // Released hands a running job back; the attempt is not consumed (R-213).
 type Released struct {
 	AttemptHead
-	Cause    string    `json:"cause"` // drain, cut_off, late_claim
+	Cause    string    `json:"cause"` // drain, cut_off, late_claim, yield
 	Progress *Progress `json:"progress,omitempty"`
 }
 
@@ -226,6 +226,7 @@ const (
 	ReleaseDrain     = "drain"      // it is stopping
 	ReleaseCutOff    = "cut_off"    // its beats were not answered
 	ReleaseLateClaim = "late_claim" // the claim settled too late: the handler was never started
+	ReleaseYield     = "yield"      // the handler gives its slot back by itself, as a batch does
 )
 
 // Lost closes the attempt of a silent holder (R-214).

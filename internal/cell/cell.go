@@ -48,6 +48,8 @@ type Config struct {
 	Retention time.Duration
 	// Archive, if set, changes how the archiver works, for tests.
 	Archive func(*ledger.ArchiverConfig)
+	// Batches, if set, changes how batches are run, for tests.
+	Batches func(*handlers.BatchesConfig)
 	// PayloadGrace and CollectEvery are those of ledger.CollectorConfig; zero fields take their defaults.
 	PayloadGrace, CollectEvery time.Duration
 	// Room and Reserve are Measure and Reserve of ledger.SpaceWatchConfig.
@@ -141,8 +143,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	batches, err := handlers.NewBatches(handlers.BatchesConfig{Ledger: batching, Feed: feed, Name: "server:" + cfg.ServerID, Version: cfg.Version,
-		Logger: component(cfg.Logger, "batches"), Right: cfg.Right})
+	batches, err := newBatches(&cfg, batching, feed)
 	if err != nil {
 		return err
 	}
@@ -152,6 +153,15 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	// Batches are stopped first: the dispatcher takes leave of their worker.
 	return runParts(ctx, []part{{"level", commands.WatchLevel}, {"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"gateway", door.Run}, {"batches", batches.Run}})
+}
+
+func newBatches(cfg *Config, l *ledger.Ledger, feed *ledger.Feed) (*handlers.Batches, error) {
+	b := handlers.BatchesConfig{Ledger: l, Feed: feed, Name: "server:" + cfg.ServerID, Version: cfg.Version,
+		Logger: component(cfg.Logger, "batches"), Right: cfg.Right}
+	if cfg.Batches != nil {
+		cfg.Batches(&b)
+	}
+	return handlers.NewBatches(b)
 }
 
 // begin provisions the cell and says where the ledger ends then.
