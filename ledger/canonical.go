@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/dartwing/jobledger/internal/plainjson"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -45,8 +47,36 @@ func ContentHash(t schemas.TypeName, args json.RawMessage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return shortHash(string(t), string(form)), nil
+	b := make([]byte, 0, len(t)+1+len(form))
+	return hashed(append(append(append(b, t...), 0), form...)), nil
 }
+
+// surelyCanonical reports whether ContentHash of args gives no error, as far as that is known for less than the hash
+// costs: JSON of printable ASCII, not nested deeply, without long exponents. false says nothing.
+func surelyCanonical(args json.RawMessage) bool {
+	if !plainjson.ASCII(args) {
+		return false
+	}
+	for i := 1; i < len(args); i++ {
+		if args[i]|' ' != 'e' || !digit(args[i-1]) {
+			continue
+		}
+		from := i + 1
+		if from < len(args) && (args[from] == '+' || args[from] == '-') {
+			from++
+		}
+		n := from
+		for n < len(args) && digit(args[n]) {
+			n++
+		}
+		if n-from > exponentDigitsMax {
+			return false
+		}
+	}
+	return true
+}
+
+func digit(b byte) bool { return b >= '0' && b <= '9' }
 
 // contentOf is ContentHash of what a job was submitted with. Where the args are kept by reference it stands in
 // the event, whatever the dedup policy: args inline and by reference are the same work.
@@ -59,14 +89,12 @@ func contentOf(s *schemas.Submitted) (string, error) {
 
 // shortHash hashes parts that hold no byte 0.
 func shortHash(parts ...string) string {
-	h := sha256.New()
-	for i, p := range parts {
-		if i > 0 {
-			h.Write([]byte{0})
-		}
-		h.Write([]byte(p))
-	}
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:hashBytes])
+	return hashed([]byte(strings.Join(parts, "\x00")))
+}
+
+func hashed(b []byte) string {
+	sum := sha256.Sum256(b)
+	return base64.RawURLEncoding.EncodeToString(sum[:hashBytes])
 }
 
 // canonical returns the canonical form of exactly one JSON value.

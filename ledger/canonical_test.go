@@ -42,6 +42,38 @@ func TestCanonicalVectors(t *testing.T) {
 	}
 }
 
+// What is taken for canonical without the hash being made gives no error when it is made.
+func TestSurelyCanonical(t *testing.T) {
+	t.Parallel()
+	file, err := os.ReadFile("testdata/canonical.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("1", exponentDigitsMax+1)
+	texts := []string{"1e" + long, "[1,2.5E+" + long + "]", `{"a":-0.1e-` + long + "}", "{", "", `"\xff"`, `"1e` + long + `"`}
+	for _, line := range strings.Split(string(file), "\n") {
+		texts = append(texts, strings.Split(line, "\t")...)
+	}
+	surely := 0
+	for _, text := range texts {
+		if !surelyCanonical([]byte(text)) {
+			continue
+		}
+		surely++
+		if _, err := ContentHash("t", []byte(text)); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if surely < 10 {
+		t.Errorf("only %d of %d texts are seen to have a form", surely, len(texts))
+	}
+	for _, text := range []string{`"plain"`, `{"a":[1,2.5e3,true,null]}`} {
+		if !surelyCanonical([]byte(text)) {
+			t.Errorf("%s is not seen to have a form", text)
+		}
+	}
+}
+
 func TestCanonicalBounds(t *testing.T) {
 	t.Parallel()
 	nest := func(n int) []byte { return []byte(strings.Repeat("[", n) + strings.Repeat("]", n)) }

@@ -100,19 +100,23 @@ type pass struct {
 // admit judges a submission by the settings of its org, queue and type. A refusal for a limit is kept in s.shut:
 // what stands under the submission's own or derived id is the answer all the same.
 func (s *submission) admit(ctx context.Context, r *SubmitRequest, t *schemas.TypeSettings) error {
-	if err := s.l.OrgStands(ctx, s.org); err != nil {
-		return err
-	}
 	org, err := s.l.Org(ctx, s.org)
 	if err != nil {
 		return err
 	}
+	if org != nil && org.State == schemas.OrgDeleted {
+		return OrgDeleted(s.org)
+	}
 	if slices.Contains(t.DisabledOrgs, s.org) {
 		return typeDisabled(fmt.Sprintf("type %s is disabled for org %s", t.Name, s.org))
 	}
-	queue, err := s.l.Queue(ctx, s.spec.Queue)
+	set, err := s.l.asLooked(ctx, KindQueue, string(s.spec.Queue)) // as for the org, just now
 	if err != nil {
 		return err
+	}
+	var queue *schemas.QueueSettings
+	if q, ok := set.(*schemas.QueueSet); ok {
+		queue = &q.Settings
 	}
 	if queue != nil && queue.Owner != "" && queue.Owner != s.org {
 		e := Errorf(CodePermissionDenied, "queue %s belongs to another org", s.spec.Queue)

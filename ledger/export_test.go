@@ -79,3 +79,17 @@ func (l *Ledger) ForgetLevel() {
 
 // HearMany has SubmitMany hear other answers than the server gave.
 func (l *Ledger) HearMany(f func(i int, answer []byte) []byte) { l.heard = f }
+
+// PrepareSubmit does all of a submit but sending it.
+func PrepareSubmit(ctx context.Context, l *Ledger, r SubmitRequest) error {
+	s, err := l.prepare(ctx, &r)
+	if err != nil {
+		return err
+	}
+	e, err := s.beginFresh(s.freshID())
+	if err != nil {
+		return err
+	}
+	_, err = l.appendingOf(e, expectation{})
+	return err
+}

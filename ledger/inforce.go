@@ -87,11 +87,13 @@ func (c *settingsCache) position() schemas.Position {
 	return c.last
 }
 
-// get returns settings that no control event has changed since they were read.
-func (c *settingsCache) get(on schemas.Subject) (set schemas.Setting, ok bool) {
+// named returns settings of a thing of the cell that no control event has changed since they were read.
+func (c *settingsCache) named(kind, name string) (set schemas.Setting, ok bool) {
+	var room [160]byte // the key of schemas.ControlSubject, without a text for each look
+	key := append(append(append(append(room[:0], "cell."...), kind...), '.'), name...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h, ok := c.held[on.Control]
+	h, ok := c.held[string(key)]
 	if !ok || h.at.Seq < c.last.Seq {
 		return nil, false
 	}
@@ -117,10 +119,15 @@ func (l *Ledger) inForce(ctx context.Context, kind, name string) (schemas.Settin
 	if err := l.lookSince(ctx, time.Now().Add(-settingsFreshFor)); err != nil {
 		return nil, err
 	}
-	on := schemas.ControlSubject("cell", kind, name)
-	if set, ok := l.settings.get(on); ok {
+	return l.asLooked(ctx, kind, name)
+}
+
+// asLooked is inForce by the latest look, for a caller who has just seen to it that there was one.
+func (l *Ledger) asLooked(ctx context.Context, kind, name string) (schemas.Setting, error) {
+	if set, ok := l.settings.named(kind, name); ok {
 		return set, nil
 	}
+	on := schemas.ControlSubject("cell", kind, name)
 	at := l.settings.position()
 	e, _, err := l.readSetting(ctx, on)
 	if err != nil {

@@ -28,7 +28,7 @@ func (l *Ledger) prepare(ctx context.Context, r *SubmitRequest) (*submission, er
 		return nil, err
 	}
 	s := &submission{l: l, org: r.Org, meta: r.Meta, reuse: t.Reuse, spec: r.spec(t), request: r.RequestID, before: r.before}
-	if s.content, err = l.checkArgs(t, s.spec.Args); err != nil {
+	if err := s.checkArgs(t); err != nil {
 		return nil, err
 	}
 	s.dedup(r, t)
@@ -127,26 +127,37 @@ func (r *SubmitRequest) spec(t *schemas.TypeSettings) schemas.Submitted {
 	return spec
 }
 
-// checkArgs returns the content hash of args that are JSON, within the limit and to the type's schema.
-func (l *Ledger) checkArgs(t *schemas.TypeSettings, args json.RawMessage) (string, error) {
+// checkArgs refuses args that are no JSON, over the limit or not to the type's schema.
+func (s *submission) checkArgs(t *schemas.TypeSettings) (err error) {
+	args := s.spec.Args
 	if len(args) > schemas.PayloadMax {
-		return "", tooLarge(int64(len(args)))
+		return tooLarge(int64(len(args)))
 	}
-	content, err := ContentHash(t.Name, args)
-	if err != nil {
-		return "", badField("args", err)
+	if !surelyCanonical(args) {
+		if s.sum, err = ContentHash(t.Name, args); err != nil {
+			return badField("args", err)
+		}
 	}
-	if l.cfg.CheckArgs == nil {
-		return content, nil
+	if s.l.cfg.CheckArgs == nil {
+		return nil
 	}
-	if err := l.cfg.CheckArgs(t, args); err != nil {
+	if err := s.l.cfg.CheckArgs(t, args); err != nil {
 		var own *Error
 		if errors.As(err, &own) {
-			return "", err
+			return err
 		}
-		return "", badField("args", err)
+		return badField("args", err)
 	}
-	return content, nil
+	return nil
+}
+
+// content is the ContentHash of the args, which is made when something asks for it: for work without content id nothing
+// does, as a rule.
+func (s *submission) content() string {
+	if s.sum == "" {
+		s.sum, _ = ContentHash(s.spec.Type, s.spec.Args) // they have a canonical form: checkArgs
+	}
+	return s.sum
 }
 
 func tooLarge(bytes int64) error {
@@ -171,7 +182,7 @@ func (s *submission) dedup(r *SubmitRequest, t *schemas.TypeSettings) {
 	}
 	s.spec.Dedup, s.spec.WindowMS = policy, schemas.MillisOf(window)
 	if policy != schemas.DedupOff {
-		s.spec.Hash = s.content
+		s.spec.Hash = s.content()
 	}
 }
 
@@ -179,6 +190,9 @@ func (s *submission) dedup(r *SubmitRequest, t *schemas.TypeSettings) {
 // of each. All of them are of the submission's own org, for no other can be named. One named twice is one
 // parent.
 func (s *submission) parents(ctx context.Context, self schemas.JobID) error {
+	if len(s.spec.Parents) == 0 {
+		return nil
+	}
 	kept := s.spec.Parents[:0]
 	for _, p := range s.spec.Parents {
 		same := slices.IndexFunc(kept, func(o schemas.ParentRef) bool { return o.ID == p.ID && o.Generation == p.Generation })

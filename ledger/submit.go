@@ -154,7 +154,7 @@ type submission struct {
 	org     schemas.OrgID
 	meta    Meta
 	spec    schemas.Submitted
-	content string // ContentHash, also where the spec does not carry it
+	sum     string // see content; empty: not made yet
 	key     bool   // the caller's key stands for the content
 	request uuid.UUID
 	window  time.Duration
@@ -187,12 +187,15 @@ func (s *submission) freshID() schemas.JobID {
 
 // beginFresh is the submitted event of a job whose id nobody has used.
 func (s *submission) beginFresh(id schemas.JobID) (*schemas.Event, error) {
-	e, err := s.begin(&Job{Org: s.org, ID: id})
+	e, err := s.beginOn(&noJob, id)
 	if err == nil {
 		e.MsgID = DedupID(s.org, &s.spec)
 	}
 	return e, err
 }
+
+// noJob is what stands under an id that nobody has used: nothing. Deciding changes no job.
+var noJob Job
 
 // settleFresh goes on from what the first append of e came to.
 func (s *submission) settleFresh(ctx context.Context, e *schemas.Event, err error) (Receipt, error) {
@@ -335,7 +338,7 @@ func (s *submission) sameContent(id schemas.JobID, earlier *schemas.Submitted) e
 	if !s.key {
 		return nil // the message id is the content
 	}
-	if content, err := contentOf(earlier); err == nil && content == s.content {
+	if content, err := contentOf(earlier); err == nil && content == s.content() {
 		return nil
 	}
 	e := Errorf(CodeIDConflict, "the idempotency key was used for other content, by job %s", id)
@@ -409,7 +412,7 @@ func (s *submission) appendBegin(ctx context.Context, j *Job) (*schemas.Event, e
 // job and other content a conflict; later the type's policy decides.
 func (s *submission) judgeOwnID(ctx context.Context, j *Job) (bool, error) {
 	content, err := contentOf(&j.Spec)
-	same := err == nil && content == s.content
+	same := err == nil && content == s.content()
 	if j.State.Finished() {
 		now, err := s.l.StreamTime(ctx)
 		if err != nil {
@@ -443,14 +446,16 @@ func (s *submission) judgeInFlight(_ context.Context, j *Job) (bool, error) {
 }
 
 // begin decides the submitted event behind what j's subject holds.
-func (s *submission) begin(j *Job) (*schemas.Event, error) {
+func (s *submission) begin(j *Job) (*schemas.Event, error) { return s.beginOn(j, j.ID) }
+
+func (s *submission) beginOn(j *Job, id schemas.JobID) (*schemas.Event, error) {
 	data, err := Decide(j, &Begin{Spec: s.spec})
 	if err != nil {
 		return nil, err
 	}
-	e := s.meta.event(schemas.JobSubject(j.Org, j.ID), data)
+	e := s.meta.event(schemas.JobSubject(s.org, id), data)
 	if s.request != uuid.Nil {
-		e.ID = s.identity(j.ID, j.Generation+1)
+		e.ID = s.identity(id, j.Generation+1)
 	}
 	e.Meant = s.spec.Tick
 	s.large.referBy(e)
@@ -460,7 +465,7 @@ func (s *submission) begin(j *Job) (*schemas.Event, error) {
 // identity is the id of the event that the request makes: the same whoever serves its repetition; another org, id,
 // content or generation makes another one.
 func (s *submission) identity(id schemas.JobID, generation int) schemas.EventID {
-	place := fmt.Sprintf("%s/%s/%d/%s", s.org, id, generation, s.content)
+	place := fmt.Sprintf("%s/%s/%d/%s", s.org, id, generation, s.content())
 	if s.large != nil {
 		place += "/" + s.large.sum // the object holds these very bytes
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
@@ -27,7 +28,9 @@ func unhampered(t *testing.T, env *ledgertest.Env) *ledger.Ledger {
 
 func submitMany(t *testing.T, l *ledger.Ledger, requests []ledger.SubmitRequest) []ledger.Submission {
 	t.Helper()
-	outcomes, err := l.SubmitMany(t.Context(), requests)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // a disk that others keep busy may stall longer than one call may take
+	defer cancel()
+	outcomes, err := l.SubmitMany(ctx, requests)
 	if err != nil || len(outcomes) != len(requests) {
 		t.Fatalf("%d outcomes of %d: %v", len(outcomes), len(requests), err)
 	}
@@ -185,5 +188,27 @@ func TestSubmitManyEnded(t *testing.T) {
 		if o.Err != nil && ledger.AsError(o.Err).Code != ledger.CodeUnavailable {
 			t.Errorf("request %d: %+v %v", i, o.Receipt, o.Err)
 		}
+	}
+}
+
+// What a submit costs its client before anything is sent.
+func BenchmarkSubmitPrepare(b *testing.B) {
+	env := ledgertest.Start(b)
+	l := env.Ledger
+	if _, err := l.PutType(b.Context(), schemas.TypeSettings{Name: "echo"}, ledger.Meta{}, ""); err != nil {
+		b.Fatal(err)
+	}
+	args := `"` + strings.Repeat("x", 256) + `"`
+	for _, dedup := range []bool{false, true} {
+		b.Run(fmt.Sprintf("dedup=%v", dedup), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				r := request("echo", args)
+				r.NoDedup, r.Meta.Actor = !dedup, schemas.Actor{Type: "user", ID: "bench"}
+				if err := ledger.PrepareSubmit(b.Context(), l, r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -59,9 +59,10 @@ func (s *submission) refer() {
 	if len(s.spec.Args) <= s.l.inlineArgs() {
 		return
 	}
+	content := s.content() // of the args, while they are there
 	s.large = &largeArgs{args: s.spec.Args}
 	s.large.sum = newRef(StoreArgs, "", s.large.args).SHA256
-	s.spec.Args, s.spec.Hash = nil, s.content
+	s.spec.Args, s.spec.Hash = nil, content
 }
 
 // referBy makes a submitted event name the args as they will be stored for it.
