@@ -32,8 +32,8 @@ type archivedPage struct {
 //	       uvarint first, uvarint last minus first
 //	keys   uvarint n, n times 8 bytes: the hash of a subject, ascending; then n times 2 bytes: its page's number.
 //	       All numbers of fixed size are little-endian. A subject that goes on in the next page has a key for each.
-//	order  uvarint n, n times 2 bytes: the page of each message, by sequence from the segment's first on. n is 0 where
-//	       not every sequence is the segment's: then all pages have to be read to find one.
+//	order  uvarint n, n times 2 bytes: the page of each message, by sequence from the segment's first on, noPage where a
+//	       sequence is not the segment's. n is 0 where most are not: then all pages have to be read to find one.
 type segmentIndex struct {
 	pages []archivedPage
 	keys  []byte // 8 bytes each
@@ -46,7 +46,11 @@ const (
 	keySize   = 8
 	whereSize = 2
 	// segmentPagesMax is what a page's number in an index can be at most, plus one.
-	segmentPagesMax = 1 << (8 * whereSize)
+	segmentPagesMax = noPage
+	// noPage is in the place of a page where there is none.
+	noPage = 1<<(8*whereSize) - 1
+	// orderSpread is over how many times as many sequences as it has messages a segment's order is kept.
+	orderSpread = 4
 )
 
 // errIndex: the bytes are not what a writer of indexes writes.
@@ -57,6 +61,14 @@ func keyOf(subject string) uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(subject))
 	return mix(h.Sum64())
+}
+
+// keyOfType and keyOfTypeIn are the hashes in filters of a type of jobs, and of those of one org. No subject or place is
+// like them.
+func keyOfType(typ schemas.TypeName) uint64 { return keyOf(classType + string(typ)) }
+
+func keyOfTypeIn(org schemas.OrgID, typ schemas.TypeName) uint64 {
+	return keyOf(classBoth + string(org) + ":" + string(typ))
 }
 
 // indexKey is a subject in a page.
@@ -145,9 +157,9 @@ func decodeIndex(content []byte) (*segmentIndex, error) {
 	if c.bad || len(c.b) > 0 {
 		return nil, errIndex
 	}
-	for _, numbers := range [][]byte{x.where, x.order} {
+	for i, numbers := range [][]byte{x.where, x.order} {
 		for ; len(numbers) > 0; numbers = numbers[whereSize:] {
-			if int(binary.LittleEndian.Uint16(numbers)) >= len(x.pages) {
+			if page := int(binary.LittleEndian.Uint16(numbers)); page >= len(x.pages) && (i == 0 || page != noPage) {
 				return nil, errIndex
 			}
 		}
@@ -171,7 +183,9 @@ func (x *segmentIndex) between(from, to, first schemas.Seq) []int {
 	from, to = max(from, first)-first, min(to, first+n-1)-first
 	held := make([]bool, len(x.pages))
 	for i := from; i <= to && i < n; i++ {
-		held[binary.LittleEndian.Uint16(x.order[i*whereSize:])] = true
+		if page := binary.LittleEndian.Uint16(x.order[i*whereSize:]); page != noPage {
+			held[page] = true
+		}
 	}
 	for i, held := range held {
 		if held {

@@ -25,7 +25,7 @@ type rawMessage struct {
 	Data  []byte
 	Seq   schemas.Seq
 	Time  time.Time
-	// Class is the retention class whose segment it goes to; "" for the one that is always there.
+	// Class is the retention class whose segment it goes to.
 	Class string
 }
 

@@ -113,7 +113,7 @@ func (r *archiveRange) chunk(ctx context.Context, k *chunk) ([]rangedEvent, erro
 			return nil, err
 		}
 		if events == nil {
-			events = make([]rangedEvent, 0, s.Events)
+			events = make([]rangedEvent, 0, k.events())
 		}
 		for window := range slices.Chunk(numbers, partsWindow) {
 			contents, err := r.a.pages(ctx, s, x, window)
@@ -135,6 +135,14 @@ func (r *archiveRange) chunk(ctx context.Context, k *chunk) ([]rangedEvent, erro
 	}
 	slices.SortFunc(events, func(a, b rangedEvent) int { return cmp.Compare(a.seq, b.seq) })
 	return events, nil
+}
+
+// events are how many a chunk holds.
+func (k *chunk) events() (n int) {
+	for _, s := range k.segments {
+		n += s.Events
+	}
+	return n
 }
 
 // numbers are the pages of a segment that have to be read.

@@ -51,8 +51,10 @@ type archiveRecord struct {
 
 // archiveSegment describes a part of the archive that is written and removed as one: messages of one retention class.
 type archiveSegment struct {
-	ID    string      `json:"id"`    // random; every message of it in ARCHIVE bears it
-	Class string      `json:"class"` // retention class; "" for the common one
+	ID    string `json:"id"`    // random; every message of it in ARCHIVE bears it
+	Class string `json:"class"` // retention class (archiver_class.go)
+	// Ended is when the last of its jobs was over; zero where the class is none of settings.
+	Ended time.Time   `json:"ended,omitzero"`
 	First schemas.Seq `json:"first"` // ledger sequences
 	Last  schemas.Seq `json:"last"`
 	// Stream times, the least and the greatest.

@@ -29,6 +29,15 @@ type segmentWriter struct {
 	messages []rawMessage
 	bytes    int
 	tally    *Tally // what the messages do to the counts; nil: it is not known, as in tests
+	classes  map[string]classified // by subject; those that are not in it are of the default class
+}
+
+// classify says to which class the messages of a subject go.
+func (w *segmentWriter) classify(subject string, c classified) {
+	if w.classes == nil {
+		w.classes = make(map[string]classified)
+	}
+	w.classes[subject] = c
 }
 
 // Add takes the next message; it keeps what m refers to until Commit.
@@ -125,6 +134,7 @@ func (w *segmentWriter) byClass() [][]placed {
 			places[place] = place
 		}
 		all[i] = placed{m: m, place: known}
+		m.Class = w.classes[m.Subject].class
 	}
 	slices.SortFunc(all, bySubject)
 	var classes [][]placed
@@ -142,19 +152,21 @@ func (w *segmentWriter) byClass() [][]placed {
 // segmentDraft is a segment that is being written.
 type segmentDraft struct {
 	l       *Ledger
+	classes map[string]classified
+	kinds   map[uint64]bool // keys of types that are in the filter
 	id      uuid.UUID
 	s       archiveSegment
 	pages   []archivedPage
 	waiting []*pageBuilder // built, not yet sent
 	keys    []indexKey
-	order   []int    // the page of each message from the segment's first on; nil if some are not the segment's
+	order   []int    // the page of each sequence from the segment's first on, noPage where it is not the segment's; nil if most are not
 	timed   []uint64 // hashes
 	other   []uint64
 }
 
 // write stores the pages, the index and the filter of one class.
 func (w *segmentWriter) write(ctx context.Context, of []placed) (archiveSegment, error) {
-	d := &segmentDraft{l: w.l, id: uuid.New()}
+	d := &segmentDraft{l: w.l, id: uuid.New(), classes: w.classes, kinds: make(map[uint64]bool)}
 	d.s = archiveSegment{ID: d.id.String(), Class: of[0].m.Class, First: of[0].m.Seq, Events: len(of),
 		FirstAt: of[0].m.Time.UTC(), LastAt: of[0].m.Time.UTC()}
 	for i := range of {
@@ -166,8 +178,8 @@ func (w *segmentWriter) write(ctx context.Context, of []placed) (archiveSegment,
 			d.s.LastAt = at
 		}
 	}
-	if int(d.s.Last-d.s.First) == len(of)-1 {
-		d.order = make([]int, len(of))
+	if n := int(d.s.Last-d.s.First) + 1; n <= orderSpread*len(of) {
+		d.order = slices.Repeat([]int{noPage}, n)
 	}
 	if err := d.writePages(ctx, of); err != nil {
 		return d.s, err
@@ -230,6 +242,7 @@ func (d *segmentDraft) note(subject, place string, page *pageBuilder) uint64 {
 	at, err := schemas.ParseSubject(subject)
 	if err == nil && at.Job != "" {
 		d.s.Jobs++
+		d.noteJob(at.Org, d.classes[subject])
 		if made, ok := timed(at.Job); ok {
 			d.s.Made = max(d.s.Made, made)
 			d.timed = append(d.timed, hash)
@@ -238,6 +251,23 @@ func (d *segmentDraft) note(subject, place string, page *pageBuilder) uint64 {
 	}
 	d.other = append(d.other, hash)
 	return hash
+}
+
+// noteJob puts what a job is kept by into the record and the filter: legal holds and retentions that are set later find it
+// there.
+func (d *segmentDraft) noteJob(org schemas.OrgID, c classified) {
+	if c.ended.After(d.s.Ended) {
+		d.s.Ended = c.ended.UTC()
+	}
+	if c.typ == "" {
+		return
+	}
+	for _, key := range []uint64{keyOfType(c.typ), keyOfTypeIn(org, c.typ)} {
+		if !d.kinds[key] {
+			d.kinds[key] = true
+			d.other = append(d.other, key)
+		}
+	}
 }
 
 // keep queues a page that is begun; those before it are complete.

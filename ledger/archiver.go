@@ -291,6 +291,9 @@ func (a *Archiver) commit(ctx context.Context, s *departure, sum *Moved) error {
 	if w.tally, err = a.tally(ctx, s); err != nil {
 		return fmt.Errorf("count what leaves: %w", err)
 	}
+	if err := a.classify(ctx, s, w); err != nil {
+		return err
+	}
 	r, err := w.Commit(ctx, w.Last())
 	if err != nil {
 		return err

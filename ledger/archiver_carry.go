@@ -93,7 +93,7 @@ func (a *Archiver) carryJob(ctx context.Context, s *departure, p *leavingPlace) 
 			return false, nil, err
 		}
 		if slices.ContainsFunc(hot, func(e *Entry) bool { return e.Seq > s.last && beginning(e) }) {
-			return false, nil, nil // another archiver, or a command, was faster
+			return false, nil, nil // it stays in class open: another archiver, or a command, was faster
 		}
 		if j, err = a.l.Fold(ctx, p.at.Org, p.at.Job); err != nil && !errors.Is(err, ErrNotFound) {
 			return false, nil, err

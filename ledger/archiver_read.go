@@ -36,6 +36,7 @@ type leavingPlace struct {
 	// carry is the job to be carried; nil if that is not needed.
 	carry *Job
 	life  uint64 // the ledger's from before that was read
+	classified
 
 	counted bool   // moves is what all its messages in the stretch do to the counts
 	moves   []Move // most have one
@@ -143,6 +144,11 @@ func (s *departure) add(bySubject map[string]*leavingPlace, m rawMessage) {
 
 // judge finds out how each job of the stretch stands, and ends the stretch before one that cannot leave.
 func (a *Archiver) judge(ctx context.Context, s *departure, rest *rester) error {
+	for _, p := range s.places {
+		if p.at.Job == "" {
+			p.class = classControl
+		}
+	}
 	for window := range slices.Chunk(s.places, directInFlight) {
 		if window[0].first > s.through {
 			break // all that follow begin behind the end of the stretch
@@ -178,6 +184,7 @@ func (a *Archiver) judgeJob(ctx context.Context, s *departure, p *leavingPlace, 
 			return err
 		}
 		if slices.ContainsFunc(hot, func(e *Entry) bool { return e.Seq > s.last && beginning(e) }) {
+			p.begunBehind(s.entries(p))
 			return nil
 		}
 	}
@@ -206,6 +213,7 @@ func (a *Archiver) judgeJob(ctx context.Context, s *departure, p *leavingPlace, 
 // place decides about a job by its fold.
 func (s *departure) place(p *leavingPlace, j *Job) {
 	p.carry = nil
+	s.settled(p, j)
 	switch {
 	case j.Unreadable:
 		s.hold(p, "it holds an event that this version cannot read")

@@ -1,0 +1,157 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// Retention classes. The archiver puts what is kept for the same time into the same segment, so that a segment is removed
+// as a whole when its time is over, and that time is told by its record alone: the latest finish of its jobs, and the
+// settings that its class names. The settings are looked up when it is to be removed, not when it is
+// written: who raises a retention later is heard.
+const (
+	classDefault = ""        // the cell's own retention
+	classOpen    = "open"    // jobs that were not over yet: their segment is due when each has been over for its time
+	classControl = "control" // settings, and messages of no job: never removed
+	classMany    = "many"    // jobs of more settings than a step makes segments of: kept as long as any setting says
+	classOrg     = "org:"    // + org
+	classType    = "type:"   // + type
+	classBoth    = "both:"   // + org + ":" + type: the longer of the two
+
+	// classesMax is how many classes of settings one step tells apart: each is a segment of its own.
+	classesMax = 64
+)
+
+// classified is what the class of a subject's messages was decided by.
+type classified struct {
+	class string
+	typ   schemas.TypeName // empty: of no job
+	ended time.Time        // when the job was over; zero: it is not, or it is none
+}
+
+// classOf names the settings that decide how long a finished job is kept.
+func (l *Ledger) classOf(ctx context.Context, org schemas.OrgID, typ schemas.TypeName) (string, error) {
+	o, err := l.Org(ctx, org)
+	if err != nil {
+		return "", err
+	}
+	byOrg, byType := o != nil && o.RetentionDays > 0, false
+	if typ != "" {
+		t, err := l.Type(ctx, typ)
+		if err != nil && AsError(err).Code != CodeUnknownType {
+			return "", err
+		}
+		byType = err == nil && t.RetentionDays > 0
+	}
+	switch {
+	case byOrg && byType:
+		return classBoth + string(org) + ":" + string(typ), nil
+	case byOrg:
+		return classOrg + string(org), nil
+	case byType:
+		return classType + string(typ), nil
+	}
+	return classDefault, nil
+}
+
+// settingsOfClass are the org and the type whose settings a class names, empty where it names none.
+func settingsOfClass(class string) (org schemas.OrgID, typ schemas.TypeName) {
+	if rest, ok := strings.CutPrefix(class, classOrg); ok {
+		return schemas.OrgID(rest), ""
+	}
+	if rest, ok := strings.CutPrefix(class, classType); ok {
+		return "", schemas.TypeName(rest)
+	}
+	if rest, ok := strings.CutPrefix(class, classBoth); ok {
+		o, t, _ := strings.Cut(rest, ":")
+		return schemas.OrgID(o), schemas.TypeName(t)
+	}
+	return "", ""
+}
+
+// endedAt is from when a job's retention counts: its finish, of a dead letter its closing; zero while it is not over
+//
+func endedAt(j *Job) time.Time {
+	switch {
+	case !j.State.Finished():
+		return time.Time{}
+	case j.State != schemas.StateDeadLettered:
+		return j.FinishedAt
+	case j.Resolution == schemas.ResolutionOpen:
+		return time.Time{}
+	case j.ResolvedAt.After(j.FinishedAt):
+		return j.ResolvedAt
+	}
+	return j.FinishedAt
+}
+
+// classify gives each message that leaves its class.
+func (a *Archiver) classify(ctx context.Context, s *departure, w *segmentWriter) error {
+	type pair struct {
+		org schemas.OrgID
+		typ schemas.TypeName
+	}
+	known := make(map[pair]string)
+	classes := make(map[string]bool)
+	for _, p := range s.places {
+		if p.first > s.through {
+			break
+		}
+		c := p.classified
+		if c.class == "" {
+			at := pair{p.at.Org, c.typ}
+			class, ok := known[at]
+			if !ok {
+				var err error
+				if class, err = a.l.classOf(ctx, at.org, at.typ); err != nil {
+					return err
+				}
+				if !classes[class] && len(classes) >= classesMax {
+					class = classMany
+				}
+				known[at], classes[class] = class, true
+			}
+			c.class = class
+		}
+		w.classify(p.subject, c)
+	}
+	return nil
+}
+
+// settled says what is known of a job that need not be carried: j is nothing where its beginning was removed from the
+// archive, or never was.
+func (s *departure) settled(p *leavingPlace, j *Job) {
+	if j.Exists() {
+		p.classified = classified{typ: j.Spec.Type, ended: endedAt(j)}
+		if p.ended.IsZero() {
+			p.class = classOpen
+		}
+		return
+	}
+	p.classified = classified{class: classControl} // no event of ours
+	for _, e := range s.entries(p) {
+		if errors.Is(e.Err, schemas.ErrForeign) {
+			continue
+		}
+		// The rest of a story whose beginning is past its retention: the job has been over since, at the latest.
+		p.class, p.ended = classDefault, e.Time
+		if typ := typeOf(e.Data); typ != "" {
+			p.typ = typ
+		}
+	}
+}
+
+// begunBehind says what is known of a job that LEDGER begins behind the stretch.
+func (p *leavingPlace) begunBehind(entries []*Entry) {
+	p.classified = classified{class: classOpen}
+	for _, e := range entries {
+		if typ := typeOf(e.Data); typ != "" {
+			p.typ = typ
+			return
+		}
+	}
+}
