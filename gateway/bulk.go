@@ -330,7 +330,7 @@ func (r *BulkRequest) meant(j *ledger.Job) error {
 func (g *Gateway) would(ctx context.Context, org schemas.OrgID, id schemas.JobID, req *BulkRequest, op *operation) (*ledger.Job, error) {
 	j, err := g.l.Fold(ctx, org, id)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return nil, ledger.Errorf(ledger.CodeNotFound, "org %s has no job %s", org, id)
+		return nil, noJob(org, id, err)
 	}
 	if err != nil {
 		return nil, err

@@ -80,7 +80,7 @@ const (
 func (g *Gateway) explain(ctx context.Context, r *request) ([]byte, error) {
 	j, err := g.l.Fold(ctx, r.org, r.job())
 	if errors.Is(err, ledger.ErrNotFound) {
-		return nil, ledger.Errorf(ledger.CodeNotFound, "org %s has no job %s", r.org, r.job())
+		return nil, noJob(r.org, r.job(), err)
 	}
 	if err != nil {
 		return nil, err

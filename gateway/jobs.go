@@ -152,10 +152,18 @@ func (g *Gateway) recordOf(ctx context.Context, h *ledger.JobHistory) (*ledger.R
 	return &record, nil
 }
 
+// noJob is the error of a job that is not there, or not any more.
+func noJob(org schemas.OrgID, id schemas.JobID, err error) error {
+	if errors.Is(err, ledger.ErrRemoved) {
+		return ledger.Errorf(ledger.CodeNotFound, "org %s has no job %s any more: its history is past its retention and removed", org, id)
+	}
+	return ledger.Errorf(ledger.CodeNotFound, "org %s has no job %s", org, id)
+}
+
 func (g *Gateway) read(ctx context.Context, org schemas.OrgID, id schemas.JobID) (*ledger.JobHistory, error) {
 	h, err := g.l.History(ctx, org, id)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return nil, ledger.Errorf(ledger.CodeNotFound, "org %s has no job %s", org, id)
+		return nil, noJob(org, id, err)
 	}
 	return h, err
 }

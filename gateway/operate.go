@@ -164,7 +164,7 @@ func (g *Gateway) carryOut(ctx context.Context, org schemas.OrgID, id schemas.Jo
 	}
 	j, e, err := g.l.DoIf(ctx, org, id, judge, op.cmd, ledger.Meta{Actor: g.cfg.Actor, CausationID: op.cause})
 	if errors.Is(err, ledger.ErrNotFound) {
-		return j, ledger.Errorf(ledger.CodeNotFound, "org %s has no job %s", org, id)
+		return j, noJob(org, id, err)
 	}
 	if err != nil {
 		return j, err

@@ -207,6 +207,8 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "resource-history", pattern: "resource.history.*", handle: g.historyOf(ledger.KindResource), about: "all settings a resource ever had"},
 		{name: "hold-ls", pattern: "hold.ls", handle: g.holdList, about: "what is paused"},
 		{name: "hold-set", pattern: "hold.set", handle: g.holdSet, about: "pause or resume a scope"},
+		{name: "legalhold-ls", pattern: "legalhold.ls", handle: g.legalHoldList, about: "history that is kept, however old"},
+		{name: "legalhold-set", pattern: "legalhold.set", handle: g.legalHoldSet, about: "keep history from being removed, or release it"},
 		{name: "type-set", pattern: "type.set.*", handle: g.typeSet, about: "change some of a type's policy"},
 		{name: "type-apply", pattern: "type.apply", handle: g.typeApply, about: "register or change many types"},
 		{name: "type-history", pattern: "type.history.*", handle: g.historyOf(ledger.KindType), about: "all policies a type ever had"},

@@ -61,8 +61,10 @@ type ArchiveState struct {
 	Bytes    int64 `json:"bytes"`
 	// Jobs counts a job once for each segment that holds events of it.
 	Jobs int64 `json:"jobs"`
-	// Removed is how many segments were there and are not any more, since the time of what they held was over.
-	Removed int `json:"-"`
+	// Removed is how many segments were there and are not any more, since the time of what they held was over, and
+	// RemovedEvents what they held.
+	Removed       int   `json:"removed_segments"`
+	RemovedEvents int64 `json:"removed_events"`
 }
 
 // Archived says what the archive holds now, as its leader knows it.

@@ -2,8 +2,10 @@ package ledger
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -44,7 +46,29 @@ type catalog struct {
 	segments            int
 	events, jobs, bytes int64
 	removed             int // segments whose time was over
+	removedEvents       int64
+
+	// leaving are removed segments whose messages may stand in ARCHIVE still, as the records name them.
+	leaving []leavingSegment
+	// gone are, by segment, the hashes of subjects whose later events were removed: what the segment holds of them is
+	// not shown. Never changed but by fold, on a copy.
+	gone map[string]map[uint64]bool
 }
+
+// leavingSegment is a segment that was removed at a time.
+type leavingSegment struct {
+	archiveRemoval
+	at time.Time
+}
+
+const (
+	// removeDelay is how long messages of ARCHIVE stay there when their segment was removed: a backup, or a reader, that
+	// began before reads on.
+	removeDelay = 24 * time.Hour
+	// leavingKept is how long removals are remembered to be finished: what nobody could delete in that time, the sweep
+	// finds.
+	leavingKept = 7 * 24 * time.Hour
+)
 
 // chunk is what one commit covers and what is left of it.
 type chunk struct {
@@ -53,7 +77,8 @@ type chunk struct {
 }
 
 func (c *catalog) state() ArchiveState {
-	s := ArchiveState{Through: c.through, ThroughAt: c.throughAt, Segments: c.segments, Events: c.events, Jobs: c.jobs, Bytes: c.bytes, Removed: c.removed}
+	s := ArchiveState{Through: c.through, ThroughAt: c.throughAt, Segments: c.segments, Events: c.events, Jobs: c.jobs, Bytes: c.bytes,
+		Removed: c.removed, RemovedEvents: c.removedEvents}
 	for _, k := range c.chunks {
 		for _, g := range k.segments {
 			if s.First == 0 || g.First < s.First {
@@ -86,6 +111,7 @@ var errChain = errors.New("the catalogue's records do not follow each other: one
 func (c *catalog) apply(records []*Entry) (*catalog, error) {
 	next := *c
 	next.chunks, next.commits = slices.Clone(c.chunks), slices.Clip(c.commits)
+	next.leaving, next.gone = slices.Clone(c.leaving), maps.Clone(c.gone)
 	for _, m := range records {
 		r, err := decodeRecord(m.Body)
 		if err != nil {
@@ -126,7 +152,7 @@ func (c *catalog) fold(r *archiveRecord) error {
 			if !c.remove(r.Removed[i].ID) {
 				return fmt.Errorf("%w: segment %s was removed and is not there", errChain, r.Removed[i].ID)
 			}
-			c.removed++
+			c.leave(&r.Removed[i], r.At)
 		}
 	}
 	return nil
@@ -137,6 +163,33 @@ func (c *catalog) count(s *archiveSegment, n int) {
 	c.events += int64(n * s.Events)
 	c.jobs += int64(n * s.Jobs)
 	c.bytes += int64(n) * s.Bytes
+}
+
+// leave notes what comes of a removal.
+func (c *catalog) leave(m *archiveRemoval, at time.Time) {
+	c.removed++
+	c.removedEvents += int64(m.Events)
+	for len(c.leaving) > 0 && at.Sub(c.leaving[0].at) > leavingKept {
+		c.leaving = c.leaving[1:]
+	}
+	c.leaving = append(c.leaving, leavingSegment{archiveRemoval: *m, at: at})
+	delete(c.gone, m.ID)
+	for id, hashes := range m.Earlier {
+		if !c.holds(id) {
+			continue // it goes with the same record
+		}
+		if c.gone == nil {
+			c.gone = make(map[string]map[uint64]bool)
+		}
+		hidden := maps.Clone(c.gone[id])
+		if hidden == nil {
+			hidden = make(map[uint64]bool)
+		}
+		for ; len(hashes) >= keySize; hashes = hashes[keySize:] {
+			hidden[binary.LittleEndian.Uint64(hashes)] = true
+		}
+		c.gone[id] = hidden
+	}
 }
 
 // remove takes a segment out; false if there is none of this id.

@@ -90,7 +90,7 @@ func (l *Ledger) ArchiveSegments(ctx context.Context) (segments []ArchiveSegment
 	}
 	for _, k := range c.chunks {
 		for _, s := range k.segments {
-			segments = append(segments, ArchiveSegment{ID: s.ID, Class: s.Class, First: s.First, Last: s.Last, Messages: s.Messages})
+			segments = append(segments, ArchiveSegment{ID: s.ID, Class: s.Class, First: s.First, Last: s.Last, Messages: s.Messages, Ended: s.Ended})
 		}
 	}
 	return segments, nil
@@ -101,12 +101,27 @@ type ArchiveSegment struct {
 	ID, Class   string
 	First, Last schemas.Seq
 	Messages    int
+	Ended       time.Time
 }
 
-// RemoveSegments takes segments out.
+// RemoveSegments takes segments out, with their messages.
 func (l *Ledger) RemoveSegments(ctx context.Context, ids ...string) error {
-	_, err := l.removeSegments(ctx, removal{Segments: ids, Reason: "test", Actor: schemas.Actor{Type: "system", ID: "test"}})
+	c, err := l.archive.refresh(ctx)
+	if err == nil {
+		_, err = l.appendRemoval(ctx, c, removal{Segments: ids, Reason: "test", Actor: schemas.Actor{Type: "system", ID: "test"}, At: time.Now()})
+	}
+	if err == nil {
+		_, err = l.Expel(ctx, time.Now().Add(removeDelay))
+	}
 	return err
+}
+
+// RemoveDelay is how long the messages of what was removed stay.
+const RemoveDelay = removeDelay
+
+// Expel deletes what was removed removeDelay before now.
+func (l *Ledger) Expel(ctx context.Context, now time.Time) (int, error) {
+	return l.expel(ctx, now, make(map[string]bool), func() error { return nil })
 }
 
 // PageSeqs are where a segment's pages stand in ARCHIVE.
@@ -142,3 +157,36 @@ func (l *Ledger) ArchiveReader(ctx context.Context) (read func() error, err erro
 
 // ArchiveKnown is the boundary as it is known without a look.
 func (l *Ledger) ArchiveKnown() schemas.Seq { return l.archive.now.Load().through.Seq }
+
+// At has f called before each durable step of the remover; what it returns ends the look.
+func (r *Remover) At(f func(step string) error) { r.at = f }
+
+// SegmentJobs are the subjects that a segment holds events of, and whether they are shown.
+func (l *Ledger) SegmentJobs(ctx context.Context, id string) (subjects map[string]bool, err error) {
+	c, err := l.archive.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	subjects = make(map[string]bool)
+	for _, k := range c.chunks {
+		for _, s := range k.segments {
+			if s.ID != id {
+				continue
+			}
+			x, err := l.archive.indexOf(ctx, s)
+			if err != nil {
+				return nil, err
+			}
+			for n := range x.pages {
+				contents, err := l.archive.pages(ctx, s, x, []int{n})
+				if err != nil {
+					return nil, err
+				}
+				if err := walkPage(contents[0], "", func(e pagedEvent) { subjects[e.subject] = !c.gone[s.ID][keyOf(e.subject)] }); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return subjects, nil
+}

@@ -21,6 +21,9 @@ import (
 func whole(t *testing.T, env *ledgertest.Env, all []*ledger.Entry) {
 	t.Helper()
 	l := env.NewLedger()
+	if _, err := l.Expel(t.Context(), time.Now().Add(ledger.RemoveDelay)); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := l.SweepArchive(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}

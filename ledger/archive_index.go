@@ -195,6 +195,15 @@ func (x *segmentIndex) between(from, to, first schemas.Seq) []int {
 	return numbers
 }
 
+// hashes are those of the subjects in the segment, ascending.
+func (x *segmentIndex) hashes() []uint64 {
+	all := make([]uint64, 0, len(x.keys)/keySize)
+	for keys := x.keys; len(keys) > 0; keys = keys[keySize:] {
+		all = append(all, binary.LittleEndian.Uint64(keys))
+	}
+	return slices.Compact(all)
+}
+
 // find returns the numbers of the pages that may hold a subject, ascending.
 func (x *segmentIndex) find(hash uint64) []int {
 	n := len(x.keys) / keySize

@@ -25,7 +25,7 @@ func (a *archive) orphans(ctx context.Context, c *catalog, age time.Duration) (l
 	if err != nil {
 		return nil, nil, err
 	}
-	for subject, named := range map[string][]schemas.Seq{filterSubject: c.filters(), tallySubject: c.tallies()} {
+	for subject, named := range map[string][]schemas.Seq{filterSubject: c.filters(info.TimeStamp), tallySubject: c.tallies()} {
 		excess := int(info.State.Subjects[subject]) - len(named)
 		slices.Sort(named)
 		for i := len(named); i >= 0 && excess > 0 && len(left) < sweepMax; i-- {
@@ -60,8 +60,13 @@ func (a *archive) orphans(ctx context.Context, c *catalog, age time.Duration) (l
 	return left, ids, nil
 }
 
-// filters are where the filters of all segments stand in CATALOG.
-func (c *catalog) filters() (at []schemas.Seq) {
+// filters are where the filters of all segments stand in CATALOG, of those too that were removed a short time ago.
+func (c *catalog) filters(now time.Time) (at []schemas.Seq) {
+	for i := range c.leaving {
+		if m := &c.leaving[i]; now.Sub(m.at) < removeDelay {
+			at = append(at, m.Filter)
+		}
+	}
 	for _, k := range c.chunks {
 		for _, s := range k.segments {
 			at = append(at, s.Filter)

@@ -59,7 +59,7 @@ func (r *archiveRange) pass(ctx context.Context, c *catalog) (*damageError, erro
 		if k.from >= r.to {
 			break
 		}
-		events, err := r.chunk(ctx, k)
+		events, err := r.chunk(ctx, c, k)
 		var damage *damageError
 		if errors.As(err, &damage) {
 			return damage, nil
@@ -102,7 +102,7 @@ func (p *rangedPage) damaged(err error) *damageError {
 }
 
 // chunk are the events of a chunk that are asked for, ascending.
-func (r *archiveRange) chunk(ctx context.Context, k *chunk) ([]rangedEvent, error) {
+func (r *archiveRange) chunk(ctx context.Context, c *catalog, k *chunk) ([]rangedEvent, error) {
 	var events []rangedEvent
 	for _, s := range k.segments {
 		if s.Last < r.next || s.First > r.to {
@@ -115,6 +115,7 @@ func (r *archiveRange) chunk(ctx context.Context, k *chunk) ([]rangedEvent, erro
 		if events == nil {
 			events = make([]rangedEvent, 0, k.events())
 		}
+		gone := c.gone[s.ID]
 		for window := range slices.Chunk(numbers, partsWindow) {
 			contents, err := r.a.pages(ctx, s, x, window)
 			if err != nil {
@@ -123,7 +124,7 @@ func (r *archiveRange) chunk(ctx context.Context, k *chunk) ([]rangedEvent, erro
 			for i, content := range contents {
 				page := &rangedPage{segment: s, number: window[i], at: x.pages[window[i]].at[0]}
 				err := walkPage(content, "", func(e pagedEvent) {
-					if e.seq >= r.next && e.seq <= r.to {
+					if e.seq >= r.next && e.seq <= r.to && !(len(gone) > 0 && gone[keyOf(e.subject)]) {
 						events = append(events, rangedEvent{pagedEvent: e, page: page})
 					}
 				})

@@ -101,6 +101,9 @@ func (a *archive) findIn(ctx context.Context, c *catalog, want archivedJob) ([]*
 			if !f.may(hash) {
 				continue
 			}
+			if c.gone[s.ID][hash] {
+				continue // what came later was removed
+			}
 			if entries, err = a.findSegment(ctx, s, want.subject, hash, entries); err != nil {
 				return nil, err
 			}

@@ -22,6 +22,9 @@ const (
 	// recordSweep: what these writers have left in ARCHIVE is nothing and goes. It moves the end of CATALOG, so that a
 	// writer who still was at it finds its commit refused.
 	recordSweep = "sweep"
+	// recordHold: a legal hold was laid. It says nothing by itself: it moves the end of CATALOG, so that who decided
+	// without the hold what to remove finds that refused.
+	recordHold = "hold"
 
 	recordVersion = 1
 )
@@ -40,10 +43,14 @@ type archiveRecord struct {
 	Segments  []archiveSegment `json:"segments,omitempty"`  // none if there was no message
 	Tally     *archiveTally    `json:"tally,omitempty"`     // nil if an older version made the commit
 
-	// Of a removal.
+	// Of a removal. At is when it was decided: what it removes stands in ARCHIVE for removeDelay still.
+	At      time.Time        `json:"at,omitzero"`
 	Removed []archiveRemoval `json:"removed,omitempty"`
 	Reason  string           `json:"reason,omitempty"`
 	Actor   string           `json:"actor,omitempty"` // <type>:<id> of who did it
+
+	// Of a hold: the id of its event.
+	Hold string `json:"hold,omitempty"`
 
 	// Of a sweep: segments that no record named.
 	Swept []string `json:"swept,omitempty"`
@@ -54,7 +61,9 @@ type archiveSegment struct {
 	ID    string `json:"id"`    // random; every message of it in ARCHIVE bears it
 	Class string `json:"class"` // retention class (archiver_class.go)
 	// Ended is when the last of its jobs was over; zero where the class is none of settings.
-	Ended time.Time   `json:"ended,omitzero"`
+	Ended time.Time `json:"ended,omitzero"`
+	// Since is when the first of its jobs was submitted; zero where that is not known of all.
+	Since time.Time   `json:"since,omitzero"`
 	First schemas.Seq `json:"first"` // ledger sequences
 	Last  schemas.Seq `json:"last"`
 	// Stream times, the least and the greatest.
@@ -84,23 +93,23 @@ type archiveSegment struct {
 
 // archiveRemoval is what is kept of a segment that was removed.
 type archiveRemoval struct {
-	ID     string         `json:"id"`
-	Class  string         `json:"class"`
-	First  schemas.Seq    `json:"first"`
-	Last   schemas.Seq    `json:"last"`
-	Events int            `json:"events"`
-	Jobs   int            `json:"jobs"`
-	Sum    string         `json:"sha256"`
-	Counts []archiveCount `json:"counts,omitempty"`
-}
-
-// archiveCount counts the jobs of a removed segment that ended in a state.
-type archiveCount struct {
-	Org   schemas.OrgID     `json:"org"`
-	Queue schemas.QueueName `json:"queue"`
-	Type  schemas.TypeName  `json:"type"`
-	State schemas.State     `json:"state"`
-	Jobs  int               `json:"jobs"`
+	ID     string      `json:"id"`
+	Class  string      `json:"class"`
+	Ended  time.Time   `json:"ended,omitzero"`
+	First  schemas.Seq `json:"first"`
+	Last   schemas.Seq `json:"last"`
+	Events int         `json:"events"`
+	Jobs   int         `json:"jobs"`
+	Sum    string      `json:"sha256"`
+	// What is left to be deleted: messages of ARCHIVE from Low to High, the filter in CATALOG.
+	Messages int         `json:"messages"`
+	Low      schemas.Seq `json:"low"`
+	High     schemas.Seq `json:"high"`
+	Filter   schemas.Seq `json:"filter"`
+	// Earlier names, by segment, jobs of this one that have events in an earlier one which stays: from here on those
+	// are no longer shown, for they would tell of a job that has not ended. Each is the hash of a subject, 8 bytes
+	// little-endian.
+	Earlier map[string][]byte `json:"earlier,omitempty"`
 }
 
 // errRecord: the bytes are no record of CATALOG that this version can read.
@@ -145,6 +154,10 @@ func (r *archiveRecord) validate() error {
 	case recordRemove:
 		if len(r.Removed) == 0 || r.Reason == "" {
 			return bad("it removes nothing, or does not say why")
+		}
+	case recordHold:
+		if r.Hold == "" {
+			return bad("it names no hold")
 		}
 	case recordSweep:
 		if len(r.Swept) == 0 {

@@ -2,7 +2,7 @@ package ledger
 
 import (
 	"context"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,78 +18,165 @@ const (
 	sweepMax = 10_000
 	// subjectDelete, followed by a stream, removes one message.
 	subjectDelete = "$JS.API.STREAM.MSG.DELETE."
+	// earlierMax is how many hashes of jobs one record of a removal names at most: half of a message's room.
+	earlierMax = 48_000
 )
 
 // errUntallied: an older version made the commit of a segment, without a tally: if it went, nothing would tell how many
 // jobs it held.
 var errUntallied = errors.New("the counts of what they hold stand nowhere else")
 
-// removal says which segments are to go, and what is kept of them.
+// removal says which segments are to go, and by whom.
 type removal struct {
 	Segments []string
 	Reason   string
 	Actor    schemas.Actor
-	Counts   map[string][]archiveCount // by segment
+	At       time.Time
 }
 
-// removeSegments takes segments out of the archive for good, with a record of what they were. Segments that are not
-// there any more are left out; nil is returned if none is left.
+// appendRemoval takes segments out of the archive for good, with a record of what they were, appended behind the one that
+// c ends with: whoever wrote one since has the error be ErrRefused. Segments that are not there are left out; nil is
+// returned if none is left.
 //
 // If this process dies before the record, nothing has happened. Behind it the segments are no longer part of the
-// archive, and what is left of their messages goes with the next sweep.
-func (l *Ledger) removeSegments(ctx context.Context, q removal) (*archiveRecord, error) {
-	ctx, cancel := withSettleTimeout(ctx)
-	defer cancel()
-	for try := 0; ; try++ {
-		c, err := l.archive.refresh(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("archive: remove: %w", err)
-		}
-		r, going := c.removal(q)
-		if len(going) == 0 {
-			return nil, nil
-		}
-		if ids := c.untallied(going); len(ids) > 0 {
-			return nil, fmt.Errorf("archive: remove: segments %v: %w", ids, errUntallied)
-		}
-		messages, err := l.archive.belongings(ctx, going)
-		if err != nil {
-			return nil, fmt.Errorf("archive: remove: %w", err)
-		}
-		err = l.appendRecord(ctx, r, c.at)
-		if errors.Is(err, ErrRefused) && pause(ctx, try) {
-			continue // the archive went on meanwhile
-		}
-		if err != nil {
-			return nil, fmt.Errorf("archive: remove: %w", err)
-		}
-		for _, s := range going {
-			l.archive.forget(s.ID)
-			if err := l.deleteMessages(ctx, StreamCatalog, []schemas.Seq{s.Filter}); err != nil {
-				return r, fmt.Errorf("archive: remove filter of segment %s: %w", s.ID, err)
-			}
-		}
-		if err := l.deleteMessages(ctx, StreamArchive, messages); err != nil {
-			return r, fmt.Errorf("archive: remove: %w", err)
-		}
-		return r, nil
-	}
-}
-
-// removal is the record of what q removes, and the segments that are there.
-func (c *catalog) removal(q removal) (*archiveRecord, []*archiveSegment) {
-	r := &archiveRecord{V: recordVersion, Kind: recordRemove, ID: uuid.NewString(), Prev: c.sum, Reason: q.Reason, Actor: q.Actor.String()}
-	var going []*archiveSegment
+// archive; their messages stand there for removeDelay, and are then deleted by whoever removes.
+func (l *Ledger) appendRemoval(ctx context.Context, c *catalog, q removal) (*archiveRecord, error) {
+	r := &archiveRecord{V: recordVersion, Kind: recordRemove, ID: uuid.NewString(), Prev: c.sum, Reason: q.Reason, Actor: q.Actor.String(), At: q.At.UTC()}
+	named := 0
 	for _, k := range c.chunks {
 		for _, s := range k.segments {
-			if slices.Contains(q.Segments, s.ID) {
-				going = append(going, s)
-				r.Removed = append(r.Removed, archiveRemoval{ID: s.ID, Class: s.Class, First: s.First, Last: s.Last, Events: s.Events,
-					Jobs: s.Jobs, Sum: s.Sum, Counts: q.Counts[s.ID]})
+			if !slices.Contains(q.Segments, s.ID) || named >= earlierMax {
+				continue
+			}
+			if ids := c.untallied([]*archiveSegment{s}); len(ids) > 0 {
+				return nil, fmt.Errorf("archive: remove: segments %v: %w", ids, errUntallied)
+			}
+			m := archiveRemoval{ID: s.ID, Class: s.Class, Ended: s.Ended, First: s.First, Last: s.Last, Events: s.Events, Jobs: s.Jobs, Sum: s.Sum,
+				Messages: s.Messages, Low: s.Low, High: s.High, Filter: s.Filter}
+			var err error
+			if m.Earlier, err = l.archive.earlier(ctx, c, s, r.Removed); err != nil {
+				return nil, err
+			}
+			for _, hashes := range m.Earlier {
+				named += len(hashes) / keySize
+			}
+			r.Removed = append(r.Removed, m)
+		}
+	}
+	if len(r.Removed) == 0 {
+		return nil, nil
+	}
+	if err := l.appendRecord(ctx, r, c.at); err != nil {
+		return nil, fmt.Errorf("archive: remove: %w", err)
+	}
+	for i := range r.Removed {
+		l.archive.forget(r.Removed[i].ID)
+	}
+	return r, nil
+}
+
+// earlier finds the jobs of a segment that have events in an earlier one which stays, by that one's id.
+func (a *archive) earlier(ctx context.Context, c *catalog, s *archiveSegment, going []archiveRemoval) (map[string][]byte, error) {
+	var hashes []uint64
+	var found map[string][]byte
+	for _, k := range c.chunks {
+		for _, e := range k.segments {
+			if e.First >= s.First || e.Class == classControl || e.LastAt.Before(s.Since) ||
+				slices.ContainsFunc(going, func(m archiveRemoval) bool { return m.ID == e.ID }) {
+				continue
+			}
+			if hashes == nil {
+				x, err := a.indexOf(ctx, s)
+				if err != nil {
+					return nil, err
+				}
+				hashes = x.hashes()
+			}
+			both, err := a.common(ctx, e, hashes)
+			if err != nil {
+				return nil, err
+			}
+			if len(both) > 0 {
+				if found == nil {
+					found = make(map[string][]byte)
+				}
+				found[e.ID] = both
 			}
 		}
 	}
-	return r, going
+	return found, nil
+}
+
+// common are those of some subjects that a segment holds events of.
+func (a *archive) common(ctx context.Context, e *archiveSegment, hashes []uint64) (both []byte, err error) {
+	var filters [2]filter
+	for i, timed := range []bool{true, false} {
+		if filters[i], err = a.filter(ctx, e, timed); err != nil {
+			return nil, err
+		}
+	}
+	var x *segmentIndex
+	for _, h := range hashes {
+		if !filters[0].may(h) && !filters[1].may(h) {
+			continue
+		}
+		if x == nil {
+			if x, err = a.indexOf(ctx, e); err != nil {
+				return nil, err
+			}
+		}
+		if len(x.find(h)) > 0 {
+			both = binary.LittleEndian.AppendUint64(both, h)
+		}
+	}
+	return both, nil
+}
+
+// expel deletes the messages of segments that were removed long enough ago, unless done says that it is done. A restart
+// does it again: what is gone already costs a look.
+func (l *Ledger) expel(ctx context.Context, now time.Time, done map[string]bool, step func() error) (deleted int, err error) {
+	c, err := l.archive.refresh(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("archive: %w", err)
+	}
+	for i := range c.leaving {
+		m := &c.leaving[i]
+		if done[m.ID] || now.Sub(m.at) < removeDelay {
+			continue
+		}
+		if int(m.High-m.Low)+1 != m.Messages { // others stand in between: the sweep looks at each
+			if err := l.deleteMessages(ctx, StreamCatalog, []schemas.Seq{m.Filter}); err != nil {
+				return deleted, err
+			}
+			done[m.ID] = true
+			continue
+		}
+		last, err := l.archive.message(ctx, StreamArchive, m.High)
+		if err != nil {
+			return deleted, err
+		}
+		for seq := m.Low; last != nil && seq <= m.High; {
+			if err := step(); err != nil {
+				return deleted, err
+			}
+			// The filter goes first and the last message of ARCHIVE last: what a restart finds there says whether all is done.
+			if seq == m.Low {
+				if err := l.deleteMessages(ctx, StreamCatalog, []schemas.Seq{m.Filter}); err != nil {
+					return deleted, err
+				}
+			}
+			var batch []schemas.Seq
+			for ; seq <= m.High && len(batch) < partsWindow; seq++ {
+				batch = append(batch, seq)
+			}
+			if err := l.deleteMessages(ctx, StreamArchive, batch); err != nil {
+				return deleted, err
+			}
+			deleted += len(batch)
+		}
+		done[m.ID] = true
+	}
+	return deleted, nil
 }
 
 // belongings are the messages of ARCHIVE that segments consist of. Of a segment whose index is damaged only the index
@@ -111,165 +198,4 @@ func (a *archive) belongings(ctx context.Context, segments []*archiveSegment) ([
 		}
 	}
 	return all, nil
-}
-
-// sweepArchive removes what writers have left that died before their record, and what a removal has left that was
-// broken off; messages younger than age may be on their way to a record. It returns how many messages went.
-//
-// What a record names is never removed: it looks only at what stands outside of all segments, and before it removes
-// anything it appends a record itself, behind the last one that it knew. A writer whose messages it takes has built on
-// an earlier one, and is refused.
-func (l *Ledger) sweepArchive(ctx context.Context, age time.Duration) (removed int, err error) {
-	c, err := l.archive.refresh(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("archive: sweep: %w", err)
-	}
-	left, ids, err := l.archive.leftOver(ctx, c, age)
-	if err != nil {
-		return 0, fmt.Errorf("archive: sweep: %w", err)
-	}
-	orphans, more, err := l.archive.orphans(ctx, c, age)
-	if err != nil {
-		return 0, fmt.Errorf("archive: sweep: %w", err)
-	}
-	if ids = append(ids, more...); len(ids) > 0 {
-		r := &archiveRecord{V: recordVersion, Kind: recordSweep, ID: uuid.NewString(), Prev: c.sum, Swept: ids}
-		if err := l.appendRecord(ctx, r, c.at); err != nil {
-			return 0, fmt.Errorf("archive: sweep: %w", err)
-		}
-	}
-	// From here on nothing of this can be named by a record any more. A restart sweeps again.
-	if err := l.deleteMessages(ctx, StreamArchive, left); err != nil {
-		return 0, fmt.Errorf("archive: sweep: %w", err)
-	}
-	if err := l.deleteMessages(ctx, StreamCatalog, orphans); err != nil {
-		return len(left), fmt.Errorf("archive: sweep: %w", err)
-	}
-	return len(left) + len(orphans), nil
-}
-
-// leftOver are messages of ARCHIVE that no segment names, and the segments that they were written for, of those that
-// are not part of the archive.
-func (a *archive) leftOver(ctx context.Context, c *catalog, age time.Duration) (left []schemas.Seq, ids []string, err error) {
-	s, err := a.l.stream(ctx, StreamArchive)
-	if err != nil {
-		return nil, nil, err
-	}
-	info := s.CachedInfo()
-	gaps, err := a.gaps(ctx, c, schemas.Seq(max(info.State.FirstSeq, 1)), schemas.Seq(info.State.LastSeq))
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, g := range gaps {
-		for next := g.from; next <= g.to && len(left) < sweepMax; {
-			m, err := a.nextOn(ctx, StreamArchive, archiveSubjects, next)
-			if err != nil {
-				return nil, nil, err
-			}
-			if m == nil || m.Seq > g.to {
-				break
-			}
-			next = m.Seq + 1
-			h, _, ok := parsePart(m.Data)
-			if !ok || info.TimeStamp.Sub(m.Time) < age {
-				continue // none of ours, or it may be on its way
-			}
-			left = append(left, m.Seq)
-			if id := h.id.String(); !slices.Contains(ids, id) && !c.holds(id) {
-				ids = append(ids, id)
-			}
-		}
-	}
-	return left, ids, nil
-}
-
-// span is a stretch of ARCHIVE, both ends included.
-type span struct{ from, to schemas.Seq }
-
-// gaps are the stretches of ARCHIVE from first to last that no segment names.
-func (a *archive) gaps(ctx context.Context, c *catalog, first, last schemas.Seq) ([]span, error) {
-	var taken []span
-	for _, k := range c.chunks {
-		for _, s := range k.segments {
-			if int(s.High-s.Low)+1 == s.Messages {
-				taken = append(taken, span{s.Low, s.High})
-				continue
-			}
-			// Others stand in between: two wrote at a time, or a message was stored twice.
-			own, err := a.belongings(ctx, []*archiveSegment{s})
-			if err != nil {
-				return nil, err
-			}
-			if len(own) != s.Messages {
-				taken = append(taken, span{s.Low, s.High}) // its index is damaged: nothing is touched
-				continue
-			}
-			for _, at := range own {
-				taken = append(taken, span{at, at})
-			}
-		}
-	}
-	slices.SortFunc(taken, func(a, b span) int { return int(int64(a.from) - int64(b.from)) })
-	var gaps []span
-	next := first
-	for _, t := range taken {
-		if t.from > next {
-			gaps = append(gaps, span{next, t.from - 1})
-		}
-		next = max(next, t.to+1)
-	}
-	if next <= last {
-		gaps = append(gaps, span{next, last})
-	}
-	return gaps, nil
-}
-
-// nextOn is the first message of a stream on some subjects at seq or behind it; nil if there is none.
-func (a *archive) nextOn(ctx context.Context, stream, subjects string, seq schemas.Seq) (m *storedMessage, err error) {
-	err = a.l.reading(ctx, func(ctx context.Context) error {
-		m, err = a.l.leaderMessage(ctx, stream, getRequest{Seq: seq, NextFor: subjects})
-		return err
-	})
-	if errors.Is(err, errNoMessage) {
-		return nil, nil
-	}
-	return m, err
-}
-
-// deleteMessages removes messages of a stream; those that are gone already are no error.
-func (l *Ledger) deleteMessages(ctx context.Context, stream string, seqs []schemas.Seq) error {
-	for _, seq := range seqs {
-		body, err := json.Marshal(struct {
-			Seq     schemas.Seq `json:"seq"`
-			NoErase bool        `json:"no_erase"`
-		}{seq, true})
-		if err != nil {
-			return err
-		}
-		if err := l.asking(ctx, func(ctx context.Context) error { return l.deleteMessage(ctx, stream, seq, body) }); err != nil {
-			return fmt.Errorf("message %d of stream %s: %w", seq, stream, err)
-		}
-	}
-	return nil
-}
-
-func (l *Ledger) deleteMessage(ctx context.Context, stream string, seq schemas.Seq, body []byte) error {
-	m, err := l.nc.RequestWithContext(ctx, subjectDelete+stream, body)
-	if err != nil {
-		return err
-	}
-	var resp struct {
-		Success bool `json:"success"`
-	}
-	if err := json.Unmarshal(m.Data, &resp); err != nil {
-		return err
-	}
-	if resp.Success {
-		return nil
-	}
-	left, err := l.archive.message(ctx, stream, seq)
-	if err == nil && left != nil {
-		err = fmt.Errorf("it cannot be removed: %s", m.Data)
-	}
-	return err
 }

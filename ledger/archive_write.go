@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
@@ -28,7 +29,7 @@ type segmentWriter struct {
 	from     schemas.Seq
 	messages []rawMessage
 	bytes    int
-	tally    *Tally // what the messages do to the counts; nil: it is not known, as in tests
+	tally    *Tally                // what the messages do to the counts; nil: it is not known, as in tests
 	classes  map[string]classified // by subject; those that are not in it are of the default class
 }
 
@@ -154,6 +155,7 @@ type segmentDraft struct {
 	l       *Ledger
 	classes map[string]classified
 	kinds   map[uint64]bool // keys of types that are in the filter
+	ageless bool            // of some job nobody knows when it was submitted
 	id      uuid.UUID
 	s       archiveSegment
 	pages   []archivedPage
@@ -183,6 +185,9 @@ func (w *segmentWriter) write(ctx context.Context, of []placed) (archiveSegment,
 	}
 	if err := d.writePages(ctx, of); err != nil {
 		return d.s, err
+	}
+	if d.ageless {
+		d.s.Since = time.Time{}
 	}
 	if err := d.writeIndex(ctx); err != nil {
 		return d.s, err
@@ -256,6 +261,12 @@ func (d *segmentDraft) note(subject, place string, page *pageBuilder) uint64 {
 // noteJob puts what a job is kept by into the record and the filter: legal holds and retentions that are set later find it
 // there.
 func (d *segmentDraft) noteJob(org schemas.OrgID, c classified) {
+	switch {
+	case c.since.IsZero():
+		d.ageless = true
+	case d.s.Since.IsZero() || c.since.Before(d.s.Since):
+		d.s.Since = c.since.UTC()
+	}
 	if c.ended.After(d.s.Ended) {
 		d.s.Ended = c.ended.UTC()
 	}

@@ -31,6 +31,7 @@ type classified struct {
 	class string
 	typ   schemas.TypeName // empty: of no job
 	ended time.Time        // when the job was over; zero: it is not, or it is none
+	since time.Time        // when it was submitted; zero: nobody knows
 }
 
 // classOf names the settings that decide how long a finished job is kept.
@@ -126,7 +127,7 @@ func (a *Archiver) classify(ctx context.Context, s *departure, w *segmentWriter)
 // archive, or never was.
 func (s *departure) settled(p *leavingPlace, j *Job) {
 	if j.Exists() {
-		p.classified = classified{typ: j.Spec.Type, ended: endedAt(j)}
+		p.classified = classified{typ: j.Spec.Type, ended: endedAt(j), since: j.SubmittedAt}
 		if p.ended.IsZero() {
 			p.class = classOpen
 		}

@@ -18,6 +18,10 @@ type Command interface {
 // ErrNotFound: the job has no event in the ledger.
 var ErrNotFound = errors.New("no such job")
 
+// ErrRemoved: what is left of the job is no beginning, since what was before was removed from the archive when its time
+// was over. It is an ErrNotFound.
+var ErrRemoved = fmt.Errorf("%w any more: its history is past its retention and removed", ErrNotFound)
+
 // ErrUnreadable: the job holds an event that a newer version wrote; this binary shows it and decides
 // nothing upon it (DESIGN D8). Use a newer binary.
 var ErrUnreadable = errors.New("job holds an event that this version cannot read")

@@ -62,7 +62,7 @@ func (l *Ledger) doSince(ctx context.Context, org schemas.OrgID, id schemas.JobI
 	for try := 0; ; try++ {
 		life := l.Life()
 		j, err := l.FoldSince(ctx, org, id, seen)
-		if err != nil && !errors.Is(err, ErrNotFound) { // Decide says what that means
+		if errors.Is(err, ErrRemoved) || err != nil && !errors.Is(err, ErrNotFound) { // Decide says what that means
 			return nil, nil, coded(err)
 		}
 		if meant != nil && j.Exists() {

@@ -24,7 +24,7 @@ func (l *Ledger) Fold(ctx context.Context, org schemas.OrgID, id schemas.JobID) 
 	}
 	j := s.fold(org, id)
 	if !j.Exists() && !j.Unreadable {
-		return j, ErrNotFound
+		return j, l.missing(s.entries)
 	}
 	return j, nil
 }

@@ -28,8 +28,9 @@ func (l *Ledger) History(ctx context.Context, org schemas.OrgID, id schemas.JobI
 		return nil, fmt.Errorf("history of %s.%s: %w", org, id, err)
 	}
 	h := historyOf(org, id, s.entries)
+	l.passOver(h)
 	if !h.Job.Exists() && !h.Job.Unreadable {
-		return nil, ErrNotFound
+		return nil, l.missing(s.entries)
 	}
 	h.Job.Archived, h.Job.Emptied = s.archived(h.Job), s.emptied
 	return h, nil

@@ -105,6 +105,34 @@ func begun(entries []*Entry) bool {
 	return false
 }
 
+// missing is the error of a job that what is known of it does not begin.
+func (l *Ledger) missing(entries []*Entry) error {
+	if l.removed() && slices.ContainsFunc(entries, func(e *Entry) bool { return e.Err == nil }) {
+		return ErrRemoved
+	}
+	return ErrNotFound
+}
+
+// removed reports that something was removed from the archive, as it was read last: when a story was completed from it.
+func (l *Ledger) removed() bool {
+	c := l.archive.now.Load()
+	return c != nil && c.removed > 0
+}
+
+// passOver leaves what stands before a job's beginning as it is: the end of a story whose beginning was removed is not
+// illegal.
+func (l *Ledger) passOver(h *JobHistory) {
+	if !l.removed() {
+		return
+	}
+	for i, e := range h.Entries {
+		if beginning(e) {
+			return
+		}
+		h.Illegal[i] = false
+	}
+}
+
 // beginning reports whether a fold of a job may begin with e.
 func beginning(e *Entry) bool {
 	switch e.Data.(type) {

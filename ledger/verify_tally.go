@@ -29,6 +29,11 @@ func (v *verifier) beginTallies(c *catalog) {
 	present := make(map[schemas.Seq]int)
 	for _, k := range c.chunks {
 		present[k.through] = len(k.segments)
+		for _, s := range k.segments {
+			if len(c.gone[s.ID]) > 0 {
+				present[k.through] = -1 // not all that it holds is shown
+			}
+		}
 	}
 	for i := range c.commits {
 		k := &c.commits[i]

@@ -12,4 +12,6 @@ func (p *program) addLog(app *fisk.Application) {
 	p.addLogRestore(log)
 	p.addLogExport(log)
 	p.addLogArchive(log)
+	p.addLogRetain(log)
+	p.addLogHold(log)
 }

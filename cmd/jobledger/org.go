@@ -105,15 +105,15 @@ func (p *program) printOrg(o *gateway.Org) error {
 	return p.printFacts(append([]fact{
 		{"Org", string(o.Name)}, {"Name", o.DisplayName}, {"State", string(o.State)}, {"Weight", fmt.Sprint(o.Weight)},
 		{"Max running", limitText(o.MaxRunning)}, {"Max waiting", limitText(o.MaxWaiting)},
-		{"Submit rate", rateText(o.SubmitRate)}, {"Start rate", rateText(o.StartRate)}, {"Jobs", jobs},
+		{"Submit rate", rateText(o.SubmitRate)}, {"Start rate", rateText(o.StartRate)}, {"Retention", retentionText(o.RetentionDays)}, {"Jobs", jobs},
 	}, p.authorFacts(&o.SettingAuthor)...))
 }
 
 // orgFlags are those of `org add` and `org edit`.
 type orgFlags struct {
-	ifSeq                                                    option[schemas.Seq]
-	name                                                     string
-	display, weight, running, waiting, submitRate, startRate option[any]
+	ifSeq                                                               option[schemas.Seq]
+	name                                                                string
+	display, weight, running, waiting, submitRate, startRate, retention option[any]
 }
 
 func (p *program) addOrgSet(org *fisk.CmdClause, verb, help string) {
@@ -145,6 +145,7 @@ Example:
 	optionFlag(cmd, "max-waiting", "Unfinished jobs beside the running ones; over it submits are refused", &f.waiting, parseLimit).PlaceHolder("N")
 	optionFlag(cmd, "submit-rate", "Jobs that may be submitted in a time, as in 100/1m, or none", &f.submitRate, parseRate).PlaceHolder("N/D")
 	optionFlag(cmd, "rate", "Jobs that may start in a time, or none", &f.startRate, parseRate).PlaceHolder("N/D")
+	optionFlag(cmd, "retention", "How long history is kept behind the end of its job, as in 365d", &f.retention, parseRetention).PlaceHolder("D")
 }
 
 func (f *orgFlags) changes() changes {
@@ -155,6 +156,7 @@ func (f *orgFlags) changes() changes {
 	c.set("max_waiting", f.waiting)
 	c.set("submit_rate", f.submitRate)
 	c.set("start_rate", f.startRate)
+	c.set("retention_days", f.retention)
 	return c
 }
 

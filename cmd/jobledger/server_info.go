@@ -27,6 +27,7 @@ type serverInfo struct {
 	Replicas    int                  `json:"replicas"`
 	Ledger      ledgerRange          `json:"ledger"`
 	Archive     *ledger.ArchiveState `json:"archive"`
+	Retention   *ledger.RetainState  `json:"retention"` // what the leader's last look for old history found
 	Storage     *ledger.Space        `json:"storage"`
 	Projections []projection         `json:"projections"`
 }
@@ -80,6 +81,9 @@ func (p *program) showServer(ctx context.Context) error {
 	if a := info.Archive; a != nil && a.Segments > 0 {
 		g.add("archive", fmt.Sprintf("through %d, %s events in %d segments", a.Through.Seq, thousands(uint64(a.Events)), a.Segments))
 	}
+	if r := info.Retention; r != nil && (r.Held > 0 || r.Leaving > 0) {
+		g.add("retention", fmt.Sprintf("%d segments wait for a legal hold, %d are removed and still to be deleted", r.Held, r.Leaving))
+	}
 	g.add("storage", storageText(info.Storage))
 	for _, v := range info.Projections {
 		g.add("view "+v.Name, fmt.Sprintf("at %s, %s events behind", thousands(uint64(v.Seq)), thousands(v.LagEvents)))
@@ -120,6 +124,7 @@ func lookAtCell(ctx context.Context, l *ledger.Ledger) (*serverInfo, error) {
 	if a, err := l.Archived(ctx); err == nil {
 		info.Archive = &a
 	}
+	info.Retention = l.RetainState(ctx)
 	if space, err := l.Space(ctx); err == nil {
 		info.Storage = &space
 	}

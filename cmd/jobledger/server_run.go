@@ -94,6 +94,7 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 		want.Folds = savedFold(*at.store)
 	}
 	want.HotWindow, want.DuplicateWindow = cfg.windows()
+	want.Retention = cfg.kept()
 	c, err := startCell(ctx, want)
 	if err != nil {
 		return err

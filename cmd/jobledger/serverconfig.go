@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
@@ -20,7 +21,7 @@ import (
 type serverConfig struct {
 	store, listen, durability setting
 	replicas, dedupWindow     setting
-	hotWindow                 setting
+	hotWindow, retention      setting
 	unsafeBind, reserve       setting
 }
 
@@ -33,6 +34,7 @@ func (c *serverConfig) declare(cmd flagOwner) {
 	c.dedupWindow.text(cmd, "dedup-window", "JOBLEDGER_DEDUP_WINDOW", "How long message ids are remembered, up to 1h")
 	c.reserve.text(cmd, "reserve", "JOBLEDGER_RESERVE", "Space that is kept for jobs that exist, in bytes or percent: submits are refused when no more is left; 0 refuses none")
 	c.hotWindow.text(cmd, "hot-window", "JOBLEDGER_HOT_WINDOW", "How long events stay in the hot ledger before they move to the archive; 0: for ever")
+	c.retention.text(cmd, "retention", "JOBLEDGER_RETENTION", "How long the archive keeps history behind the end of its job, where neither org nor type say; 0: for ever")
 	c.unsafeBind.text(cmd, "unsafe-bind", "", "yes: listen beyond loopback without TLS and credentials").PlaceHolder("yes")
 }
 
@@ -57,6 +59,7 @@ func (c *serverConfig) keys(f *commonFlags) []configKey {
 		{name: "dedup_window", setting: &c.dedupWindow, check: checkWindow},
 		{name: "reserve", setting: &c.reserve, check: checkReserve},
 		{name: "hot_window", setting: &c.hotWindow, check: checkHotWindow},
+		{name: "retention", setting: &c.retention, check: checkRetention},
 		{name: "server", setting: &f.Server, mask: withoutPasswords},
 		{name: "context", setting: &f.Context},
 		{name: "user", setting: &f.User},
@@ -91,7 +94,7 @@ type effective struct {
 // checks all of them: flag > environment > file > default. It returns every
 // problem, not only the first.
 func (c *serverConfig) load(p *program, file string) ([]effective, []problem) {
-	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.unsafeBind, &c.reserve} {
+	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve} {
 		s.fill(p.Getenv)
 	}
 	entries, problems := readConfFile(file)
@@ -188,6 +191,15 @@ func (c *serverConfig) windows() (hot, dedup time.Duration) {
 		}
 	}
 	return hot, dedup
+}
+
+// kept is the retention that is configured: ledger.RetentionForever for ever, 0 where nothing is said.
+func (c *serverConfig) kept() time.Duration {
+	if c.retention.Value == "" {
+		return 0
+	}
+	d, _ := parseDuration(c.retention.Value) // checked
+	return cmp.Or(d, ledger.RetentionForever)
 }
 
 // outside tells whether the server runs against a NATS it does not start.
@@ -292,6 +304,17 @@ func checkHotWindow(s string) error {
 	}
 	if d < 0 {
 		return fmt.Errorf("%s is below 0", s)
+	}
+	return nil
+}
+
+func checkRetention(s string) error {
+	d, err := parseDuration(s)
+	if err != nil {
+		return fmt.Errorf(`%w (quote it in a file: "90d")`, err)
+	}
+	if d != 0 && (d < ledger.RetentionMin || d > schemas.RetentionDaysMax*schemas.Day) {
+		return fmt.Errorf("%s is not between %dd and %dd, nor 0 for ever", s, schemas.RetentionDaysMin, schemas.RetentionDaysMax)
 	}
 	return nil
 }

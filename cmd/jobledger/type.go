@@ -107,6 +107,7 @@ func (p *program) printType(t *gateway.Type) error {
 		{"Submit rate", perOrg(rateText(t.SubmitRate))},
 		{"Breaker", breakerFact(t.Breaker)},
 		{"Closed to", joined(t.DisabledOrgs)},
+		{"Retention", retentionText(t.RetentionDays)},
 		{"Permission", t.Permission},
 		{"Schema", string(t.Schema)},
 		{"Updated", p.updated(&gateway.SettingAuthor{Seq: t.Seq, Actor: t.Actor, At: t.At})},

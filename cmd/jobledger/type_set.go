@@ -23,6 +23,7 @@ type typeFlags struct {
 	description, queue, priority, permission, schema     option[any]
 	dedup, dedupWindow, backoff, runTimeout, grace       option[any]
 	maxAttempts, running, perOrg, rate, submits, breaker option[any]
+	retention                                            option[any]
 	closeTo, openTo                                      []string
 	disabled, exclusive, shared, closeBreaker            bool
 }
@@ -91,6 +92,7 @@ func (f *typeFlags) declare(cmd flagOwner) {
 	optionFlag(cmd, "submit-rate", "Jobs that one org may submit in a time, or none", &f.submits, parseRate).PlaceHolder("N/D")
 	optionFlag(cmd, "breaker", "Park the type for an org when so many percent of so many attempts fail in a time: on, none, or PERCENT,ATTEMPTS,WINDOW,COOLDOWN,REOPEN",
 		&f.breaker, parseBreaker).PlaceHolder("B")
+	optionFlag(cmd, "retention", "How long history is kept behind the end of its job, as in 365d; the org's if that is longer", &f.retention, parseRetention).PlaceHolder("D")
 }
 
 // changes are the fields that the flags name.
@@ -100,6 +102,7 @@ func (f *typeFlags) changes() changes {
 		"description": f.description, "queue": f.queue, "priority": f.priority, "run_timeout_s": f.runTimeout, "grace_s": f.grace,
 		"max_attempts": f.maxAttempts, "backoff": f.backoff, "dedup": f.dedup, "dedup_window_s": f.dedupWindow, "permission": f.permission,
 		"schema": f.schema, "max_running": f.running, "max_running_per_org": f.perOrg, "start_rate": f.rate, "submit_rate": f.submits, "breaker": f.breaker,
+		"retention_days": f.retention,
 	} {
 		c.set(field, o)
 	}

@@ -50,6 +50,8 @@ type Config struct {
 	Archive func(*ledger.ArchiverConfig)
 	// Batches, if set, changes how batches are run, for tests.
 	Batches func(*handlers.BatchesConfig)
+	// Remove, if set, changes how the remover of old history works, for tests.
+	Remove func(*ledger.RemoverConfig)
 	// PayloadGrace and CollectEvery are those of ledger.CollectorConfig; zero fields take their defaults.
 	PayloadGrace, CollectEvery time.Duration
 	// Room and Reserve are Measure and Reserve of ledger.SpaceWatchConfig.
@@ -175,7 +177,7 @@ func begin(ctx context.Context, l *ledger.Ledger, p ledger.ProvisionConfig) (led
 }
 
 // keepers are those who look after the streams while this server leads: one collects payloads that nothing names, one
-// moves events to the archive.
+// moves events to the archive, one removes what is past its retention from there.
 func keepers(cfg *Config, collecting, archiving *ledger.Ledger,
 	schedule func(context.Context, schemas.OrgID, string, schemas.Seq) (schemas.ScheduleCarried, bool, error)) ([]func(context.Context, schemas.Seq) error, error) {
 	orphans, err := ledger.NewCollector(ledger.CollectorConfig{Ledger: collecting, Logger: component(cfg.Logger, "collector"),
@@ -191,7 +193,16 @@ func keepers(cfg *Config, collecting, archiving *ledger.Ledger,
 	if err != nil {
 		return nil, err
 	}
-	return []func(context.Context, schemas.Seq) error{orphans.Run, archive.Run}, nil
+	// It has the archiver's ledger, which knows the same catalogue: filters are large.
+	m := ledger.RemoverConfig{Ledger: archiving, Logger: component(cfg.Logger, "remover")}
+	if cfg.Remove != nil {
+		cfg.Remove(&m)
+	}
+	remove, err := ledger.NewRemover(m)
+	if err != nil {
+		return nil, err
+	}
+	return []func(context.Context, schemas.Seq) error{orphans.Run, archive.Run, remove.Run}, nil
 }
 
 func component(log *zap.Logger, name string) *zap.Logger {
