@@ -74,6 +74,7 @@ type Archiver struct {
 	swept time.Time // when what dead writers left was removed last
 	// holder is what held the boundary last: as long as it does, the stretch behind it is not read again.
 	holder *ArchiverHeld
+	kept   keptJobs
 	// at is called before each durable step; what it returns ends the look. nil but in tests.
 	at func(step string) error
 }
@@ -241,6 +242,7 @@ func (a *Archiver) step(ctx context.Context, cut cutoff, sum *Moved) (more bool,
 	if err := a.purge(ctx, state.Through.Seq, rest); err != nil {
 		return false, err
 	}
+	a.kept.begin(state.Through.Seq)
 	s, err := a.read(ctx, state.Through.Seq, cut, rest)
 	if err != nil || s == nil {
 		return false, err
@@ -298,6 +300,7 @@ func (a *Archiver) commit(ctx context.Context, s *departure, sum *Moved) error {
 	if err != nil {
 		return err
 	}
+	a.kept.left(s)
 	for _, g := range r.Segments {
 		sum.Segments++
 		sum.Events, sum.Jobs, sum.Bytes = sum.Events+g.Events, sum.Jobs+g.Jobs, sum.Bytes+g.Bytes

@@ -121,15 +121,19 @@ func cpuTime() time.Duration {
 }
 
 func finishQuickly(b *testing.B, l *ledger.Ledger, id schemas.JobID) {
-	do := func(j *ledger.Job, cmd ledger.Command) *ledger.Job {
-		j, _, err := l.DoFrom(b.Context(), j, cmd, ledger.Meta{})
-		if err != nil {
-			b.Fatal(err)
-		}
-		return j
+	runQuickly(b, l, moveOne(b, l, &ledger.Job{Org: "acme", ID: id}, &ledger.Begin{Spec: schemas.Submitted{Type: "t", Queue: "default", Priority: schemas.PriorityNormal, Args: []byte(`{"to":"somebody@example.com","n":12345}`)}}))
+}
+
+func moveOne(b *testing.B, l *ledger.Ledger, j *ledger.Job, cmd ledger.Command) *ledger.Job {
+	j, _, err := l.DoFrom(b.Context(), j, cmd, ledger.Meta{})
+	if err != nil {
+		b.Fatal(err)
 	}
-	j := do(&ledger.Job{Org: "acme", ID: id}, &ledger.Begin{Spec: schemas.Submitted{Type: "t", Queue: "default", Priority: schemas.PriorityNormal, Args: []byte(`{"to":"somebody@example.com","n":12345}`)}})
-	j = do(j, &ledger.Queue{Policy: schemas.DefaultPolicy(), Now: time.Now()})
-	j = do(j, &ledger.Claim{Generation: 1, Submitted: j.SubmittedSeq, Session: "01938d4a-0000-7000-8000-0000000000aa", Worker: "worker-1"})
-	do(j, &ledger.Outcome{Kind: schemas.EventCompleted, Fence: j.Fence, Generation: 1, Attempt: 1, Now: time.Now(), Result: []byte(`{"ok":true}`)})
+	return j
+}
+
+func runQuickly(b *testing.B, l *ledger.Ledger, j *ledger.Job) {
+	j = moveOne(b, l, j, &ledger.Queue{Policy: schemas.DefaultPolicy(), Now: time.Now()})
+	j = moveOne(b, l, j, &ledger.Claim{Generation: 1, Submitted: j.SubmittedSeq, Session: "01938d4a-0000-7000-8000-0000000000aa", Worker: "worker-1"})
+	moveOne(b, l, j, &ledger.Outcome{Kind: schemas.EventCompleted, Fence: j.Fence, Generation: 1, Attempt: 1, Now: time.Now(), Result: []byte(`{"ok":true}`)})
 }

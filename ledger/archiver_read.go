@@ -41,6 +41,10 @@ type leavingPlace struct {
 	counted bool   // moves is what all its messages in the stretch do to the counts
 	moves   []Move // most have one
 	base    *Job   // before the stretch; nil: nowhere, or the stretch tells it
+	later   bool   // LEDGER holds messages of it behind the stretch
+
+	submitted schemas.Seq // of the job at the end of what was counted
+	rest      *restOf     // what of it is to be kept; nil if it is no job
 }
 
 // hold ends the stretch before a message.
@@ -177,10 +181,12 @@ func (a *Archiver) judge(ctx context.Context, s *departure, rest *rester) error 
 
 // judgeJob finds out whether a job has to be carried. later: LEDGER holds messages of it behind the stretch.
 func (a *Archiver) judgeJob(ctx context.Context, s *departure, p *leavingPlace, later bool) error {
+	p.later = later
+	var hot []*Entry
 	if later {
 		// A command, or an archiver that died before its commit, may have begun it there already.
-		hot, err := a.l.subject(ctx, p.at)
-		if err != nil {
+		var err error
+		if hot, err = a.l.subject(ctx, p.at); err != nil {
 			return err
 		}
 		if slices.ContainsFunc(hot, func(e *Entry) bool { return e.Seq > s.last && beginning(e) }) {
@@ -188,25 +194,21 @@ func (a *Archiver) judgeJob(ctx context.Context, s *departure, p *leavingPlace, 
 			return nil
 		}
 	}
-	entries := s.entries(p)
-	if here := begunHere(entries); here && !later {
-		s.place(p, p.count(nil, entries, s.last))
-		return nil
-	} else if here {
-		p.count(nil, entries, s.last)
-		j, err := a.l.Fold(ctx, p.at.Org, p.at.Job)
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		s.place(p, j)
-		return nil
-	}
-	was, is, err := a.l.foldedBefore(ctx, p.at, p.first)
+	j, whole, err := a.countPlace(ctx, s, p, s.last)
 	if err != nil {
 		return err
 	}
-	p.count(was, entries, s.last)
-	s.place(p, is)
+	for _, e := range hot {
+		if e.Seq > s.last {
+			e.ApplyTo(j)
+		}
+	}
+	if over := j.State.Finished() && j.Resolution != schemas.ResolutionOpen && !j.Unreadable; !whole && !over {
+		if j, err = a.l.Fold(ctx, p.at.Org, p.at.Job); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	s.place(p, j)
 	return nil
 }
 
@@ -251,7 +253,7 @@ func (l *Ledger) behind(ctx context.Context, places []*leavingPlace) ([]bool, er
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, which ends it too
 	for i, p := range places {
-		body, err := json.Marshal(getRequest{Seq: p.last + 1, NextFor: p.subject})
+		body, err := json.Marshal(getRequest{LastFor: p.subject}) // not the next one: the server would search for it
 		if err != nil {
 			return nil, err
 		}
@@ -278,7 +280,13 @@ func (l *Ledger) behind(ctx context.Context, places []*leavingPlace) ([]bool, er
 		if status != "" && status != statusNotFound {
 			return nil, fmt.Errorf("%w: status %s", errDirect, status)
 		}
-		out[i] = status == ""
+		if status == "" {
+			seq, err := schemas.ParseSeq(lastValue(m.Header, headerSequence))
+			if err != nil {
+				return nil, fmt.Errorf("%w: %w", errDirect, err)
+			}
+			out[i] = seq > places[i].last
+		}
 	}
 	return out, nil
 }

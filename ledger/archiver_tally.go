@@ -51,25 +51,27 @@ func (p *leavingPlace) count(base *Job, entries []*Entry, through schemas.Seq) *
 		}
 		p.moves = append(p.moves, m)
 	}
+	p.note(j)
 	return j
 }
 
-// foldedBefore is a job as it was before a message, nil if there was none, and as it stands now.
-func (l *Ledger) foldedBefore(ctx context.Context, at schemas.Subject, seq schemas.Seq) (was, is *Job, err error) {
-	s, err := l.story(ctx, at.Org, at.Job)
-	if err != nil {
-		return nil, nil, err
+// countPlace counts the messages of a place up to a sequence and returns the job behind them; whole is false if it is known
+// as far as that needs only.
+func (a *Archiver) countPlace(ctx context.Context, s *departure, p *leavingPlace, through schemas.Seq) (j *Job, whole bool, err error) {
+	entries := s.entries(p)
+	if begunHere(entries) {
+		return p.count(nil, entries, through), true, nil
 	}
-	is = s.fold(at.Org, at.Job)
-	if !begun(before(s.entries, seq)) {
-		if s, err = l.wholeStory(ctx, at.Org, at.Job); err != nil {
-			return nil, nil, err
+	base := p.base
+	if base == nil {
+		base = a.kept.of(p.at, p.subject, entries)
+	}
+	if base == nil {
+		if base, err = a.l.FoldBefore(ctx, p.at.Org, p.at.Job, p.first); err != nil {
+			return nil, false, err
 		}
 	}
-	if was = FoldEvents(at.Org, at.Job, before(s.entries, seq)); was.LastSeq == 0 {
-		was = nil
-	}
-	return was, is, nil
+	return p.count(base, entries, through), false, nil
 }
 
 // tally is what leaves with the stretch does to the counts.
@@ -102,14 +104,6 @@ func (a *Archiver) countLeaving(ctx context.Context, s *departure, p *leavingPla
 	if p.counted && p.last <= s.through {
 		return nil
 	}
-	entries := s.entries(p)
-	base := p.base
-	if !p.counted && !begunHere(entries) {
-		var err error
-		if base, _, err = a.l.foldedBefore(ctx, p.at, p.first); err != nil {
-			return err
-		}
-	}
-	p.count(base, entries, s.through)
-	return nil
+	_, _, err := a.countPlace(ctx, s, p, s.through)
+	return err
 }
