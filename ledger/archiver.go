@@ -69,6 +69,8 @@ type Archiver struct {
 	cfg  ArchiverConfig
 	l    *Ledger
 	held atomic.Pointer[ArchiverHeld]
+	// status is for those who ask; set while Run goes on.
+	status atomic.Pointer[ArchiverStatus]
 	// named is when the holder was last named in the log.
 	named time.Time
 	swept time.Time // when what dead writers left was removed last
@@ -138,6 +140,11 @@ func (a *Archiver) Run(ctx context.Context, _ schemas.Seq) error {
 		return fmt.Errorf("take requests to archive: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, which ends it too
+	stop, err := a.tell()
+	if err != nil {
+		return err
+	}
+	defer stop()
 	for wait := a.cfg.Settle; ; wait = a.cfg.Every {
 		timer := time.NewTimer(wait)
 		select {
@@ -157,9 +164,15 @@ func (a *Archiver) Run(ctx context.Context, _ schemas.Seq) error {
 func (a *Archiver) look(ctx context.Context) {
 	moved, err := a.Look(ctx)
 	log := a.cfg.Logger
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return
+	}
+	if errors.Is(err, ErrRefused) {
+		a.looked(nil)
+	} else {
+		a.looked(err)
+	}
+	switch {
 	case errors.Is(err, ErrRefused):
 		log.Info("another server moved events to the archive", zap.Error(err))
 	case err != nil:
@@ -179,8 +192,7 @@ func (a *Archiver) look(ctx context.Context) {
 	}
 	if held := a.Held(); held != nil && time.Since(a.named) >= heldEvery {
 		a.named = time.Now()
-		log.Info("older events stay in the ledger until this one may leave", zap.String("subject", held.Subject), zap.String("why", held.Why),
-			zap.Uint64("seq", uint64(held.Seq)), zap.Time("since", held.Since))
+		a.name(ctx, held)
 	}
 }
 

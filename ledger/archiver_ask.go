@@ -135,6 +135,7 @@ func (a *Archiver) answer(ctx context.Context, m *nats.Msg) {
 		cut := cutoff{before: ask.Before, full: ask.Before, late: time.Unix(0, 0)}
 		moved, err = a.move(ctx, cut, func(so Moved) { reply(&ArchiveProgress{Moved: so}) })
 	}
+	a.looked(err)
 	p := &ArchiveProgress{Moved: moved, Done: true, Held: a.Held()}
 	if err != nil {
 		p.Error = err.Error()

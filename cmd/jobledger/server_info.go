@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/choria-io/fisk"
 	"github.com/dustin/go-humanize"
@@ -28,6 +29,7 @@ type serverInfo struct {
 	Ledger      ledgerRange          `json:"ledger"`
 	Archive     *ledger.ArchiveState `json:"archive"`
 	Retention   *ledger.RetainState  `json:"retention"` // what the leader's last look for old history found
+	Archiver    *archiverInfo        `json:"archiver"`
 	Storage     *ledger.Space        `json:"storage"`
 	Projections []projection         `json:"projections"`
 }
@@ -37,6 +39,14 @@ type ledgerRange struct {
 	LastSeq  uint64 `json:"last_seq"`
 	Messages uint64 `json:"messages"`
 	Bytes    uint64 `json:"bytes"`
+}
+
+// archiverInfo is how far the archive is behind the hot window, and why.
+type archiverInfo struct {
+	HotWindowS float64 `json:"hot_window_s"` // 0: events stay
+	// BehindS is how long ago the first event of the hot ledger should have left at the latest; 0: it is not due.
+	BehindS float64 `json:"behind_s"`
+	ledger.ArchiverStatus
 }
 
 type projection struct {
@@ -84,11 +94,49 @@ func (p *program) showServer(ctx context.Context) error {
 	if r := info.Retention; r != nil && (r.Held > 0 || r.Leaving > 0) {
 		g.add("retention", fmt.Sprintf("%d segments wait for a legal hold, %d are removed and still to be deleted", r.Held, r.Leaving))
 	}
+	if a := info.Archiver; a != nil && (a.HotWindowS > 0 || a.Error != "") {
+		g.add("archiver", archiverText(a, p.Now()))
+	}
 	g.add("storage", storageText(info.Storage))
 	for _, v := range info.Projections {
 		g.add("view "+v.Name, fmt.Sprintf("at %s, %s events behind", thousands(uint64(v.Seq)), thousands(v.LagEvents)))
 	}
 	return p.list(g)
+}
+
+func archiverText(a *archiverInfo, now time.Time) string {
+	window := time.Duration(a.HotWindowS * float64(time.Second))
+	text := fmt.Sprintf("hot window %s, in time", window)
+	if a.BehindS > 0 {
+		text = fmt.Sprintf("hot window %s, %s behind", window, time.Duration(a.BehindS)*time.Second)
+	}
+	if h := a.Held; h != nil {
+		text += fmt.Sprintf("; held by %s at %d: %s", h.Subject, h.Seq, h.Why)
+		if late := h.Late(window, now); late > window {
+			text += fmt.Sprintf(", for %s longer than it should", late.Round(time.Second))
+		}
+	}
+	if a.Error != "" {
+		text += fmt.Sprintf("; last error at %s: %s", a.ErrorAt.Format(time.RFC3339), a.Error)
+	}
+	return text
+}
+
+// lookAtArchiver asks the leader; nil if none answers.
+func lookAtArchiver(ctx context.Context, l *ledger.Ledger, first time.Time) *archiverInfo {
+	status, err := l.ArchiverStatus(ctx)
+	if err != nil {
+		return nil
+	}
+	window, err := l.HotWindow(ctx)
+	if err != nil {
+		return nil
+	}
+	a := &archiverInfo{HotWindowS: window.Seconds(), ArchiverStatus: *status}
+	if age := time.Since(first); window > 0 && !first.IsZero() {
+		a.BehindS = max(0, age-ledger.HotLatest(window)).Truncate(time.Second).Seconds()
+	}
+	return a
 }
 
 func storageText(s *ledger.Space) string {
@@ -125,6 +173,7 @@ func lookAtCell(ctx context.Context, l *ledger.Ledger) (*serverInfo, error) {
 		info.Archive = &a
 	}
 	info.Retention = l.RetainState(ctx)
+	info.Archiver = lookAtArchiver(ctx, l, state.FirstTime)
 	if space, err := l.Space(ctx); err == nil {
 		info.Storage = &space
 	}
