@@ -156,3 +156,46 @@ func TestBackupThatTheArchiveOvertakes(t *testing.T) {
 	}
 	s.restored(dir, done, jobs)
 }
+
+// A segment that is removed between the copies of the catalogue and of the pages is whole in the copy, or not there: its
+// pages stay for a day.
+func TestBackupBesideRemoval(t *testing.T) {
+	t.Parallel()
+	const jobs = 20
+	s := newLeaving(t, jobs, 1000)
+	s.look()
+	remover, err := ledger.NewRemover(ledger.RemoverConfig{Ledger: s.NewLedger(), Logger: zap.NewNop(), Now: func() time.Time { return time.Now().Add(100 * 24 * time.Hour) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stream := range []string{ledger.StreamLedger, ledger.StreamCatalog, ledger.StreamArchive} {
+		s.submit(schemas.JobID("then-"+stream), nil)
+		if _, _, err := s.Ledger.Do(s.Context(), org, schemas.JobID("then-"+stream), &ledger.Cancel{Reason: "over"}, ledger.Meta{}); err != nil {
+			t.Fatal(err)
+		}
+		s.look()
+		dir := t.TempDir()
+		cfg := s.config(dir)
+		removed := 0
+		cfg.Progress = func(p backup.Progress) {
+			if p.Stream == stream && p.Done == p.Last && removed == 0 {
+				plan, err := remover.Look(s.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				removed = plan.Segments
+			}
+		}
+		if _, err := backup.Run(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		if removed == 0 {
+			t.Errorf("nothing was removed behind the copy of %s", stream)
+		}
+		to := target(t)
+		if _, err := restoreTo(t, to.Connect(), dir); err != nil {
+			t.Fatal(err)
+		}
+		verify(t, to)
+	}
+}
