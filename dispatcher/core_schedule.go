@@ -169,9 +169,8 @@ func (c *Core) scheduleSet(e *schemas.Event, d *schemas.ScheduleSet) {
 		c.schedules.byKey[key] = s
 		stdheap.Push(&c.schedules.due, s)
 	}
-	if waits := s.waits() || c.parked(s); s.was.MissedPolicy() == schemas.MissedSkip && s.plan != nil && !waits {
-		// What was skipped stays so under another policy; the leader that skipped it left no trace.
-		s.over = max(s.over, e.Time.Add(-s.was.Delay()-schemas.MissedGrace).UnixNano()-1)
+	if !c.parked(s) {
+		s.skipped(e.Time)
 	}
 	if !s.was.SameTimes(&d.Settings) || s.plan == nil {
 		s.over = max(s.over, e.Time.UnixNano())
@@ -188,6 +187,14 @@ func (c *Core) scheduleSet(e *schemas.Event, d *schemas.ScheduleSet) {
 		c.resumeTick(s, &tick)
 	}
 	c.arm(s)
+}
+
+// skipped notes that what a leader can have skipped before at stays so, whatever holds the schedule up then and whichever
+// policy comes next: the leader left no trace.
+func (s *schedule) skipped(at time.Time) {
+	if s.was.MissedPolicy() == schemas.MissedSkip && s.plan != nil && !s.waits() {
+		s.over = max(s.over, at.Add(-s.was.Delay()-schemas.MissedGrace).UnixNano()-1)
+	}
 }
 
 func (c *Core) dropSchedule(s *schedule) {
@@ -256,10 +263,14 @@ func (s *schedule) waits() bool { return s.open && s.was.OverlapPolicy() == sche
 // parked reports whether ticks wait for the schedule's org to be resumed.
 func (c *Core) parked(s *schedule) bool { return c.settings.orgs[s.key.org].Parked() }
 
-// armSchedulesOf has those of one org looked at. It passes all schedules: an org is suspended by hand.
-func (c *Core) armSchedulesOf(org schemas.OrgID) {
+// armSchedulesOf has those of one org looked at, which was suspended or resumed at a time. It passes all schedules: an org
+// is suspended by hand.
+func (c *Core) armSchedulesOf(org schemas.OrgID, at time.Time) {
 	for key, s := range c.schedules.byKey {
 		if key.org == org {
+			if c.parked(s) {
+				s.skipped(at)
+			}
 			c.arm(s)
 		}
 	}

@@ -34,7 +34,7 @@ func (c *Core) set(e *schemas.Event, d schemas.Setting) {
 		was := c.settings.orgs[d.Settings.Name]
 		c.settings.orgs[d.Settings.Name] = &d.Settings
 		if was.Parked() != d.Settings.Parked() {
-			c.armSchedulesOf(d.Settings.Name)
+			c.armSchedulesOf(d.Settings.Name, e.Time)
 		}
 		c.setGone(e, d)
 		c.changedAt(scope{org: d.Settings.Name})
