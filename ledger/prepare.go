@@ -20,6 +20,9 @@ func (l *Ledger) prepare(ctx context.Context, r *SubmitRequest) (*submission, er
 	if err := r.checkNames(); err != nil {
 		return nil, err
 	}
+	if err := l.Level(ctx); err != nil {
+		return nil, err
+	}
 	t, err := l.typeFor(ctx, r)
 	if err != nil {
 		return nil, err

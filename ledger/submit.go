@@ -113,9 +113,6 @@ type Receipt struct {
 func (l *Ledger) Submit(ctx context.Context, r SubmitRequest) (Receipt, error) {
 	ctx, cancel := withPayloadTimeout(ctx, r.size())
 	defer cancel()
-	if err := l.Level(ctx); err != nil {
-		return Receipt{}, err
-	}
 	s, err := l.prepare(ctx, &r)
 	if err != nil {
 		return Receipt{}, coded(err)
