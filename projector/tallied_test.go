@@ -18,10 +18,10 @@ import (
 )
 
 // hot runs a projector with a hot window until the test ends; what it logs is returned.
-func hot(t *testing.T, env *ledgertest.Env, window time.Duration) *observer.ObservedLogs {
+func hot(t *testing.T, env *ledgertest.Env, window time.Duration, options ...zap.Option) *observer.ObservedLogs {
 	t.Helper()
 	core, logs := observer.New(zapcore.InfoLevel)
-	p, err := projector.New(projector.Config{Ledger: env.NewLedger(), Feed: feed(t, env), Logger: zap.New(core),
+	p, err := projector.New(projector.Config{Ledger: env.NewLedger(), Feed: feed(t, env), Logger: zap.New(core, options...),
 		HotWindow: func(context.Context) (time.Duration, error) { return window, nil }})
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +129,60 @@ func TestRebuildFromTallies(t *testing.T) {
 		if logs.FilterMessage("views begin with the tallies of the archive").Len() == before {
 			t.Errorf("a rebuild of %s did not begin with the tallies", view)
 		}
+	}
+	remove(t, env)
+	for _, view := range []projector.View{projector.ViewCounts, projector.ViewJobs} {
+		if _, err := projector.Rebuild(t.Context(), env.Ledger, view); err != nil {
+			t.Fatal(err)
+		}
+		sameCounts(t, "with segments removed, after a rebuild of "+string(view), env, all)
+	}
+}
+
+// Without a hot window JOBS holds every job that there still is; COUNTS counts those that were removed, too, and who opens
+// the views does not miss their documents.
+func TestRebuildWithoutWindow(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	hot(t, env, 0)
+	w := ledgertest.NewWalk(env, t, rand.Uint64())
+	for range 60 {
+		w.Step()
+	}
+	w.Rest()
+	archive(t, env, 30)
+	all := tallyOf(t, env)
+	remove(t, env)
+	if _, err := projector.Rebuild(t.Context(), env.Ledger, projector.ViewAll); err != nil {
+		t.Fatal(err)
+	}
+	sameCounts(t, "after a rebuild", env, all)
+	opened := make(chan struct{}, 1)
+	logs := hot(t, env, 0, zap.Hooks(func(e zapcore.Entry) error {
+		if e.Message == "views are read" {
+			select {
+			case opened <- struct{}{}:
+			default:
+			}
+		}
+		return nil
+	}))
+	<-opened
+	if n := logs.FilterMessage("views are thrown away and folded from zero").Len(); n > 0 {
+		t.Errorf("who opens the views throws them away")
+	}
+}
+
+// remove takes all out of the archive whose time is over in three years.
+func remove(t *testing.T, env *ledgertest.Env) {
+	t.Helper()
+	r, err := ledger.NewRemover(ledger.RemoverConfig{Ledger: env.NewLedger(), Logger: zap.NewNop(),
+		Now: func() time.Time { return time.Now().Add(3 * 365 * 24 * time.Hour) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan, err := r.Look(t.Context()); err != nil || plan.Segments == 0 {
+		t.Fatalf("removed %+v, %v", plan, err)
 	}
 }
 
