@@ -189,6 +189,9 @@ func (h *Host) cellNow() string {
 	return "unknown"
 }
 
+// Reach returns when this server's fold has come as far as seq, or with the error of ctx. It needs Run.
+func (h *Host) Reach(ctx context.Context, seq schemas.Seq) error { return h.reach(ctx, seq) }
+
 // reach returns when the fold has reached seq: all that earlier leaders wrote is in it (DESIGN D6).
 func (h *Host) reach(ctx context.Context, seq schemas.Seq) error {
 	w := wait{seq: seq, done: make(chan struct{})}

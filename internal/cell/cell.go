@@ -63,6 +63,8 @@ type Config struct {
 	Right ledger.Right
 	// Ready, if set, is called once requests are taken. It must not block.
 	Ready func(Info)
+	// Folded, if set, is called once the dispatcher's fold is where the ledger ended at the start. It must not block.
+	Folded func()
 }
 
 // Info tells about a cell that is ready.
@@ -154,7 +156,18 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	// Batches are stopped first: the dispatcher takes leave of their worker.
-	return runParts(ctx, []part{{"level", commands.WatchLevel}, {"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"gateway", door.Run}, {"batches", batches.Run}})
+	return runParts(ctx, []part{{"level", commands.WatchLevel}, {"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"folded", folded(host, end.Seq, cfg.Folded)}, {"gateway", door.Run}, {"batches", batches.Run}})
+}
+
+// folded tells once that the fold has come as far as end; it goes on until ctx ends, as every part does.
+func folded(host *dispatcher.Host, end schemas.Seq, tell func()) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := host.Reach(ctx, end); err == nil && tell != nil {
+			tell()
+		}
+		<-ctx.Done() // if the dispatcher has ended, it says why itself
+		return nil
+	}
 }
 
 func newBatches(cfg *Config, l *ledger.Ledger, feed *ledger.Feed) (*handlers.Batches, error) {

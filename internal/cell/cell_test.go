@@ -137,6 +137,21 @@ func TestStartStop(t *testing.T) {
 }
 
 // What cannot be reached is said, and nothing is left behind.
+// A server that starts on a ledger with jobs says when its fold has come to their end (DESIGN D6).
+func TestFolded(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	s := newSystem(t, env)
+	s.submit("echo", 50)
+	folded := make(chan struct{})
+	env.RunServer(func(c *cell.Config) { c.Folded = func() { close(folded) } })
+	select {
+	case <-folded:
+	case <-env.Context().Done():
+		t.Fatal("the fold did not come to the ledger's end")
+	}
+}
+
 func TestCannotConnect(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t)
