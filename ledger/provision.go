@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -415,7 +416,8 @@ func (l *Ledger) asking(ctx context.Context, ask func(context.Context) error) er
 func passing(err error) bool {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
-		return api.Code == http.StatusServiceUnavailable || api.ErrorCode == codeStoreCreate
+		return api.Code == http.StatusServiceUnavailable || api.ErrorCode == codeStoreCreate ||
+			api.ErrorCode == codeNoPeers && strings.Contains(api.Description, peerOffline)
 	}
 	return unreachable(err)
 }
@@ -431,7 +433,10 @@ func serverGone(err error) bool {
 
 const (
 	codeStreamOffline = 10118
-	codeStoreCreate   = 10049 // as while the folder of a stream just deleted is still being removed
+	codeNoPeers       = 10005
+	// peerOffline is a reason of codeNoPeers: a node has just started, or starts again.
+	peerOffline     = "peer offline"
+	codeStoreCreate = 10049 // as while the folder of a stream just deleted is still being removed
 )
 
 // ledgerSubjects are what LEDGER takes, no more and no less.
