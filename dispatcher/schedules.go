@@ -97,7 +97,7 @@ func (h *Host) Schedule(ctx context.Context, org schemas.OrgID, name string) (st
 // CarriedSchedule is how a schedule stands once this server's fold has come as far as reached, for a repetition of its
 // settings (ledger.ArchiverConfig.Schedule); false if the fold knows of none.
 func (h *Host) CarriedSchedule(ctx context.Context, org schemas.OrgID, name string, reached schemas.Seq) (schemas.ScheduleCarried, bool, error) {
-	if err := h.reach(ctx, reached); err != nil {
+	if err := h.Reach(ctx, reached); err != nil {
 		return schemas.ScheduleCarried{}, false, err
 	}
 	state, ok, err := h.Schedule(ctx, org, name)

@@ -19,7 +19,7 @@ func (h *Host) stand(ctx context.Context) error {
 	for begin := time.Now(); ; {
 		end, err := h.l.End(ctx)
 		if err == nil {
-			err = h.reach(ctx, end.Seq)
+			err = h.Reach(ctx, end.Seq)
 		}
 		if err == nil {
 			events := end.Seq - min(end.Seq, h.from.Seq)
@@ -112,7 +112,7 @@ func (e *beginError) Error() string { return e.err.Error() }
 func (h *Host) epoch(ctx context.Context, l *lease) error {
 	epoch, err := h.elect(ctx)
 	if err == nil {
-		err = h.reach(ctx, epoch)
+		err = h.Reach(ctx, epoch)
 	}
 	if err == nil {
 		err = h.clearWork(ctx)
@@ -189,11 +189,9 @@ func (h *Host) cellNow() string {
 	return "unknown"
 }
 
-// Reach returns when this server's fold has come as far as seq, or with the error of ctx. It needs Run.
-func (h *Host) Reach(ctx context.Context, seq schemas.Seq) error { return h.reach(ctx, seq) }
-
-// reach returns when the fold has reached seq: all that earlier leaders wrote is in it (DESIGN D6).
-func (h *Host) reach(ctx context.Context, seq schemas.Seq) error {
+// Reach returns when this server's fold has come as far as seq, with all that earlier leaders wrote up to it (DESIGN D6), or
+// with the error of ctx. It needs Run.
+func (h *Host) Reach(ctx context.Context, seq schemas.Seq) error {
 	w := wait{seq: seq, done: make(chan struct{})}
 	if err := h.call(ctx, func() { h.waits = append(h.waits, w); h.wake() }); err != nil {
 		return err

@@ -25,10 +25,11 @@ func (a *archive) orphans(ctx context.Context, c *catalog, age time.Duration) (l
 	if err != nil {
 		return nil, nil, err
 	}
+	found := strays{c: c}
 	for subject, named := range map[string][]schemas.Seq{filterSubject: c.filters(info.TimeStamp), tallySubject: c.tallies()} {
 		excess := int(info.State.Subjects[subject]) - len(named)
 		slices.Sort(named)
-		for i := len(named); i >= 0 && excess > 0 && len(left) < sweepMax; i-- {
+		for i := len(named); i >= 0 && excess > 0 && len(found.seqs) < sweepMax; i-- {
 			gap := span{1, schemas.Seq(info.State.LastSeq)}
 			if i > 0 {
 				gap.from = named[i-1] + 1
@@ -46,18 +47,11 @@ func (a *archive) orphans(ctx context.Context, c *catalog, age time.Duration) (l
 				}
 				next = m.Seq + 1
 				excess--
-				h, _, ok := parsePart(m.Data)
-				if !ok || info.TimeStamp.Sub(m.Time) < age {
-					continue // none of ours, or it may be on its way
-				}
-				left = append(left, m.Seq)
-				if id := h.id.String(); !slices.Contains(ids, id) && !c.holds(id) {
-					ids = append(ids, id)
-				}
+				found.add(m, info.TimeStamp, age)
 			}
 		}
 	}
-	return left, ids, nil
+	return found.seqs, found.ids, nil
 }
 
 // filters are where the filters of all segments stand in CATALOG, of those too that were removed a short time ago.

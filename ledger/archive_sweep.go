@@ -60,8 +60,9 @@ func (a *archive) leftOver(ctx context.Context, c *catalog, age time.Duration) (
 	if err != nil {
 		return nil, nil, err
 	}
+	found := strays{c: c}
 	for _, g := range gaps {
-		for next := g.from; next <= g.to && len(left) < sweepMax; {
+		for next := g.from; next <= g.to && len(found.seqs) < sweepMax; {
 			m, err := a.nextOn(ctx, StreamArchive, archiveSubjects, next)
 			if err != nil {
 				return nil, nil, err
@@ -70,17 +71,30 @@ func (a *archive) leftOver(ctx context.Context, c *catalog, age time.Duration) (
 				break
 			}
 			next = m.Seq + 1
-			h, _, ok := parsePart(m.Data)
-			if !ok || info.TimeStamp.Sub(m.Time) < age {
-				continue // none of ours, or it may be on its way
-			}
-			left = append(left, m.Seq)
-			if id := h.id.String(); !slices.Contains(ids, id) && !c.holds(id) {
-				ids = append(ids, id)
-			}
+			found.add(m, info.TimeStamp, age)
 		}
 	}
-	return left, ids, nil
+	return found.seqs, found.ids, nil
+}
+
+// strays are messages that no record names, and the segments that they were written for, of those that are not part of
+// the archive.
+type strays struct {
+	c    *catalog
+	seqs []schemas.Seq
+	ids  []string
+}
+
+// add takes a message, unless it is none of ours, or younger than age and may be on its way.
+func (s *strays) add(m *storedMessage, now time.Time, age time.Duration) {
+	h, _, ok := parsePart(m.Data)
+	if !ok || now.Sub(m.Time) < age {
+		return
+	}
+	s.seqs = append(s.seqs, m.Seq)
+	if id := h.id.String(); !slices.Contains(s.ids, id) && !s.c.holds(id) {
+		s.ids = append(s.ids, id)
+	}
 }
 
 // span is a stretch of ARCHIVE, both ends included.
