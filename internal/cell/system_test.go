@@ -86,7 +86,9 @@ func (l *lines) cut() {
 }
 
 // Two workers of disjoint types share a queue: each offer is delivered to a worker that can start it, about
-// once (D7: surplus naked at once, no loop).
+// once (D7: surplus naked at once, no loop). Where the machine stands still for longer than ledger.AckWait, what
+// was out with a worker comes again: once in each such time, and never more than the workers have slots. A loop
+// would be thousands.
 func TestSystemFlow(t *testing.T) {
 	t.Parallel()
 	everywhere(t, systemFlow)
@@ -97,16 +99,19 @@ func systemFlow(t *testing.T, place place) {
 	env.RunServer()
 	s := newSystem(t, env)
 	types := []schemas.TypeName{"red", "blue"}
+	const slots = 8
 	for _, typ := range types {
-		s.worker(string(typ), typ, 8, lasting(time.Millisecond))
+		s.worker(string(typ), typ, slots, lasting(time.Millisecond))
 	}
 	each := 500
 	if place.cluster {
 		each = 200 // three members share this machine
 	}
+	began := time.Now()
 	ids := slices.Concat(s.submit("red", each), s.submit("blue", each))
 	s.awaitFinished(ids)
 	s.allCompleted(ids)
+	again := int(time.Since(began)/ledger.AckWait) * len(types) * slots
 	deliveries := 0
 	for _, typ := range types {
 		c, err := env.Ledger.JetStream().Consumer(env.Context(), ledger.StreamWork, ledger.ConsumerName(schemas.QueueDefault, typ))
@@ -115,8 +120,8 @@ func systemFlow(t *testing.T, place place) {
 		}
 		deliveries += int(c.CachedInfo().Delivered.Consumer)
 	}
-	if limit := 2 * each * 11 / 10; deliveries > limit {
-		t.Errorf("%d deliveries for %d jobs, want at most %d", deliveries, 2*each, limit)
+	if limit := 2*each*11/10 + again; deliveries > limit {
+		t.Errorf("%d deliveries for %d jobs in %s, want at most %d", deliveries, 2*each, time.Since(began), limit)
 	}
 }
 
