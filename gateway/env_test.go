@@ -55,7 +55,7 @@ func start(t *testing.T, change ...func(*gateway.Config)) *world {
 	stop := run(t, g.Run)
 	select {
 	case <-ready:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the gateway is not ready")
 	}
 	return &world{Env: env, t: t, client: &gateway.Client{Conn: env.Connect(), Org: "acme", Timeout: time.Minute}, stop: stop}
@@ -85,7 +85,7 @@ func (w *world) ask(subject, body string, headers ...string) *nats.Msg {
 	for i := 0; i < len(headers); i += 2 {
 		m.Header.Add(headers[i], headers[i+1])
 	}
-	reply, err := w.client.Conn.RequestMsg(m, 10*time.Second)
+	reply, err := w.client.Conn.RequestMsg(m, time.Minute)
 	if err != nil {
 		w.t.Fatalf("%s: %v", subject, err)
 	}

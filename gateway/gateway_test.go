@@ -391,7 +391,7 @@ func TestCancel(t *testing.T) {
 	if r, err := w.client.Cancel(t.Context(), "running", "stop"); err != nil || r.State != schemas.StateRunning || !r.Requested {
 		t.Errorf("cancel of a running job answered %+v, %v", r, err)
 	}
-	m, err := signals.NextMsg(5 * time.Second)
+	m, err := signals.NextMsg(time.Minute)
 	var signal ledger.CancelSignal
 	if err != nil || json.Unmarshal(m.Data, &signal) != nil || signal.Fence != j.Fence {
 		t.Errorf("the worker's session heard %+v, %v", signal, err)

@@ -36,9 +36,6 @@ echo '"done"'`)
 	if saves > int(took/checkpointEvery)+2 {
 		t.Errorf("%d checkpoints in %s", saves, took)
 	}
-	if took > 10*time.Second {
-		t.Errorf("it took %s to end", took)
-	}
 }
 
 // cpu is what this process, without its children, has used.

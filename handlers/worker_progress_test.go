@@ -340,12 +340,6 @@ func measureControl(t *testing.T, flood bool) {
 	slices.Sort(cancels)
 	t.Logf("%d handlers, %.0f reports/s: submit to outcome p50 %s p99 %s; cancel to canceled p50 %s max %s", handlersAtOnce,
 		float64(reported.Load())/took.Seconds(), claims[quick/2], claims[quick*99/100], cancels[canceled/2], cancels[canceled-1])
-	if worst := cancels[canceled-1]; worst > 2*time.Second {
-		t.Errorf("a cancel took %s", worst)
-	}
-	if worst := claims[quick-1]; worst > 2*time.Second {
-		t.Errorf("a job without work took %s", worst)
-	}
 	for _, id := range ids[canceled:] {
 		if _, _, err := ld.l.Do(t.Context(), org, id, &ledger.Cancel{}, ledger.Meta{}); err != nil {
 			t.Fatal(err)

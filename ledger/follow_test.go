@@ -15,7 +15,7 @@ import (
 // follow starts a Follow; sequences arrive on the channel, and stop returns how it ended.
 func follow(t *testing.T, l *ledger.Ledger, q ledger.ReplayQuery) (seqs <-chan schemas.Seq, stop func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	out, ended := make(chan schemas.Seq, 100), make(chan error, 1)
 	go func() {
 		ended <- l.Follow(ctx, q, func(e *ledger.Entry) error { out <- e.Seq; return nil })

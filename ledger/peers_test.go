@@ -144,7 +144,7 @@ func TestWritersLoseNoFact(t *testing.T) {
 				}
 				fact := fmt.Sprintf("%d/%d", w, n)
 				value, _ := json.Marshal(fact)
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 				_, e, err := l.Do(ctx, sceneOrg, a.id, &ledger.Checkpoint{Fence: a.fence, Value: value}, ledger.Meta{})
 				cancel()
 				mu.Lock()

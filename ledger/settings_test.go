@@ -174,7 +174,7 @@ func TestTypeIsFresh(t *testing.T) {
 		if got.Queue == "two" {
 			break
 		}
-		if time.Since(changed) > 2*time.Second {
+		if time.Since(changed) > time.Minute { // aim 1s
 			t.Fatal("the change of another process does not arrive")
 		}
 	}

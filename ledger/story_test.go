@@ -167,7 +167,7 @@ func startFeed(t testing.TB, cfg ledger.FeedConfig) *ledger.Feed {
 // read takes entries from a cursor until one at or above seq has come.
 func read(t testing.TB, c *ledger.Cursor, seq schemas.Seq) []*ledger.Entry {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var all []*ledger.Entry
 	for c.Position().Seq < seq {

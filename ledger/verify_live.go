@@ -12,18 +12,19 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// How long what may only be on its way is given before it is called a problem.
+// How long what may only be on its way is given before it is called a problem: some times what it takes, for the machine may
+// be busy.
 const (
 	livePoll = 250 * time.Millisecond
 	// viewPatience is how long the views may be behind the ledger; they are written within a second (DESIGN D9).
-	viewPatience = 5 * time.Second
+	viewPatience = 15 * time.Second
 	// leasePatience is how long a lease outlives its leader, and a little more.
 	leasePatience = 3500 * time.Millisecond
 	// queuedPatience is how long a Queued job may be without an offer; it is offered again after a second (DESIGN D7).
-	queuedPatience = 2500 * time.Millisecond
+	queuedPatience = 8 * time.Second
 	// strayPatience is how long an offer may outlive its job's being Queued: until a worker drops it, or the
 	// leader's reconciler does.
-	strayPatience = 10 * time.Second
+	strayPatience = 15 * time.Second
 )
 
 // leadersMax is how many changes of the leader checkLive sits out.

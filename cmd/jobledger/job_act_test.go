@@ -220,7 +220,7 @@ func TestBulkIsInterrupted(t *testing.T) {
 	canceled := func() int64 {
 		return decode[gateway.Count](t, w.must(exitOK, "job", "count", "--state", "canceled", "-j").stdout).Total
 	}
-	for limit := time.Now().Add(20 * time.Second); canceled() < gateway.BulkChunk; {
+	for limit := time.Now().Add(time.Minute); canceled() < gateway.BulkChunk; {
 		if time.Now().After(limit) {
 			t.Fatal("nothing is canceled")
 		}

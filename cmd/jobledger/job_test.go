@@ -17,7 +17,7 @@ func echoWorker(w *world) {
 	w.t.Helper()
 	w.background("worker", "run", "echo", "--exec", "cat", "--slots", "4")
 	w.background("worker", "run", "fail", "--exec", "echo broken >&2; exit 65")
-	for limit := time.Now().Add(20 * time.Second); ; { // they are shown with their first beats
+	for limit := time.Now().Add(time.Minute); ; { // they are shown with their first beats
 		shown := w.must(exitOK, "worker", "ls", "-j").stdout
 		if strings.Contains(shown, `["echo"]`) && strings.Contains(shown, `["fail"]`) {
 			return

@@ -51,7 +51,7 @@ func TestWorkerLsAndDrain(t *testing.T) {
 	w := startWorld(t)
 	out, stop := w.background("worker", "run", "echo", "--exec", "cat", "--name", "w-1", "--slots", "3")
 	var all struct{ Items []gateway.Worker }
-	for limit := time.Now().Add(20 * time.Second); len(all.Items) == 0; { // its first beat shows it
+	for limit := time.Now().Add(time.Minute); len(all.Items) == 0; { // its first beat shows it
 		if time.Now().After(limit) {
 			t.Fatal("the worker is not shown")
 		}

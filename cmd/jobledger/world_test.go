@@ -56,7 +56,7 @@ func startWorld(t *testing.T) *world {
 	w.component(func(ctx context.Context) error { return w.lead(ctx, feed, leading) })
 	select {
 	case <-ready:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the gateway is not ready")
 	}
 	return w
@@ -220,7 +220,7 @@ func (l *lines) String() string {
 // next returns the next whole line, or an error when the program has ended or
 // says nothing for too long.
 func (l *lines) next() (string, error) {
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		l.mu.Lock()
 		line, _, whole := strings.Cut(l.all.String()[l.read:], "\n")

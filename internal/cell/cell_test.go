@@ -100,9 +100,9 @@ func TestTwoServers(t *testing.T) {
 	c := env.Client("acme")
 	finish(t, c, submit(t, c, 0), time.Minute)
 	first.Stop()
-	finish(t, c, submit(t, c, 1), 30*time.Second)
+	finish(t, c, submit(t, c, 1), time.Minute)
 	env.RunServer()
-	finish(t, c, submit(t, c, 2), 30*time.Second)
+	finish(t, c, submit(t, c, 2), time.Minute)
 }
 
 // A cell starts and stops any number of times; stopping while it starts is well too. All that it opened is
