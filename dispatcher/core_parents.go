@@ -294,6 +294,8 @@ func (c *Core) settleLookup(d Decision, r Result) {
 func (c *Core) found(p *parent, end *ledger.Ending) {
 	at := parentKey{p.key.org, end.Ref.ID, end.Ref.Generation}
 	switch {
+	case end.Removed:
+		c.resolve(p, schemas.StateCompleted, 0) // it is over, and lets them run whatever their edges say: Ending.Judge
 	case end.State == schemas.StateNone:
 		c.resolve(p, end.State, 0)
 	case end.State.Finished():

@@ -47,7 +47,7 @@ func (h *Host) parentsStand(ctx context.Context, j *ledger.Job, d *Decision) err
 		return err
 	}
 	for _, p := range parents {
-		if ledger.JudgeEdge(p.OnFailure, p.State) != ledger.EdgeSatisfied {
+		if p.Judge(p.OnFailure) != ledger.EdgeSatisfied {
 			return errWaits
 		}
 	}
@@ -82,7 +82,7 @@ func (d *Decision) fails(end *ledger.Ending) bool {
 	if d.Cascade {
 		return end.State == schemas.StateCanceled || end.Job.CancelRequested
 	}
-	return ledger.JudgeEdge(d.Parent.OnFailure, end.State) == ledger.EdgeFailed
+	return end.Judge(d.Parent.OnFailure) == ledger.EdgeFailed
 }
 
 // endOfChild is the command.

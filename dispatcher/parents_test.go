@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -32,6 +33,30 @@ func TestCarriedChildWaits(t *testing.T) {
 			}
 			if got := p.run([]string{"dispatch"}); got != want {
 				t.Errorf("decided:\n%swant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+// TestRemovedParent: a job whose parent's history was removed, since its time was over, runs, whatever the edge says; one
+// leader after another finds nothing of the parent but that.
+func TestRemovedParent(t *testing.T) {
+	for _, policy := range []string{schemas.ParentFail, schemas.ParentCancel, schemas.ParentRun} {
+		t.Run(policy, func(t *testing.T) {
+			w := newWorld()
+			p := &player{w}
+			p.run([]string{"submit", "o/a", "delay=1h"})
+			p.run([]string{"submit", "o/b", "after=a:" + policy})
+			w.core, w.auto = newTwins(), false // as after a purge of all that is older
+			w.fed = len(w.log)
+			w.removed = map[schemas.JobID]bool{"a": true}
+			p.run([]string{"carry", "o/b"})
+			p.run([]string{"lead"})
+			p.run([]string{"beat", "w1"})
+			p.run([]string{"feed"})
+			got := p.run([]string{"dispatch"}) + p.run([]string{"dispatch"})
+			if !strings.Contains(got, "queue o/b: queued") {
+				t.Errorf("decided:\n%s", got)
 			}
 		})
 	}

@@ -13,6 +13,9 @@ import (
 // ending reads how a life of a job ended from the first n events.
 func (w *world) ending(org schemas.OrgID, ref schemas.JobRef, n int) *ledger.Ending {
 	for {
+		if w.removed[ref.ID] {
+			return &ledger.Ending{Ref: ref, Job: &ledger.Job{Org: org, ID: ref.ID}, Removed: true}
+		}
 		var entries []*ledger.Entry
 		for _, e := range w.log[:n] {
 			if e.Org == org && e.Job == ref.ID {
@@ -57,7 +60,7 @@ func (w *world) waits(d *Decision, j *ledger.Job) bool {
 	}
 	for _, p := range j.Spec.Parents {
 		end := w.ending(j.Org, schemas.JobRef{ID: p.ID, Generation: p.Generation}, len(w.log))
-		if ledger.JudgeEdge(p.OnFailure, end.State) != ledger.EdgeSatisfied {
+		if end.Judge(p.OnFailure) != ledger.EdgeSatisfied {
 			return true
 		}
 	}

@@ -30,6 +30,8 @@ type world struct {
 	asked map[uint64]int
 	// cascaded: somebody canceled a job with all that wait for it.
 	cascaded bool
+	// removed are jobs whose history has left the archive.
+	removed map[schemas.JobID]bool
 	// batches names the batches that a transcript speaks of: see player.run.
 	batches map[string]string
 }

@@ -156,7 +156,7 @@ func (g *Gateway) explainParents(ctx context.Context, j *ledger.Job, x *Explanat
 		return err
 	}
 	for _, p := range parents {
-		if ledger.JudgeEdge(p.OnFailure, p.State) == ledger.EdgeSatisfied {
+		if p.Judge(p.OnFailure) == ledger.EdgeSatisfied {
 			continue
 		}
 		fix := fmt.Sprintf("jobledger job explain %s", p.ID)

@@ -180,7 +180,7 @@ func (g *Gateway) addParents(ctx context.Context, j *ledger.Job, r *ledger.Recor
 	satisfied = true
 	for i, p := range parents {
 		r.Parents[i].State = &p.State
-		satisfied = satisfied && ledger.JudgeEdge(p.OnFailure, p.State) == ledger.EdgeSatisfied
+		satisfied = satisfied && p.Judge(p.OnFailure) == ledger.EdgeSatisfied
 	}
 	return satisfied || j.ParentsWaived, nil
 }

@@ -135,7 +135,7 @@ func (g *Gateway) parentsStand(ctx context.Context, j *ledger.Job) error {
 		return err
 	}
 	for _, p := range parents {
-		if ledger.JudgeEdge(p.OnFailure, p.State) != ledger.EdgeFailed {
+		if p.Judge(p.OnFailure) != ledger.EdgeFailed {
 			continue
 		}
 		how := "is " + string(p.State) + " still"

@@ -33,7 +33,8 @@ type Parent struct {
 	ID         schemas.JobID
 	Generation int
 	// State is how it ended: Completed, or, where the edge says that the job runs all the same, Canceled or
-	// DeadLettered. A job whose parents were waived may find one that has not ended, or none.
+	// DeadLettered. A job whose parents were waived may find one that has not ended, or none. StateNone is also one whose
+	// history was removed since its time was over.
 	State schemas.State
 	// Result is what it returned, byte for byte; nil if nothing, or if that is kept by reference: see ParentResult. Of a
 	// batch that was canceled, or is a dead letter, it is the BatchResult of what it has come to.

@@ -29,6 +29,20 @@ type Ending struct {
 	Event *schemas.Event
 	// Job is the fold up to the end of that life. Never nil.
 	Job *Job
+	// Removed: that life is not told any more, in a ledger whose history leaves when its time is over. It was there, for a
+	// job names parents that are, and it is over, for nothing else leaves. State is StateNone then: how it ended nobody
+	// knows.
+	Removed bool
+}
+
+// Judge says what the parent means to a job whose edge says what its failure does. One that ended and was removed is no
+// reason to wait, nor to fail: whoever waited when it failed failed with it, a retention earlier; and who asks for a
+// retry now asks in spite of it.
+func (e *Ending) Judge(onFailure string) EdgeState {
+	if e.Removed {
+		return EdgeSatisfied
+	}
+	return JudgeEdge(onFailure, e.State)
 }
 
 // Ending returns how the life of a job that ref names ended; a ref without generation names the latest. seen is
@@ -74,11 +88,14 @@ func (l *Ledger) ending(ctx context.Context, org schemas.OrgID, ref schemas.JobR
 	for end = EndingOf(org, ref, entries); repeats(end.Job); {
 		entries = before(entries, end.Job.SubmittedSeq) // the life that it stands for came earlier
 		of := EndingOf(org, *end.Job.DuplicateOf, entries)
-		if of.State == schemas.StateNone {
-			break // its time was over, and it was removed
+		if of.State == schemas.StateNone && !l.removed() {
+			break
 		}
-		end = of
+		if end = of; of.State == schemas.StateNone { // its time was over, and it was removed
+			break
+		}
 	}
+	end.Removed = end.State == schemas.StateNone && end.Ref.Generation > 0 && !end.Job.Unreadable && l.removed()
 	return end, nil
 }
 
@@ -139,9 +156,9 @@ const (
 	EdgeFailed                     // the job ends with it, as the edge says
 )
 
-// JudgeEdge is the rule of R-14: a completed parent satisfies, one that was canceled or dead-lettered does what
-// the edge says, any other has not ended, one in backoff included. A parent that the ledger does not know
-// (StateNone) will not complete either.
+// JudgeEdge is the rule of R-14 for a parent that the ledger tells of (others: Ending.Judge): a completed one satisfies,
+// one that was canceled or dead-lettered does what the edge says, any other has not ended, one in backoff included. A
+// parent that the ledger does not know (StateNone), and never did, will not complete either.
 func JudgeEdge(onFailure string, parent schemas.State) EdgeState {
 	switch {
 	case parent == schemas.StateCompleted:
