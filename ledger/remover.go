@@ -55,7 +55,9 @@ type Remover struct {
 	l      *Ledger
 	opened map[string]openSegment // by id
 	done   map[string]bool        // removed segments whose messages are deleted
-	state  atomic.Pointer[RetainState]
+	// counted is up to where the tallies were read and found whole in this look.
+	counted schemas.Seq
+	state   atomic.Pointer[RetainState]
 	// at is called before each durable step; what it returns ends the look. nil but in tests.
 	at func(step string) error
 }
@@ -177,7 +179,7 @@ func (r *Remover) remove(ctx context.Context, actor schemas.Actor, reason string
 	if err != nil {
 		return sum, err
 	}
-	sum.At = now
+	sum.At, r.counted = now, 0
 	if err := r.judgeOpen(ctx, now); err != nil {
 		return sum, err
 	}
@@ -246,12 +248,35 @@ func (r *Remover) due(ctx context.Context, now time.Time) (c *catalog, due []*ar
 			}
 			if over && kept {
 				held++
-			} else if over && len(c.untallied([]*archiveSegment{s})) == 0 {
+			} else if over {
 				due = append(due, s)
 			}
 		}
 	}
+	if len(due) > 0 {
+		if err := r.tallied(ctx, c); err != nil {
+			return nil, nil, held, err
+		}
+	}
 	return c, due, held, nil
+}
+
+// tallied refuses while the counts of any commit stand nowhere but in its messages. Counts that are made anew begin with the
+// sum of the tallies, which ends before the first that is missing or damaged: what was removed behind it would be counted by
+// nobody, for ever, however whole its own tally is.
+func (r *Remover) tallied(ctx context.Context, c *catalog) error {
+	if r.counted == c.through.Seq {
+		return nil
+	}
+	t, err := r.l.Tallied(ctx, time.Time{})
+	switch {
+	case err != nil:
+		return err
+	case t.Missing != "":
+		return fmt.Errorf("history stays, for the counts of jobs could not be told without it: %w: %s", errUntallied, t.Missing)
+	}
+	r.counted = t.Seq
+	return nil
 }
 
 // judge reports whether the time of a segment is over, and whether a legal hold keeps it all the same. One that is damaged
