@@ -270,10 +270,17 @@ func (d *segmentDraft) noteJob(org schemas.OrgID, c classified) {
 	if c.ended.After(d.s.Ended) {
 		d.s.Ended = c.ended.UTC()
 	}
-	if c.typ == "" {
+	d.noteType(org, c.typ)
+	for _, typ := range c.types { // a legal hold on any of its lives keeps them
+		d.noteType(org, typ)
+	}
+}
+
+func (d *segmentDraft) noteType(org schemas.OrgID, typ schemas.TypeName) {
+	if typ == "" {
 		return
 	}
-	for _, key := range []uint64{keyOfType(c.typ), keyOfTypeIn(org, c.typ)} {
+	for _, key := range []uint64{keyOfType(typ), keyOfTypeIn(org, typ)} {
 		if !d.kinds[key] {
 			d.kinds[key] = true
 			d.other = append(d.other, key)

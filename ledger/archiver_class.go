@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,9 +30,10 @@ const (
 // classified is what the class of a subject's messages was decided by.
 type classified struct {
 	class string
-	typ   schemas.TypeName // empty: of no job
-	ended time.Time        // when the job was over; zero: it is not, or it is none
-	since time.Time        // when it was submitted; zero: nobody knows
+	typ   schemas.TypeName   // of its latest life; empty: of no job
+	types []schemas.TypeName // all that its messages in the stretch name
+	ended time.Time          // when the job was over; zero: it is not, or it is none
+	since time.Time          // when it was submitted; zero: nobody knows
 }
 
 // classOf names the settings that decide how long a finished job is kept.
@@ -127,13 +129,17 @@ func (a *Archiver) classify(ctx context.Context, s *departure, w *segmentWriter)
 // archive, or never was.
 func (s *departure) settled(p *leavingPlace, j *Job) {
 	if j.Exists() {
-		p.classified = classified{typ: j.Spec.Type, ended: endedAt(j), since: j.SubmittedAt}
-		if p.ended.IsZero() {
+		p.classified = classified{typ: j.Spec.Type, types: p.types, ended: endedAt(j), since: j.SubmittedAt}
+		switch {
+		case p.ended.IsZero():
 			p.class = classOpen
+		case len(p.types) > 1:
+			p.class = classMany // an id may be used again for another type: each life is kept as long as any of them
 		}
 		return
 	}
-	p.classified = classified{class: classControl} // no event of ours
+	types := p.types
+	p.classified = classified{class: classControl, types: types} // no event of ours
 	for _, e := range s.entries(p) {
 		if errors.Is(e.Err, schemas.ErrForeign) {
 			continue
@@ -144,15 +150,26 @@ func (s *departure) settled(p *leavingPlace, j *Job) {
 			p.typ = typ
 		}
 	}
+	if p.class == classDefault && len(types) > 1 {
+		p.class = classMany
+	}
+}
+
+// noteTypes keeps which types the messages of a place name: more than one where an id was used again for another type. What
+// is counted twice is noted once.
+func (p *leavingPlace) noteTypes(entries []*Entry) {
+	for _, e := range entries {
+		if typ := typeOf(e.Data); typ != "" && !slices.Contains(p.types, typ) {
+			p.types = append(p.types, typ)
+		}
+	}
 }
 
 // begunBehind says what is known of a job that LEDGER begins behind the stretch.
 func (p *leavingPlace) begunBehind(entries []*Entry) {
-	p.classified = classified{class: classOpen}
-	for _, e := range entries {
-		if typ := typeOf(e.Data); typ != "" {
-			p.typ = typ
-			return
-		}
+	p.noteTypes(entries)
+	p.classified = classified{class: classOpen, types: p.types}
+	if len(p.types) > 0 {
+		p.typ = p.types[len(p.types)-1]
 	}
 }

@@ -37,6 +37,7 @@ func (p *leavingPlace) count(base *Job, entries []*Entry, through schemas.Seq) *
 		j = clone(base)
 	}
 	p.base, p.moves, p.counted = base, p.moves[:0], true
+	p.noteTypes(entries)
 	for _, e := range entries {
 		if e.Seq > through {
 			break

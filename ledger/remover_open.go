@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -64,34 +65,31 @@ func (r *Remover) judgeSegment(ctx context.Context, s *archiveSegment) (openSegm
 	}
 	ended := []openEnd{}
 	rest := &rester{cut: cutoff{late: time.Unix(0, 0)}, at: time.Now()}
-	var before string
 	for n := range x.pages {
 		contents, err := a.pages(ctx, s, x, []int{n})
 		if err != nil {
 			return openSegment{}, err
 		}
-		var subjects []string
-		if err := walkPage(contents[0], "", func(e pagedEvent) {
-			if e.subject != before {
-				before = e.subject
-				subjects = append(subjects, e.subject)
-			}
-		}); err != nil {
-			return openSegment{}, err
+		jobs, err := openJobs(contents[0])
+		if err != nil {
+			return openSegment{}, &damageError{segment: s.ID, page: n, at: x.pages[n].at[0], problem: err.Error()}
 		}
-		for _, subject := range subjects {
+		for i := range jobs {
 			rest.work()
 			if err := ctx.Err(); err != nil {
 				return openSegment{}, err
 			}
-			e, over, err := r.jobEnded(ctx, subject)
+			ends, over, err := r.jobEnded(ctx, &jobs[i])
 			if err != nil {
 				return openSegment{}, err
 			}
 			if !over {
 				return openSegment{}, nil
 			}
-			if ended = withEnd(ended, e); len(ended) > openGroupsMax {
+			for _, e := range ends {
+				ended = withEnd(ended, e)
+			}
+			if len(ended) > openGroupsMax {
 				return openSegment{}, nil
 			}
 			if r.cfg.Now == nil {
@@ -119,21 +117,53 @@ func withEnd(ended []openEnd, e openEnd) []openEnd {
 	return ended
 }
 
-// jobEnded says when a job was over, by all that is known of it; over is false if it is not.
-func (r *Remover) jobEnded(ctx context.Context, subject string) (e openEnd, over bool, err error) {
-	at, err := schemas.ParseSubject(subject)
+// openJob is a job that a page holds events of.
+type openJob struct {
+	subject string
+	types   []schemas.TypeName // that those name: an id may have been used again for another type
+}
+
+// openJobs are the jobs of a page.
+func openJobs(content []byte) (jobs []openJob, err error) {
+	var d pageDecoder
+	var bad error
+	err = walkPage(content, "", func(e pagedEvent) {
+		entry, err := d.entry(e)
+		if err != nil {
+			bad = cmp.Or(bad, err)
+			return
+		}
+		if n := len(jobs); n == 0 || jobs[n-1].subject != e.subject {
+			jobs = append(jobs, openJob{subject: e.subject})
+		}
+		j := &jobs[len(jobs)-1]
+		if typ := typeOf(entry.Data); typ != "" && !slices.Contains(j.types, typ) {
+			j.types = append(j.types, typ)
+		}
+	})
+	return jobs, cmp.Or(err, bad)
+}
+
+// jobEnded says when a job was over, by all that is known of it, for each type that keeps it; over is false if it is not.
+func (r *Remover) jobEnded(ctx context.Context, of *openJob) (ends []openEnd, over bool, err error) {
+	at, err := schemas.ParseSubject(of.subject)
 	if err != nil || at.Job == "" {
-		return e, true, nil // none of ours
+		return nil, true, nil // none of ours
 	}
 	j, err := r.l.Fold(ctx, at.Org, at.Job)
 	switch {
 	case errors.Is(err, ErrNotFound): // what came later was removed, when its time was over
-		return e, true, nil
+		return nil, true, nil
 	case err != nil:
-		return e, false, err
-	case j.Unreadable:
-		return e, false, nil
+		return nil, false, err
+	case j.Unreadable, endedAt(j).IsZero():
+		return nil, false, nil
 	}
-	e = openEnd{org: at.Org, typ: j.Spec.Type, ended: endedAt(j)}
-	return e, !e.ended.IsZero(), nil
+	ends = []openEnd{{org: at.Org, typ: j.Spec.Type, ended: endedAt(j)}}
+	for _, typ := range of.types {
+		if typ != j.Spec.Type {
+			ends = append(ends, openEnd{org: at.Org, typ: typ, ended: endedAt(j)})
+		}
+	}
+	return ends, true, nil
 }

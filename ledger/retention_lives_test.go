@@ -1,0 +1,65 @@
+package ledger_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// life gives an id of its caller's a life, which completes.
+func (r *retained) life(id schemas.JobID, typ schemas.TypeName) {
+	r.t.Helper()
+	r.begin(id, typ)
+	r.run(&keptJob{org: "a", typ: typ, id: id}, schemas.EventCompleted)
+}
+
+// begin submits a job under an id of its caller's.
+func (r *retained) begin(id schemas.JobID, typ schemas.TypeName) {
+	r.t.Helper()
+	receipt, err := r.Ledger.Submit(r.t.Context(), ledger.SubmitRequest{Org: "a", Type: typ, ID: id, Args: fmt.Appendf(nil, `{"of":%q}`, typ)})
+	if err != nil || receipt.ID != id || receipt.Duplicate {
+		r.t.Fatalf("%s: %+v, %v", id, receipt, err)
+	}
+}
+
+// lived is the model's job of an id, kept as one of a type, as it is now.
+func (r *retained) lived(id schemas.JobID, typ schemas.TypeName) *keptJob {
+	r.t.Helper()
+	j := &keptJob{org: "a", typ: typ, id: id, over: true}
+	r.jobs = append(r.jobs, j)
+	r.remember(j)
+	return j
+}
+
+// gone fails the test unless nothing is told of a job any more.
+func (r *retained) gone(j *keptJob) {
+	r.t.Helper()
+	if _, err := r.NewLedger().History(r.t.Context(), j.org, j.id); !errors.Is(err, ledger.ErrNotFound) {
+		r.t.Errorf("day %d: %s.%s is there when its time is over: %v", r.days(), j.org, j.id, err)
+	}
+}
+
+// An id that was used again for another type is kept as long as any of the two says, and a legal hold on either holds it, also
+// where both lives leave at once (R-40, R-104, R-316).
+func TestRetentionOfLives(t *testing.T) {
+	t.Parallel()
+	r := newRetained(t, 400)
+	r.setType("u", 200)
+	r.life("both", "u")
+	r.life("both", "t")
+	both := r.lived("both", "u")
+	r.leave()
+	r.ahead = 100 * day
+	r.look()
+	r.hold(schemas.LegalScope{Org: "a", Type: "u"}, true)
+	r.ahead = 210 * day
+	if plan := r.look(); plan.Held == 0 {
+		t.Errorf("a legal hold on type u keeps nothing: %+v", plan)
+	}
+	r.hold(schemas.LegalScope{Org: "a", Type: "u"}, false)
+	r.look()
+	r.gone(both)
+}
