@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,6 +31,18 @@ type removal struct {
 	Reason   string
 	Actor    schemas.Actor
 	At       time.Time
+	// Stays is told of a segment that cannot go now, and why; it is left out. nil: that is an error.
+	Stays func(s *archiveSegment, why error)
+}
+
+// stays reports whether a segment is to be left out.
+func (q *removal) stays(s *archiveSegment, why error) bool {
+	var damage *damageError
+	if q.Stays == nil || !errors.Is(why, errEntangled) && !errors.As(why, &damage) {
+		return false
+	}
+	q.Stays(s, why)
+	return true
 }
 
 // appendRemoval takes segments out of the archive for good, with a record of what they were, appended behind the one that
@@ -54,7 +65,9 @@ func (l *Ledger) appendRemoval(ctx context.Context, c *catalog, q removal) (*arc
 			m := archiveRemoval{ID: s.ID, Class: s.Class, Ended: s.Ended, First: s.First, Last: s.Last, Events: s.Events, Jobs: s.Jobs, Sum: s.Sum,
 				Messages: s.Messages, Low: s.Low, High: s.High, Filter: s.Filter}
 			var err error
-			if m.Earlier, err = l.archive.earlier(ctx, c, s, r.Removed); err != nil {
+			if m.Earlier, err = l.archive.earlier(ctx, c, s, r.Removed); q.stays(s, err) {
+				continue
+			} else if err != nil {
 				return nil, err
 			}
 			for _, hashes := range m.Earlier {
@@ -73,63 +86,6 @@ func (l *Ledger) appendRemoval(ctx context.Context, c *catalog, q removal) (*arc
 		l.archive.forget(r.Removed[i].ID)
 	}
 	return r, nil
-}
-
-// earlier finds the jobs of a segment that have events in an earlier one which stays, by that one's id.
-func (a *archive) earlier(ctx context.Context, c *catalog, s *archiveSegment, going []archiveRemoval) (map[string][]byte, error) {
-	var hashes []uint64
-	var found map[string][]byte
-	for _, k := range c.chunks {
-		for _, e := range k.segments {
-			if e.First >= s.First || e.Class == classControl || e.LastAt.Before(s.Since) ||
-				slices.ContainsFunc(going, func(m archiveRemoval) bool { return m.ID == e.ID }) {
-				continue
-			}
-			if hashes == nil {
-				x, err := a.indexOf(ctx, s)
-				if err != nil {
-					return nil, err
-				}
-				hashes = x.hashes()
-			}
-			both, err := a.common(ctx, e, hashes)
-			if err != nil {
-				return nil, err
-			}
-			if len(both) > 0 {
-				if found == nil {
-					found = make(map[string][]byte)
-				}
-				found[e.ID] = both
-			}
-		}
-	}
-	return found, nil
-}
-
-// common are those of some subjects that a segment holds events of.
-func (a *archive) common(ctx context.Context, e *archiveSegment, hashes []uint64) (both []byte, err error) {
-	var filters [2]filter
-	for i, timed := range []bool{true, false} {
-		if filters[i], err = a.filter(ctx, e, timed); err != nil {
-			return nil, err
-		}
-	}
-	var x *segmentIndex
-	for _, h := range hashes {
-		if !filters[0].may(h) && !filters[1].may(h) {
-			continue
-		}
-		if x == nil {
-			if x, err = a.indexOf(ctx, e); err != nil {
-				return nil, err
-			}
-		}
-		if len(x.find(h)) > 0 {
-			both = binary.LittleEndian.AppendUint64(both, h)
-		}
-	}
-	return both, nil
 }
 
 // expel deletes the messages of segments that were removed long enough ago, unless done says that it is done. A restart

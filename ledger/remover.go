@@ -55,6 +55,7 @@ type Remover struct {
 	l      *Ledger
 	opened map[string]openSegment // by id
 	done   map[string]bool        // removed segments whose messages are deleted
+	stays  map[string]bool        // segments that cannot go in this look
 	// counted is up to where the tallies were read and found whole in this look.
 	counted schemas.Seq
 	state   atomic.Pointer[RetainState]
@@ -121,7 +122,8 @@ func NewRemover(cfg RemoverConfig) (*Remover, error) {
 		return nil, errors.New("ledger: RemoverConfig.Logger is required")
 	}
 	cfg.Every, cfg.Settle = cmp.Or(cfg.Every, removeEvery), cmp.Or(cfg.Settle, removeSettle)
-	return &Remover{cfg: cfg, l: cfg.Ledger, opened: make(map[string]openSegment), done: make(map[string]bool)}, nil
+	return &Remover{cfg: cfg, l: cfg.Ledger, opened: make(map[string]openSegment), done: make(map[string]bool),
+		stays: make(map[string]bool)}, nil
 }
 
 // Run looks every RemoverConfig.Every until ctx ends, and returns nil then; it answers those who ask for a look
@@ -179,7 +181,8 @@ func (r *Remover) remove(ctx context.Context, actor schemas.Actor, reason string
 	if err != nil {
 		return sum, err
 	}
-	sum.At, r.counted = now, 0
+	sum.At = now
+	r.begin()
 	if err := r.judgeOpen(ctx, now); err != nil {
 		return sum, err
 	}
@@ -197,6 +200,12 @@ func (r *Remover) remove(ctx context.Context, actor schemas.Actor, reason string
 	return sum, err
 }
 
+// begin forgets what holds for one look only.
+func (r *Remover) begin() {
+	r.counted = 0
+	clear(r.stays)
+}
+
 // step removes up to removeMax segments with one record; false if none is left.
 func (r *Remover) step(ctx context.Context, q removal, sum *RetainPlan) (more bool, err error) {
 	c, due, held, err := r.due(ctx, q.At)
@@ -211,13 +220,18 @@ func (r *Remover) step(ctx context.Context, q removal, sum *RetainPlan) (more bo
 	for _, s := range due {
 		q.Segments = append(q.Segments, s.ID)
 	}
+	stayed := len(r.stays)
+	q.Stays = func(s *archiveSegment, why error) {
+		r.stays[s.ID] = true
+		r.cfg.Logger.Info("a segment of the archive stays, though its time is over", zap.String("segment", s.ID), zap.Error(why))
+	}
 	if err := r.pace(ctx, "remove"); err != nil {
 		return false, err
 	}
 	// Up to here nothing has happened. Behind the record the segments are gone for every reader.
 	record, err := r.l.appendRemoval(ctx, c, q)
 	if err != nil || record == nil {
-		return false, err
+		return len(r.stays) > stayed, err
 	}
 	for _, s := range due {
 		if slices.ContainsFunc(record.Removed, func(m archiveRemoval) bool { return m.ID == s.ID }) {
@@ -242,6 +256,9 @@ func (r *Remover) due(ctx context.Context, now time.Time) (c *catalog, due []*ar
 	}
 	for _, chunk := range c.chunks {
 		for _, s := range chunk.segments {
+			if r.stays[s.ID] {
+				continue
+			}
 			over, kept, err := r.judge(ctx, c, k, s, now)
 			if err != nil {
 				return nil, nil, 0, err

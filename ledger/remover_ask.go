@@ -130,7 +130,7 @@ func (r *Remover) Plan(ctx context.Context) (RetainPlan, error) {
 		return RetainPlan{}, err
 	}
 	p := RetainPlan{At: now, Classes: []RetainClass{}}
-	r.counted = 0
+	r.begin()
 	if err := r.judgeOpen(ctx, now); err != nil {
 		return p, err
 	}

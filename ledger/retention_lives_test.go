@@ -43,7 +43,7 @@ func (r *retained) gone(j *keptJob) {
 }
 
 // An id that was used again for another type is kept as long as any of the two says, and a legal hold on either holds it, also
-// where both lives leave at once.
+// where both lives leave at once, and where the later one was not over then.
 func TestRetentionOfLives(t *testing.T) {
 	t.Parallel()
 	r := newRetained(t, 400)
@@ -51,6 +51,11 @@ func TestRetentionOfLives(t *testing.T) {
 	r.life("both", "u")
 	r.life("both", "t")
 	both := r.lived("both", "u")
+	r.life("open", "u")
+	r.begin("open", "t")
+	r.leave() // the first life is in class open, beside the beginning of the other
+	r.run(&keptJob{org: "a", typ: "t", id: "open"}, schemas.EventCompleted)
+	open := r.lived("open", "u")
 	r.leave()
 	r.ahead = 100 * day
 	r.look()
@@ -62,4 +67,31 @@ func TestRetentionOfLives(t *testing.T) {
 	r.hold(schemas.LegalScope{Org: "a", Type: "u"}, false)
 	r.look()
 	r.gone(both)
+	r.gone(open)
+}
+
+// The removal of a later life does not hide an earlier one, complete in a segment that stays, however near the two were to
+// others that are hidden.
+func TestRemovalLeavesEarlierLife(t *testing.T) {
+	t.Parallel()
+	r := newRetained(t, 400)
+	r.setType("u", 200)
+	early := r.make("a", "t", "waiting") // what is left of it stands in a segment with the later life, which so begins before
+	r.life("x", "u")
+	x := r.lived("x", "u")
+	r.leave()
+	r.life("x", "t")
+	r.do(early, &ledger.Cancel{Reason: "not wanted"})
+	early.over, early.again, early.state = true, true, schemas.StateCanceled
+	r.leave()
+	r.ahead = 100 * day
+	if plan := r.look(); plan.Segments == 0 {
+		t.Errorf("the later life is kept, too: %+v", plan)
+	}
+	if h, err := r.NewLedger().History(t.Context(), x.org, x.id); err != nil || storyOf(h) != x.story {
+		t.Errorf("the earlier life: %v", err)
+	}
+	r.ahead = 210 * day
+	r.look()
+	r.gone(x)
 }
