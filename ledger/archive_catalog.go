@@ -24,6 +24,8 @@ type archive struct {
 	// now is replaced by whoever holds turn; nil: not read yet.
 	now  atomic.Pointer[catalog]
 	turn chan struct{} // capacity 1
+	// hideMax is how many hashes one record names at most; 0 means earlierMax. Others are for tests.
+	hideMax int
 	cache
 }
 
@@ -53,6 +55,14 @@ type catalog struct {
 	// gone are, by segment, the hashes of subjects whose later events were removed: what the segment holds of them is
 	// not shown. Never changed but by fold, on a copy.
 	gone map[string]map[uint64]bool
+	// hides are, by segment, what its removal hides beside what the record of that says.
+	hides map[string][]hiding
+}
+
+// hiding are hashes of subjects, 8 bytes each, that are to be hidden in a segment.
+type hiding struct {
+	segment string
+	hashes  []byte
 }
 
 // leavingSegment is a segment that was removed at a time.
@@ -111,7 +121,7 @@ var errChain = errors.New("the catalogue's records do not follow each other: one
 func (c *catalog) apply(records []*Entry) (*catalog, error) {
 	next := *c
 	next.chunks, next.commits = slices.Clone(c.chunks), slices.Clip(c.commits)
-	next.leaving, next.gone = slices.Clone(c.leaving), maps.Clone(c.gone)
+	next.leaving, next.gone, next.hides = slices.Clone(c.leaving), maps.Clone(c.gone), maps.Clone(c.hides)
 	for _, m := range records {
 		r, err := decodeRecord(m.Body)
 		if err != nil {
@@ -154,6 +164,16 @@ func (c *catalog) fold(r *archiveRecord) error {
 			}
 			c.leave(&r.Removed[i], r.At)
 		}
+	case recordHide:
+		if !c.holds(r.For) {
+			return nil // it went without
+		}
+		if c.hides == nil {
+			c.hides = make(map[string][]hiding)
+		}
+		for id, hashes := range r.Earlier {
+			c.hides[r.For] = append(slices.Clip(c.hides[r.For]), hiding{segment: id, hashes: hashes})
+		}
 	}
 	return nil
 }
@@ -175,21 +195,44 @@ func (c *catalog) leave(m *archiveRemoval, at time.Time) {
 	c.leaving = append(c.leaving, leavingSegment{archiveRemoval: *m, at: at})
 	delete(c.gone, m.ID)
 	for id, hashes := range m.Earlier {
-		if !c.holds(id) {
-			continue // it goes with the same record
-		}
-		if c.gone == nil {
-			c.gone = make(map[string]map[uint64]bool)
-		}
-		hidden := maps.Clone(c.gone[id])
-		if hidden == nil {
-			hidden = make(map[uint64]bool)
-		}
-		for ; len(hashes) >= keySize; hashes = hashes[keySize:] {
-			hidden[binary.LittleEndian.Uint64(hashes)] = true
-		}
-		c.gone[id] = hidden
+		c.hide(hiding{segment: id, hashes: hashes})
 	}
+	for _, h := range c.hides[m.ID] {
+		c.hide(h)
+	}
+	delete(c.hides, m.ID)
+}
+
+// hide notes that some subjects are not shown in a segment any more.
+func (c *catalog) hide(h hiding) {
+	if !c.holds(h.segment) {
+		return // it went, or goes with the same record
+	}
+	if c.gone == nil {
+		c.gone = make(map[string]map[uint64]bool)
+	}
+	hidden := maps.Clone(c.gone[h.segment])
+	if hidden == nil {
+		hidden = make(map[uint64]bool)
+	}
+	for hashes := h.hashes; len(hashes) >= keySize; hashes = hashes[keySize:] {
+		hidden[binary.LittleEndian.Uint64(hashes)] = true
+	}
+	c.gone[h.segment] = hidden
+}
+
+// hiddenBy is what is not shown in a segment any more, or will not be once another one is gone.
+func (c *catalog) hiddenBy(going, segment string) map[uint64]bool {
+	if len(c.hides[going]) == 0 {
+		return c.gone[segment]
+	}
+	next := catalog{gone: maps.Clone(c.gone), chunks: c.chunks}
+	for _, h := range c.hides[going] {
+		if h.segment == segment {
+			next.hide(h)
+		}
+	}
+	return next.gone[segment]
 }
 
 // remove takes a segment out; false if there is none of this id.

@@ -45,6 +45,9 @@ type recording struct {
 // send publishes once; done says that the error, or nil, is the outcome.
 func (a *recording) send(ctx context.Context) (done bool, err error) {
 	reply, err := a.l.publish(ctx, a.m)
+	if errors.Is(err, nats.ErrMaxPayload) { // it never will be taken
+		return true, Errorf(CodePayloadTooLarge, "a record of %d bytes is larger than the server's max_payload of %d", len(a.m.Data), a.l.nc.MaxPayload())
+	}
 	if err != nil {
 		a.maybe = a.maybe || !errors.Is(err, nats.ErrNoResponders)
 		return false, err

@@ -116,6 +116,46 @@ func (l *Ledger) RemoveSegments(ctx context.Context, ids ...string) error {
 	return err
 }
 
+// HideMax sets how many jobs one record hides at most.
+func (l *Ledger) HideMax(n int) { l.archive.hideMax = n }
+
+// Records are the kinds of the records of CATALOG, in order.
+func (l *Ledger) Records(ctx context.Context) (kinds []string, err error) {
+	last, err := l.archive.last(ctx)
+	for seq := schemas.Seq(0); err == nil && last != nil && seq < last.Seq; {
+		var batch []*Entry
+		if batch, err = l.archive.records(ctx, seq+1, last); err != nil {
+			break
+		}
+		for _, e := range batch {
+			r, err := decodeRecord(e.Body)
+			if err != nil {
+				return nil, err
+			}
+			kinds, seq = append(kinds, r.Kind), e.Seq
+		}
+	}
+	return kinds, err
+}
+
+// RemoveBecause takes a segment out, for a reason.
+func (l *Ledger) RemoveBecause(ctx context.Context, id, reason string) error {
+	c, err := l.archive.refresh(ctx)
+	if err == nil {
+		_, err = l.appendRemoval(ctx, c, removal{Segments: []string{id}, Reason: reason, Actor: schemas.Actor{Type: "system", ID: "test"}, At: time.Now()})
+	}
+	return err
+}
+
+// RemoveLater decides to take a segment out now, and does it when remove is called.
+func (l *Ledger) RemoveLater(ctx context.Context, id string) (remove func() error, err error) {
+	c, err := l.archive.refresh(ctx)
+	return func() error {
+		_, err := l.appendRemoval(ctx, c, removal{Segments: []string{id}, Reason: "test", Actor: schemas.Actor{Type: "system", ID: "test"}, At: time.Now()})
+		return err
+	}, err
+}
+
 // RemoveDelay is how long the messages of what was removed stay.
 const RemoveDelay = removeDelay
 

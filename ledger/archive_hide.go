@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -40,7 +42,7 @@ func (a *archive) earlier(ctx context.Context, c *catalog, s *archiveSegment, go
 				}
 				hashes = x.hashes()
 			}
-			both, err := a.common(ctx, e, hashes, c.gone[e.ID])
+			both, err := a.common(ctx, e, hashes, c.hiddenBy(s.ID, e.ID))
 			if err == nil {
 				err = a.begin(ctx, s, x, both, begins)
 			}
@@ -62,6 +64,55 @@ func (a *archive) earlier(ctx context.Context, c *catalog, s *archiveSegment, go
 		}
 	}
 	return found, nil
+}
+
+// hideRoom is how many hashes one record names at most: half of a message's room is for them.
+func (l *Ledger) hideRoom() int {
+	const each = 11 // bytes of one, as text
+	room := cmp.Or(l.archive.hideMax, earlierMax)
+	if limit := int(l.nc.MaxPayload()) / 2 / each; limit > 0 {
+		room = min(room, limit)
+	}
+	return room
+}
+
+// spill writes what the removal of a segment hides in records of their own, each behind the one before; it returns the
+// catalogue behind the last. Whoever writes a record in between has the error be ErrRefused: it may be a legal hold. If this
+// process dies in here, the next removal of the segment needs to say less.
+func (l *Ledger) spill(ctx context.Context, c *catalog, s *archiveSegment, found map[string][]byte) (*catalog, error) {
+	size := l.hideRoom() * keySize
+	for id, hashes := range found {
+		for part := range slices.Chunk(hashes, size) {
+			r := &archiveRecord{V: recordVersion, Kind: recordHide, ID: uuid.NewString(), Prev: c.sum, For: s.ID, Earlier: map[string][]byte{id: part}}
+			next, err := l.appendBehind(ctx, c, r)
+			if err != nil {
+				return nil, err
+			}
+			c = next
+		}
+	}
+	return c, nil
+}
+
+// appendBehind appends a record behind the one that a catalogue ends with, and returns the catalogue that it makes.
+func (l *Ledger) appendBehind(ctx context.Context, c *catalog, r *archiveRecord) (*catalog, error) {
+	ctx, cancel := withSettleTimeout(ctx)
+	defer cancel()
+	body, err := r.encode()
+	if err != nil {
+		return nil, err
+	}
+	if err := l.appendRecord(ctx, r, c.at); err != nil {
+		return nil, err
+	}
+	next, err := l.archive.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if next.sum != sumOf(body) {
+		return nil, &RefusedError{Subject: catalogSubject, Expected: c.at, At: next.at}
+	}
+	return next, nil
 }
 
 // common are those of some subjects that a segment holds events of, but for those that are hidden in it.

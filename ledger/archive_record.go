@@ -19,6 +19,9 @@ const (
 	recordCommit = "commit"
 	// recordRemove: these segments are no longer part of it; their time was over.
 	recordRemove = "remove"
+	// recordHide: what a removal to come hides, where one record has no room for all of it. It counts with that removal, and
+	// is nothing without it.
+	recordHide = "hide"
 	// recordSweep: what these writers have left in ARCHIVE is nothing and goes. It moves the end of CATALOG, so that a
 	// writer who still was at it finds its commit refused.
 	recordSweep = "sweep"
@@ -48,6 +51,10 @@ type archiveRecord struct {
 	Removed []archiveRemoval `json:"removed,omitempty"`
 	Reason  string           `json:"reason,omitempty"`
 	Actor   string           `json:"actor,omitempty"` // <type>:<id> of who did it
+
+	// Of what a removal to come hides: the segment that is to go, and what archiveRemoval.Earlier of it would say.
+	For     string            `json:"for,omitempty"`
+	Earlier map[string][]byte `json:"earlier,omitempty"`
 
 	// Of a hold: the id of its event.
 	Hold string `json:"hold,omitempty"`
@@ -158,6 +165,10 @@ func (r *archiveRecord) validate() error {
 	case recordHold:
 		if r.Hold == "" {
 			return bad("it names no hold")
+		}
+	case recordHide:
+		if r.For == "" || len(r.Earlier) == 0 {
+			return bad("it hides nothing, or does not say for which removal")
 		}
 	case recordSweep:
 		if len(r.Swept) == 0 {

@@ -52,11 +52,11 @@ func (q *removal) stays(s *archiveSegment, why error) bool {
 // If this process dies before the record, nothing has happened. Behind it the segments are no longer part of the
 // archive; their messages stand there for removeDelay, and are then deleted by whoever removes.
 func (l *Ledger) appendRemoval(ctx context.Context, c *catalog, q removal) (*archiveRecord, error) {
-	r := &archiveRecord{V: recordVersion, Kind: recordRemove, ID: uuid.NewString(), Prev: c.sum, Reason: q.Reason, Actor: q.Actor.String(), At: q.At.UTC()}
-	named := 0
+	r := &archiveRecord{V: recordVersion, Kind: recordRemove, ID: uuid.NewString(), Reason: q.Reason, Actor: q.Actor.String(), At: q.At.UTC()}
+	named, room := 0, l.hideRoom()
 	for _, k := range c.chunks {
 		for _, s := range k.segments {
-			if !slices.Contains(q.Segments, s.ID) || named >= earlierMax {
+			if !slices.Contains(q.Segments, s.ID) {
 				continue
 			}
 			if ids := c.untallied([]*archiveSegment{s}); len(ids) > 0 {
@@ -70,8 +70,18 @@ func (l *Ledger) appendRemoval(ctx context.Context, c *catalog, q removal) (*arc
 			} else if err != nil {
 				return nil, err
 			}
+			n := 0
 			for _, hashes := range m.Earlier {
-				named += len(hashes) / keySize
+				n += len(hashes) / keySize
+			}
+			if n > room {
+				if c, err = l.spill(ctx, c, s, m.Earlier); err != nil {
+					return nil, fmt.Errorf("archive: remove: %w", err)
+				}
+				m.Earlier, n = nil, 0
+			}
+			if named += n; named > room {
+				return r, l.appendRemoved(ctx, r, c) // the rest goes with the next record
 			}
 			r.Removed = append(r.Removed, m)
 		}
@@ -79,13 +89,21 @@ func (l *Ledger) appendRemoval(ctx context.Context, c *catalog, q removal) (*arc
 	if len(r.Removed) == 0 {
 		return nil, nil
 	}
+	return r, l.appendRemoved(ctx, r, c)
+}
+
+// appendRemoved appends the record of a removal behind the one that c ends with. Whatever stands in its way, it ends.
+func (l *Ledger) appendRemoved(ctx context.Context, r *archiveRecord, c *catalog) error {
+	ctx, cancel := withSettleTimeout(ctx)
+	defer cancel()
+	r.Prev = c.sum
 	if err := l.appendRecord(ctx, r, c.at); err != nil {
-		return nil, fmt.Errorf("archive: remove: %w", err)
+		return fmt.Errorf("archive: remove: %w", err)
 	}
 	for i := range r.Removed {
 		l.archive.forget(r.Removed[i].ID)
 	}
-	return r, nil
+	return nil
 }
 
 // expel deletes the messages of segments that were removed long enough ago, unless done says that it is done. A restart
