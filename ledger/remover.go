@@ -26,6 +26,8 @@ const (
 	// further off its time is.
 	openEvery = schemas.Day
 	openRest  = 7 * schemas.Day
+	// openBudget is how long one look goes on to look into such segments: the next one begins with those that wait longest.
+	openBudget = 5 * time.Minute
 	// openGroupsMax is how many orgs and types of such a segment are told apart; more are not remembered.
 	openGroupsMax = 1024
 )
@@ -41,6 +43,9 @@ type RemoverConfig struct {
 	Now func() time.Time
 	// Every is the time between two looks, 0 means an hour. Settle is the wait before the first, 0 means 5 min.
 	Every, Settle time.Duration
+	// OpenBudget is how long one look goes on to find out what became of jobs that were not over, 0 means 5 min; it always
+	// looks into one segment.
+	OpenBudget time.Duration
 }
 
 // Remover takes segments out of the archive when their time is over: so long after the last of their jobs was
@@ -59,7 +64,7 @@ type Remover struct {
 	// counted is up to where the tallies were read and found whole in this look.
 	counted schemas.Seq
 	state   atomic.Pointer[RetainState]
-	// at is called before each durable step; what it returns ends the look. nil but in tests.
+	// at is called before each durable step, and what it returns ends the look, or before a segment is looked into. nil but in tests.
 	at func(step string) error
 }
 
@@ -122,6 +127,7 @@ func NewRemover(cfg RemoverConfig) (*Remover, error) {
 		return nil, errors.New("ledger: RemoverConfig.Logger is required")
 	}
 	cfg.Every, cfg.Settle = cmp.Or(cfg.Every, removeEvery), cmp.Or(cfg.Settle, removeSettle)
+	cfg.OpenBudget = cmp.Or(cfg.OpenBudget, openBudget)
 	return &Remover{cfg: cfg, l: cfg.Ledger, opened: make(map[string]openSegment), done: make(map[string]bool),
 		stays: make(map[string]bool)}, nil
 }
@@ -183,21 +189,32 @@ func (r *Remover) remove(ctx context.Context, actor schemas.Actor, reason string
 	}
 	sum.At = now
 	r.begin()
-	if err := r.judgeOpen(ctx, now); err != nil {
-		return sum, err
+	q := removal{Actor: actor, Reason: reason, At: now}
+	// What a record tells of goes first: to find out about the others takes long, and may fail.
+	err = r.take(ctx, q, &sum)
+	_, left := r.l.expel(ctx, now, r.done, func() error { return r.pace(ctx, "delete") })
+	found, unknown := r.judgeOpen(ctx, now)
+	if found && err == nil {
+		clear(r.stays) // they may go together with those that were found
+		err = r.take(ctx, q, &sum)
 	}
+	r.tidy(ctx, now, &sum)
+	return sum, errors.Join(err, left, unknown)
+}
+
+// take takes steps until nothing is left whose time is over.
+func (r *Remover) take(ctx context.Context, q removal, sum *RetainPlan) error {
 	for try, more := 0, true; more; {
-		if more, err = r.step(ctx, removal{Actor: actor, Reason: reason, At: now}, &sum); errors.Is(err, ErrRefused) && pause(ctx, try) {
+		var err error
+		if more, err = r.step(ctx, q, sum); errors.Is(err, ErrRefused) && pause(ctx, try) {
 			try, more = try+1, true // the archive went on meanwhile: what is decided anew knows of it
 			continue
 		}
 		if err != nil {
-			return sum, err
+			return err
 		}
 	}
-	_, err = r.l.expel(ctx, now, r.done, func() error { return r.pace(ctx, "delete") })
-	r.tidy(ctx, now, &sum)
-	return sum, err
+	return nil
 }
 
 // begin forgets what holds for one look only.

@@ -131,7 +131,7 @@ func (r *Remover) Plan(ctx context.Context) (RetainPlan, error) {
 	}
 	p := RetainPlan{At: now, Classes: []RetainClass{}}
 	r.begin()
-	if err := r.judgeOpen(ctx, now); err != nil {
+	if _, err := r.judgeOpen(ctx, now); err != nil {
 		return p, err
 	}
 	_, due, held, err := r.due(ctx, now)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -14,41 +16,53 @@ import (
 // from the last finish. That is found out job by job, at a pace, a segment at most once a day, and no sooner than the
 // shortest retention behind its last event: until then nothing in it can be due.
 
-// judgeOpen looks at the segments of jobs that were not over, those whose turn it is.
-func (r *Remover) judgeOpen(ctx context.Context, now time.Time) error {
+// judgeOpen looks at the segments of jobs that were not over, those whose turn it is, as long as the look has time; the ones
+// that have waited longest come first. One that cannot be judged stays, and keeps no other from its turn. found: there are
+// some whose time is over.
+func (r *Remover) judgeOpen(ctx context.Context, now time.Time) (found bool, err error) {
 	c, err := r.l.archive.refresh(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	k, err := r.l.keeping(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
+	began := time.Now()
+	for n, s := range r.turns(c, k, now) {
+		if n > 0 && time.Since(began) >= r.cfg.OpenBudget {
+			break
+		}
+		o, err := r.judgeSegment(ctx, s)
+		if ctx.Err() != nil {
+			return found, ctx.Err()
+		}
+		if err != nil {
+			o = openSegment{}
+			r.cfg.Logger.Warn("what became of the jobs of a segment could not be found out: it stays", zap.String("segment", s.ID), zap.Error(err))
+		}
+		o.next = now.Add(openEvery)
+		if o.ended != nil && !o.over(k, now.Add(openRest)) {
+			o.next = now.Add(openRest)
+		}
+		r.opened[s.ID] = o
+		found = found || o.over(k, now)
+	}
+	return found, nil
+}
+
+// turns are the segments that are to be looked into.
+func (r *Remover) turns(c *catalog, k *keeping, now time.Time) (turns []*archiveSegment) {
 	shortest := k.shortest()
 	for _, chunk := range c.chunks {
 		for _, s := range chunk.segments {
-			if s.Class != classOpen || !passed(s.LastAt, shortest, now) {
-				continue
+			if s.Class == classOpen && passed(s.LastAt, shortest, now) && !now.Before(r.opened[s.ID].next) {
+				turns = append(turns, s)
 			}
-			if o, ok := r.opened[s.ID]; ok && now.Before(o.next) {
-				continue
-			}
-			o, err := r.judgeSegment(ctx, s)
-			var damage *damageError
-			if errors.As(err, &damage) {
-				o, err = openSegment{}, nil // it stays
-			}
-			if err != nil {
-				return err
-			}
-			o.next = now.Add(openEvery)
-			if o.ended != nil && !o.over(k, now.Add(openRest)) {
-				o.next = now.Add(openRest)
-			}
-			r.opened[s.ID] = o
 		}
 	}
-	return nil
+	slices.SortStableFunc(turns, func(a, b *archiveSegment) int { return r.opened[a.ID].next.Compare(r.opened[b.ID].next) })
+	return turns
 }
 
 // over reports whether all jobs of the segment have been over for their time.
@@ -58,6 +72,9 @@ func (o *openSegment) over(k *keeping, now time.Time) bool {
 
 // judgeSegment finds out when the jobs of a segment were over.
 func (r *Remover) judgeSegment(ctx context.Context, s *archiveSegment) (openSegment, error) {
+	if err := r.pace(ctx, "open"); err != nil {
+		return openSegment{}, err
+	}
 	a := &r.l.archive
 	x, err := a.indexOf(ctx, s)
 	if err != nil {
