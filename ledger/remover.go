@@ -61,6 +61,8 @@ type Remover struct {
 	opened map[string]openSegment // by id
 	done   map[string]bool        // removed segments whose messages are deleted
 	stays  map[string]bool        // segments that cannot go in this look
+	stood  map[string]time.Time   // segments of which no job lives on, and when that was found in this look
+	looks  int
 	// counted is up to where the tallies were read and found whole in this look.
 	counted schemas.Seq
 	state   atomic.Pointer[RetainState]
@@ -71,6 +73,7 @@ type Remover struct {
 // openSegment is what was found out about a segment of jobs that were not over when it was written.
 type openSegment struct {
 	next  time.Time // when to look again
+	look  int       // which one found it out
 	ended []openEnd // nil: some are not over yet, or it is not known
 }
 
@@ -129,7 +132,7 @@ func NewRemover(cfg RemoverConfig) (*Remover, error) {
 	cfg.Every, cfg.Settle = cmp.Or(cfg.Every, removeEvery), cmp.Or(cfg.Settle, removeSettle)
 	cfg.OpenBudget = cmp.Or(cfg.OpenBudget, openBudget)
 	return &Remover{cfg: cfg, l: cfg.Ledger, opened: make(map[string]openSegment), done: make(map[string]bool),
-		stays: make(map[string]bool)}, nil
+		stays: make(map[string]bool), stood: make(map[string]time.Time)}, nil
 }
 
 // Run looks every RemoverConfig.Every until ctx ends, and returns nil then; it answers those who ask for a look
@@ -220,20 +223,22 @@ func (r *Remover) take(ctx context.Context, q removal, sum *RetainPlan) error {
 // begin forgets what holds for one look only.
 func (r *Remover) begin() {
 	r.counted = 0
+	r.looks++
 	clear(r.stays)
+	clear(r.stood)
 }
 
 // step removes up to removeMax segments with one record; false if none is left.
 func (r *Remover) step(ctx context.Context, q removal, sum *RetainPlan) (more bool, err error) {
-	c, due, held, err := r.due(ctx, q.At)
+	d, err := r.due(ctx, q.At)
 	if err != nil {
 		return false, err
 	}
-	sum.Held = held
-	if len(due) == 0 {
-		return false, nil
+	sum.Held = d.held
+	due, err := r.standing(ctx, d, q.At)
+	if err != nil || len(due) == 0 {
+		return false, err
 	}
-	due = due[:min(len(due), removeMax)]
 	for _, s := range due {
 		q.Segments = append(q.Segments, s.ID)
 	}
@@ -246,7 +251,7 @@ func (r *Remover) step(ctx context.Context, q removal, sum *RetainPlan) (more bo
 		return false, err
 	}
 	// Up to here nothing has happened. Behind the record the segments are gone for every reader.
-	record, err := r.l.appendRemoval(ctx, c, q)
+	record, err := r.l.appendRemoval(ctx, d.c, q)
 	if err != nil || record == nil {
 		return len(r.stays) > stayed, err
 	}
@@ -261,16 +266,26 @@ func (r *Remover) step(ctx context.Context, q removal, sum *RetainPlan) (more bo
 	return true, nil
 }
 
+// duty is what is to go, as it was at one moment.
+type duty struct {
+	c        *catalog
+	k        *keeping
+	segments []*archiveSegment // their time is over, and nothing holds them
+	held     int               // those that a legal hold keeps
+}
+
 // due are the segments whose time is over and that nothing holds, by a catalogue that was read before the settings and
-// holds: a hold that is laid later moves its end. held counts those that a hold keeps.
-func (r *Remover) due(ctx context.Context, now time.Time) (c *catalog, due []*archiveSegment, held int, err error) {
-	if c, err = r.l.archive.refresh(ctx); err != nil {
-		return nil, nil, 0, fmt.Errorf("archive: %w", err)
+// holds: a hold that is laid later moves its end.
+func (r *Remover) due(ctx context.Context, now time.Time) (*duty, error) {
+	c, err := r.l.archive.refresh(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("archive: %w", err)
 	}
 	k, err := r.l.keeping(ctx)
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, err
 	}
+	d := &duty{c: c, k: k}
 	for _, chunk := range c.chunks {
 		for _, s := range chunk.segments {
 			if r.stays[s.ID] {
@@ -278,21 +293,19 @@ func (r *Remover) due(ctx context.Context, now time.Time) (c *catalog, due []*ar
 			}
 			over, kept, err := r.judge(ctx, c, k, s, now)
 			if err != nil {
-				return nil, nil, 0, err
+				return nil, err
 			}
 			if over && kept {
-				held++
+				d.held++
 			} else if over {
-				due = append(due, s)
+				d.segments = append(d.segments, s)
 			}
 		}
 	}
-	if len(due) > 0 {
-		if err := r.tallied(ctx, c); err != nil {
-			return nil, nil, held, err
-		}
+	if len(d.segments) > 0 {
+		err = r.tallied(ctx, c)
 	}
-	return c, due, held, nil
+	return d, err
 }
 
 // tallied refuses while the counts of any commit stand nowhere but in its messages. Counts that are made anew begin with the
@@ -335,7 +348,7 @@ func (r *Remover) over(ctx context.Context, c *catalog, k *keeping, s *archiveSe
 		return false, nil
 	case s.Class == classOpen:
 		o, ok := r.opened[s.ID]
-		return ok && o.over(k, now) && !slices.ContainsFunc(o.ended, func(e openEnd) bool { return e.ended.After(c.throughAt) }), nil
+		return ok && o.look == r.looks && o.over(k, now) && !slices.ContainsFunc(o.ended, func(e openEnd) bool { return e.ended.After(c.throughAt) }), nil
 	case s.Ended.After(c.throughAt):
 		return false, nil
 	case s.Ended.IsZero():

@@ -134,10 +134,22 @@ func (r *Remover) Plan(ctx context.Context) (RetainPlan, error) {
 	if _, err := r.judgeOpen(ctx, now); err != nil {
 		return p, err
 	}
-	_, due, held, err := r.due(ctx, now)
-	for _, s := range due {
+	d, err := r.due(ctx, now)
+	if err != nil {
+		return p, err
+	}
+	p.Held = d.held
+	began := time.Now()
+	for _, s := range d.segments {
+		if time.Since(began) < r.cfg.OpenBudget { // of the rest it is not looked whether a job lives on
+			if stands, err := r.stands(ctx, d, s, now); err != nil || !stands {
+				if ctx.Err() != nil {
+					return p, ctx.Err()
+				}
+				continue
+			}
+		}
 		p.add(s)
 	}
-	p.Held = held
-	return p, err
+	return p, nil
 }

@@ -41,7 +41,7 @@ func (r *Remover) judgeOpen(ctx context.Context, now time.Time) (found bool, err
 			o = openSegment{}
 			r.cfg.Logger.Warn("what became of the jobs of a segment could not be found out: it stays", zap.String("segment", s.ID), zap.Error(err))
 		}
-		o.next = now.Add(openEvery)
+		o.look, o.next = r.looks, now.Add(openEvery)
 		if o.ended != nil && !o.over(k, now.Add(openRest)) {
 			o.next = now.Add(openRest)
 		}
@@ -56,7 +56,9 @@ func (r *Remover) turns(c *catalog, k *keeping, now time.Time) (turns []*archive
 	shortest := k.shortest()
 	for _, chunk := range c.chunks {
 		for _, s := range chunk.segments {
-			if s.Class == classOpen && passed(s.LastAt, shortest, now) && !now.Before(r.opened[s.ID].next) {
+			o := r.opened[s.ID]
+			// What was found out is told again before anything goes by it: a job may live again, or a retention be shorter.
+			if s.Class == classOpen && passed(s.LastAt, shortest, now) && (!now.Before(o.next) || o.over(k, now)) {
 				turns = append(turns, s)
 			}
 		}
@@ -137,6 +139,7 @@ func withEnd(ended []openEnd, e openEnd) []openEnd {
 // openJob is a job that a page holds events of.
 type openJob struct {
 	subject string
+	last    schemas.Seq        // of its events there
 	types   []schemas.TypeName // that those name: an id may have been used again for another type
 }
 
@@ -154,6 +157,7 @@ func openJobs(content []byte) (jobs []openJob, err error) {
 			jobs = append(jobs, openJob{subject: e.subject})
 		}
 		j := &jobs[len(jobs)-1]
+		j.last = e.seq
 		if typ := typeOf(entry.Data); typ != "" && !slices.Contains(j.types, typ) {
 			j.types = append(j.types, typ)
 		}

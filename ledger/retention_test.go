@@ -277,7 +277,7 @@ func (r *retained) segments(l *ledger.Ledger) {
 		kept := r.days() < r.classDays(s.Class) || s.Ended.After(state.ThroughAt)
 		for _, j := range r.jobs {
 			if _, ok := subjects[schemas.JobSubject(j.org, j.id).String()]; ok {
-				kept = kept || r.held(j) || r.days() < r.keeps(j.org, j.typ)
+				kept = kept || !j.over || r.held(j) || r.days() < r.keeps(j.org, j.typ)
 			}
 		}
 		if !kept {
