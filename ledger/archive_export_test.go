@@ -116,6 +116,15 @@ func (l *Ledger) RemoveSegments(ctx context.Context, ids ...string) error {
 	return err
 }
 
+// SettledAt is the time that commits which end at some times agree on.
+func SettledAt(ends []time.Time, wait time.Duration) time.Time {
+	commits := make([]committed, len(ends))
+	for i, at := range ends {
+		commits[i].throughAt = at
+	}
+	return settledAt(commits, wait)
+}
+
 // HideMax sets how many jobs one record hides at most.
 func (l *Ledger) HideMax(n int) { l.archive.hideMax = n }
 

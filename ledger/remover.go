@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,9 @@ type RemoverConfig struct {
 	Now func() time.Time
 	// Every is the time between two looks, 0 means an hour. Settle is the wait before the first, 0 means 5 min.
 	Every, Settle time.Duration
+	// Wait is how long it must have been known of a segment that its time is over before it goes, 0 means 24 h, less than 0
+	// not at all. Who asks for a removal (AskRetain) does not wait.
+	Wait time.Duration
 	// OpenBudget is how long one look goes on to find out what became of jobs that were not over, 0 means 5 min; it always
 	// looks into one segment.
 	OpenBudget time.Duration
@@ -62,7 +66,9 @@ type Remover struct {
 	done   map[string]bool        // removed segments whose messages are deleted
 	stays  map[string]bool        // segments that cannot go in this look
 	stood  map[string]time.Time   // segments of which no job lives on, and when that was found in this look
+	seen   map[string]sighting    // segments whose time is over, and when that was found first
 	looks  int
+	asked  bool // by an operator, this look
 	// counted is up to where the tallies were read and found whole in this look.
 	counted schemas.Seq
 	state   atomic.Pointer[RetainState]
@@ -130,9 +136,11 @@ func NewRemover(cfg RemoverConfig) (*Remover, error) {
 		return nil, errors.New("ledger: RemoverConfig.Logger is required")
 	}
 	cfg.Every, cfg.Settle = cmp.Or(cfg.Every, removeEvery), cmp.Or(cfg.Settle, removeSettle)
+	cfg.Wait = cmp.Or(cfg.Wait, sureWait)
 	cfg.OpenBudget = cmp.Or(cfg.OpenBudget, openBudget)
 	return &Remover{cfg: cfg, l: cfg.Ledger, opened: make(map[string]openSegment), done: make(map[string]bool),
-		stays: make(map[string]bool), stood: make(map[string]time.Time)}, nil
+		stays: make(map[string]bool), stood: make(map[string]time.Time),
+		seen: make(map[string]sighting)}, nil
 }
 
 // Run looks every RemoverConfig.Every until ctx ends, and returns nil then; it answers those who ask for a look
@@ -181,6 +189,7 @@ var systemRemover = schemas.Actor{Type: "system", ID: "remover"}
 // Look removes all whose time is over, deletes what was removed long enough ago, and returns what it removed, also with an
 // error.
 func (r *Remover) Look(ctx context.Context) (RetainPlan, error) {
+	r.asked = false
 	return r.remove(ctx, systemRemover, "its retention is over")
 }
 
@@ -297,7 +306,13 @@ func (r *Remover) due(ctx context.Context, now time.Time) (*duty, error) {
 			}
 			if over && kept {
 				d.held++
-			} else if over {
+				continue
+			}
+			sure, err := r.sure(ctx, d, s, over, now)
+			if err != nil {
+				return nil, err
+			}
+			if over && sure {
 				d.segments = append(d.segments, s)
 			}
 		}
@@ -395,6 +410,7 @@ func (r *Remover) tidy(ctx context.Context, now time.Time, sum *RetainPlan) {
 			delete(r.opened, id)
 		}
 	}
+	maps.DeleteFunc(r.seen, func(id string, _ sighting) bool { return !there[id] })
 	leaving := make(map[string]bool, len(c.leaving))
 	state := &RetainState{LookedAt: now, Held: sum.Held, Removed: sum.Segments}
 	for i := range c.leaving {

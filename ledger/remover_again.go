@@ -54,7 +54,7 @@ func (r *Remover) stands(ctx context.Context, d *duty, s *archiveSegment, now ti
 	if at, ok := r.stood[s.ID]; ok && time.Since(at) < standFor {
 		return true, nil
 	}
-	if o, ok := r.opened[s.ID]; ok && now.Before(o.next) {
+	if o, ok := r.opened[s.ID]; ok && !o.due(now) {
 		return false, nil
 	}
 	jobs, err := r.laterOf(ctx, d.c, s)

@@ -105,6 +105,7 @@ func (r *Remover) answer(ctx context.Context, m *nats.Msg) {
 			if ask.DryRun {
 				a.RetainPlan, err = r.Plan(ctx)
 			} else {
+				r.asked = true
 				a.RetainPlan, err = r.remove(ctx, actor, ask.Reason)
 				r.cfg.Logger.Info("removed history for an operator", zap.Int("segments", a.Segments), zap.Int("events", a.Events),
 					zap.String("actor", ask.Actor), zap.String("reason", ask.Reason), zap.Error(err))
@@ -130,6 +131,7 @@ func (r *Remover) Plan(ctx context.Context) (RetainPlan, error) {
 		return RetainPlan{}, err
 	}
 	p := RetainPlan{At: now, Classes: []RetainClass{}}
+	r.asked = true
 	r.begin()
 	if _, err := r.judgeOpen(ctx, now); err != nil {
 		return p, err

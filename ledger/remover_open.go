@@ -51,6 +51,11 @@ func (r *Remover) judgeOpen(ctx context.Context, now time.Time) (found bool, err
 	return found, nil
 }
 
+// due reports whether it is time to look again; also where the clock was ahead when that was decided.
+func (o *openSegment) due(now time.Time) bool {
+	return !now.Before(o.next) || o.next.Sub(now) > openRest
+}
+
 // turns are the segments that are to be looked into.
 func (r *Remover) turns(c *catalog, k *keeping, now time.Time) (turns []*archiveSegment) {
 	shortest := k.shortest()
@@ -58,7 +63,7 @@ func (r *Remover) turns(c *catalog, k *keeping, now time.Time) (turns []*archive
 		for _, s := range chunk.segments {
 			o := r.opened[s.ID]
 			// What was found out is told again before anything goes by it: a job may live again, or a retention be shorter.
-			if s.Class == classOpen && passed(s.LastAt, shortest, now) && (!now.Before(o.next) || o.over(k, now)) {
+			if s.Class == classOpen && passed(s.LastAt, shortest, now) && (o.due(now) || o.over(k, now) && r.waited(s.ID, now)) {
 				turns = append(turns, s)
 			}
 		}

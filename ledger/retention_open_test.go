@@ -81,7 +81,7 @@ func TestRemoverOpenBudget(t *testing.T) {
 	r.wait(3)
 	r.cancelAll()
 	var err error
-	if r.rem, err = ledger.NewRemover(ledger.RemoverConfig{Ledger: r.Ledger, Logger: zap.NewNop(), OpenBudget: time.Nanosecond,
+	if r.rem, err = ledger.NewRemover(ledger.RemoverConfig{Ledger: r.Ledger, Logger: zap.NewNop(), Wait: -1, OpenBudget: time.Nanosecond,
 		Now: func() time.Time { return time.Now().Add(r.ahead) }}); err != nil {
 		t.Fatal(err)
 	}

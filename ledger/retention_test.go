@@ -64,7 +64,7 @@ func newRetained(t *testing.T, small int) *retained {
 
 func (r *retained) remover(l *ledger.Ledger) *ledger.Remover {
 	r.t.Helper()
-	m, err := ledger.NewRemover(ledger.RemoverConfig{Ledger: l, Logger: zap.NewNop(), Now: func() time.Time { return time.Now().Add(r.ahead) }})
+	m, err := ledger.NewRemover(ledger.RemoverConfig{Ledger: l, Logger: zap.NewNop(), Wait: -1, Now: func() time.Time { return time.Now().Add(r.ahead) }})
 	if err != nil {
 		r.t.Fatal(err)
 	}

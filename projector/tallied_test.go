@@ -176,7 +176,7 @@ func TestRebuildWithoutWindow(t *testing.T) {
 // remove takes all out of the archive whose time is over in three years.
 func remove(t *testing.T, env *ledgertest.Env) {
 	t.Helper()
-	r, err := ledger.NewRemover(ledger.RemoverConfig{Ledger: env.NewLedger(), Logger: zap.NewNop(),
+	r, err := ledger.NewRemover(ledger.RemoverConfig{Ledger: env.NewLedger(), Logger: zap.NewNop(), Wait: -1,
 		Now: func() time.Time { return time.Now().Add(3 * 365 * 24 * time.Hour) }})
 	if err != nil {
 		t.Fatal(err)

@@ -164,7 +164,7 @@ func TestBackupBesideRemoval(t *testing.T) {
 	const jobs = 20
 	s := newLeaving(t, jobs, 1000)
 	s.look()
-	remover, err := ledger.NewRemover(ledger.RemoverConfig{Ledger: s.NewLedger(), Logger: zap.NewNop(), Now: func() time.Time { return time.Now().Add(100 * 24 * time.Hour) }})
+	remover, err := ledger.NewRemover(ledger.RemoverConfig{Ledger: s.NewLedger(), Logger: zap.NewNop(), Wait: -1, Now: func() time.Time { return time.Now().Add(100 * 24 * time.Hour) }})
 	if err != nil {
 		t.Fatal(err)
 	}
