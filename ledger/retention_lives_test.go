@@ -25,6 +25,16 @@ func (r *retained) begin(id schemas.JobID, typ schemas.TypeName) {
 	}
 }
 
+// setUsedAgain has ids of a type be used again as soon as their job is over, and sets how many days it is kept.
+func (r *retained) setUsedAgain(typ schemas.TypeName, days int) {
+	r.t.Helper()
+	var none schemas.Millis
+	if _, err := r.Ledger.PutType(r.t.Context(), schemas.TypeSettings{Name: typ, RetentionDays: days, WindowMS: &none}, ledger.Meta{}, "test"); err != nil {
+		r.t.Fatal(err)
+	}
+	r.types[typ] = days
+}
+
 // lived is the model's job of an id, kept as one of a type, as it is now.
 func (r *retained) lived(id schemas.JobID, typ schemas.TypeName) *keptJob {
 	r.t.Helper()
@@ -47,7 +57,8 @@ func (r *retained) gone(j *keptJob) {
 func TestRetentionOfLives(t *testing.T) {
 	t.Parallel()
 	r := newRetained(t, 400)
-	r.setType("u", 200)
+	r.setUsedAgain("u", 200)
+	r.setUsedAgain("t", 0)
 	r.life("both", "u")
 	r.life("both", "t")
 	both := r.lived("both", "u")
