@@ -49,6 +49,7 @@ func TestRetriedKeepsHistory(t *testing.T) {
 func TestUsedAgainKeepsNothing(t *testing.T) {
 	t.Parallel()
 	r := newRetained(t, 400)
+	r.setUsedAgain("t", 0)
 	r.life("x", "t")
 	j := r.lived("x", "t")
 	first := j.story

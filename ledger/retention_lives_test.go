@@ -86,7 +86,8 @@ func TestRetentionOfLives(t *testing.T) {
 func TestRemovalLeavesEarlierLife(t *testing.T) {
 	t.Parallel()
 	r := newRetained(t, 400)
-	r.setType("u", 200)
+	r.setUsedAgain("u", 200)
+	r.setUsedAgain("t", 0)
 	early := r.make("a", "t", "waiting") // what is left of it stands in a segment with the later life, which so begins before
 	r.life("x", "u")
 	x := r.lived("x", "u")
