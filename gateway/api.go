@@ -74,12 +74,14 @@ const (
 	ByQueue = "queue"
 )
 
-// CountRequest asks how many jobs stand where. Filters as in ListRequest.
+// CountRequest asks how many jobs stand where. Filters as in ListRequest; Where may ask about state, type and queue
+// alone, by which is counted.
 type CountRequest struct {
 	By     string              `json:"by,omitempty"` // ByState if empty
 	State  []schemas.State     `json:"state,omitempty"`
 	Type   []schemas.TypeName  `json:"type,omitempty"`
 	Queue  []schemas.QueueName `json:"queue,omitempty"`
+	Where  string              `json:"where,omitempty"`
 	MinSeq schemas.Seq         `json:"min_seq,omitempty"`
 }
 
@@ -90,6 +92,8 @@ type Count struct {
 	Items           []CountItem `json:"items"`
 	DeadLettersOpen int64       `json:"dead_letters_open"`
 	AsOfSeq         schemas.Seq `json:"as_of_seq"`
+	// Where is that of the request in its canonical form: what was counted by. A server of a version before it says nothing.
+	Where string `json:"where,omitempty"`
 }
 
 // CountItem is one group.

@@ -214,12 +214,17 @@ func holdUntil(deadline time.Time) time.Duration {
 
 // List returns a page of jobs, newest first.
 func (c *Client) List(ctx context.Context, r ListRequest) (*List, error) {
+	r.Filter = r.sent()
 	return ask[List](ctx, c, "list", r)
 }
 
 // Count returns exact counts.
 func (c *Client) Count(ctx context.Context, r CountRequest) (*Count, error) {
-	return ask[Count](ctx, c, "count", r)
+	reply, err := ask[Count](ctx, c, "count", r)
+	if err == nil && r.Where != "" && reply.Where == "" {
+		return nil, ledger.Errorf(ledger.CodeInvalidArgument, "the server is of an earlier version, which cannot count by where")
+	}
+	return reply, err
 }
 
 // Cancel ends a job, or asks its worker to.
@@ -244,11 +249,16 @@ func (c *Client) Resolve(ctx context.Context, id schemas.JobID, r ResolveRequest
 
 // Bulk acts on many jobs, or counts them.
 func (c *Client) Bulk(ctx context.Context, r BulkRequest) (*BulkReply, error) {
+	if r.Filter != nil {
+		filter := r.Filter.sent()
+		r.Filter = &filter
+	}
 	return ask[BulkReply](ctx, c, "bulk", r)
 }
 
 // Errors returns dead letters in groups.
 func (c *Client) Errors(ctx context.Context, r ErrorsRequest) (*ErrorGroups, error) {
+	r.Filter = r.sent()
 	return ask[ErrorGroups](ctx, c, "errors", r)
 }
 

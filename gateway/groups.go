@@ -3,14 +3,11 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/dartwing/jobledger/internal/where"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -20,8 +17,8 @@ const (
 	groupsMax = 200
 	// groupsCounted bounds the groups counted; what comes when there are so many is counted in Ungrouped.
 	groupsCounted = 10_000
-	// normalMax is how much of a message makes a group, in letters: what differs behind it is detail.
-	normalMax = 200
+	// sampleMax is how much of an example's message is shown, in letters.
+	sampleMax = 200
 )
 
 // Ways to group errors, beside ByType and ByQueue.
@@ -65,66 +62,9 @@ type ErrorGroup struct {
 	SampleError string        `json:"sample_error"`
 }
 
-// errorGroup is what the dead letters of one group by error have in common.
-type errorGroup struct {
-	typ     schemas.TypeName
-	class   schemas.ErrorClass
-	reason  string
-	message string
-}
-
-func errorGroupOf(r *ledger.Record) errorGroup {
-	g := errorGroup{typ: r.Type}
-	if r.Reason != nil {
-		g.reason = *r.Reason
-	}
-	if r.Error != nil {
-		g.class, g.message = r.Error.Class, NormalError(r.Error.Message)
-	}
-	return g
-}
-
-// key names the group on a command line. It is the same on every server and in every version, as long as
-// NormalError is.
-func (g errorGroup) key() string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{string(g.typ), string(g.class), g.reason, g.message}, "\x00")))
-	return hex.EncodeToString(sum[:6])
-}
-
-var (
-	uuidPattern   = regexp.MustCompile(`[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`)
-	hexPattern    = regexp.MustCompile(`\b(0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,})\b`)
-	numberPattern = regexp.MustCompile(`[0-9]+`)
-)
-
 // NormalError is an error message without what differs from job to job: ids become <id>, hexadecimal numbers
 // <hex>, other numbers <n>; white space is one blank; only the beginning counts.
-func NormalError(message string) string {
-	// Cut before the search too: a message may be 16 KiB of stack.
-	s := strings.Join(strings.Fields(cutLetters(message, 4*normalMax)), " ")
-	s = uuidPattern.ReplaceAllString(s, "<id>")
-	s = hexPattern.ReplaceAllStringFunc(s, func(word string) string {
-		if !strings.ContainsAny(word, "0123456789") {
-			return word // letters alone are a word, such as "deadbeef" or "accede"
-		}
-		if strings.Trim(word, "0123456789") == "" {
-			return "<n>"
-		}
-		return "<hex>"
-	})
-	return cutLetters(numberPattern.ReplaceAllString(s, "<n>"), normalMax)
-}
-
-func cutLetters(s string, max int) string {
-	n := 0
-	for i := range s {
-		if n == max {
-			return s[:i]
-		}
-		n++
-	}
-	return s
-}
+func NormalError(message string) string { return where.NormalError(message) }
 
 // errors answers what jobs died of.
 func (g *Gateway) errors(ctx context.Context, r *request) ([]byte, error) {
@@ -136,9 +76,11 @@ func (g *Gateway) errors(ctx context.Context, r *request) ([]byte, error) {
 	if by := []string{ByError, ByType, ByOrg, ByQueue}; !slices.Contains(by, req.By) {
 		return nil, badField("by", unknownValue(req.By, by))
 	}
-	req.Resolution = cmp.Or(req.Resolution, string(schemas.ResolutionOpen))
 	if err := req.check(); err != nil {
 		return nil, err
+	}
+	if !req.where.Uses(where.FieldResolution) {
+		req.Resolution = cmp.Or(req.Resolution, string(schemas.ResolutionOpen))
 	}
 	req.State = []schemas.State{schemas.StateDeadLettered}
 	if err := g.views.waitFor(ctx, req.MinSeq); err != nil {
@@ -168,8 +110,8 @@ type errorGroups struct {
 
 func (s *errorGroups) add(r *ledger.Record) {
 	s.total++
-	common := errorGroupOf(r)
-	key := common.key()
+	common := where.GroupOf(r)
+	key := common.Key()
 	switch s.by {
 	case ByType:
 		key = string(r.Type)
@@ -199,9 +141,9 @@ func (s *errorGroups) add(r *ledger.Record) {
 		return
 	}
 	g.LastAt, g.SampleID, g.SampleError = at, r.ID, ""
-	g.Class, g.Reason, g.Message, g.Type = common.class, common.reason, common.message, common.typ
+	g.Class, g.Reason, g.Message, g.Type = common.Class, common.Reason, common.Message, common.Type
 	if r.Error != nil {
-		g.SampleError = cutLetters(r.Error.Message, normalMax)
+		g.SampleError = where.Cut(r.Error.Message, sampleMax)
 	}
 }
 

@@ -31,7 +31,8 @@ func (p *program) addDLQLs(dlq *fisk.CmdClause) {
 	cmd.HelpLong(`Examples:
 
 	jobledger dlq ls --reason poison,expired
-	jobledger dlq ls --group 5f1c9a... --resolution all`)
+	jobledger dlq ls --group 5f1c9a... --resolution all
+	jobledger dlq ls --where 'class:timeout type:email-* finished:<1d'`)
 	f.declare(cmd)
 	f.declarePage(cmd)
 }

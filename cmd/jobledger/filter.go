@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dartwing/jobledger/gateway"
+	"github.com/dartwing/jobledger/internal/where"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -15,6 +16,7 @@ type filterFlags struct {
 	owner, tags, batch        []string
 	errorText, group          string
 	resolution, since, until  string
+	where                     string
 	reasons                   []string // of commands whose --reason says why they act
 	withoutState, deadLetters bool     // as of `dlq`
 }
@@ -25,6 +27,7 @@ func (f *filterFlags) declare(cmd flagOwner) {
 	} else {
 		f.declarePlace(cmd)
 	}
+	declareWhere(cmd, &f.where)
 	cmd.Flag("owner", "Only jobs that run as these").PlaceHolder("OWNER").StringsVar(&f.owner)
 	cmd.Flag("tag", "Only jobs with this tag; several must all match").PlaceHolder("K=V").StringsVar(&f.tags)
 	cmd.Flag("batch", "Only jobs of these batches").PlaceHolder("ID").StringsVar(&f.batch)
@@ -36,6 +39,20 @@ func (f *filterFlags) declare(cmd flagOwner) {
 		EnumVar(&f.resolution, string(schemas.ResolutionOpen), string(schemas.ResolutionResolved), string(schemas.ResolutionIgnored), gateway.ResolutionAll)
 }
 
+// declareWhere declares the filter grammar, of which the other flags are shorthands.
+func declareWhere(cmd flagOwner, text *string) {
+	cmd.Flag("where", `Only jobs that this filter chooses, such as 'type:email-* -tag.env:test submitted:>1h'`).PlaceHolder("FILTER").StringVar(text)
+}
+
+// checkWhere finds mistakes before a request is made.
+func checkWhere(text string) (where.Where, error) {
+	w, err := where.Parse(text)
+	if err != nil {
+		return w, usagef("--where: %w", err)
+	}
+	return w, nil
+}
+
 // declareReasons is for commands whose --reason says why they act.
 func (f *filterFlags) declareReasons(cmd flagOwner) {
 	cmd.Flag("for-reason", "Only jobs that stand for these reasons, such as poison or scheduled").PlaceHolder("REASON").StringsVar(&f.reasons)
@@ -44,8 +61,8 @@ func (f *filterFlags) declareReasons(cmd flagOwner) {
 // given tells whether any flag narrows the choice.
 func (f *filterFlags) given() bool {
 	for _, list := range [][]string{f.state, f.typ, f.queue, f.priority, f.owner, f.tags, f.batch, f.reasons,
-		{f.errorText}, {f.group}, {f.resolution}, {f.since}, {f.until}} {
-		if strings.Join(list, "") != "" {
+		{f.errorText}, {f.group}, {f.resolution}, {f.since}, {f.until}, {f.where}} {
+		if strings.TrimSpace(strings.Join(list, "")) != "" {
 			return true
 		}
 	}
@@ -58,13 +75,18 @@ func (f *filterFlags) filter(p *program) (gateway.Filter, error) {
 		State: split[schemas.State](f.state), Type: split[schemas.TypeName](f.typ), Reason: split[string](f.reasons),
 		Queue: split[schemas.QueueName](f.queue), Priority: split[schemas.Priority](f.priority),
 		Owner: split[string](f.owner), Batch: split[string](f.batch), Error: f.errorText, Group: f.group, Resolution: f.resolution,
+		Where: strings.TrimSpace(f.where),
 	}
 	if err := f.check(); err != nil {
 		return out, err
 	}
+	chosen, err := checkWhere(f.where)
+	if err != nil {
+		return out, err
+	}
 	if f.deadLetters {
 		out.State = []schemas.State{schemas.StateDeadLettered}
-		if out.Resolution == "" {
+		if out.Resolution == "" && !chosen.Uses(where.FieldResolution) {
 			out.Resolution = string(schemas.ResolutionOpen)
 		}
 	}

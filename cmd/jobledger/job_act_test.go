@@ -154,7 +154,7 @@ func TestDLQ(t *testing.T) {
 	if !strings.Contains(asked.stderr, "--force") {
 		t.Errorf("without a terminal: %+v", asked)
 	}
-	closed := w.must(exitOK, "dlq", "resolve", "--type", "broken", "--as", "ignored", "--note", "test data", "--force", "-j")
+	closed := w.must(exitOK, "dlq", "resolve", "--where", `error:"BAD input" -type:flaky`, "--as", "ignored", "--note", "test data", "--force", "-j")
 	if r := decode[bulkReport](t, closed.stdout); r.Done != 1 || r.BulkID == nil || string(r.Items[0].ID) != other {
 		t.Errorf("dlq resolve: %s", closed.stdout)
 	}
@@ -170,6 +170,9 @@ func TestDLQ(t *testing.T) {
 	w.seen()
 	if left := strings.Fields(w.must(exitOK, "dlq", "ls", "--type", "broken", "-n").stdout); len(left) != 0 {
 		t.Errorf("closed dead letters are still listed as open: %v", left)
+	}
+	if ignored := strings.Fields(w.must(exitOK, "dlq", "ls", "--where", "resolution:ignored", "-n").stdout); len(ignored) != 1 {
+		t.Errorf("--where resolution:ignored: %v", ignored)
 	}
 	if all := strings.Fields(w.must(exitOK, "dlq", "ls", "--type", "broken", "--resolution", "all", "-n").stdout); len(all) != 1 {
 		t.Errorf("--resolution all: %v", all)

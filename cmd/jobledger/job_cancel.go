@@ -31,7 +31,8 @@ Examples:
 
 	jobledger job cancel 0193f0c2-... --reason "wrong customer" --wait
 	jobledger job cancel --type report-build --state submitted,retrying --dry-run
-	jobledger job cancel --tag campaign=spring --reason "called off" --force`)
+	jobledger job cancel --tag campaign=spring --reason "called off" --force
+	jobledger job cancel --where 'type:report-* -owner:user:ada submitted:>7d' --reason "nobody waits" --dry-run`)
 	a.declareAction(cmd)
 	cmd.Flag("cascade", "Cancel the jobs that wait for them, too, and those that wait for these").UnNegatableBoolVar(&a.cascade)
 	cmd.Flag("wait", "Wait until they have ended").UnNegatableBoolVar(&a.wait)

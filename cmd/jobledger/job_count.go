@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/choria-io/fisk"
 
@@ -11,15 +12,17 @@ import (
 )
 
 func (p *program) addJobCount(job *fisk.CmdClause) {
-	var by, format string
+	var by, format, where string
 	var f jobFilters
 	cmd := p.command(job, "count", "Count jobs, exactly", func(ctx context.Context) error {
-		return p.countJobs(ctx, by, format, &f)
+		return p.countJobs(ctx, by, format, where, &f)
 	})
 	cmd.HelpLong(`Examples:
 
 	jobledger job count
-	jobledger job count --by type --state dead_lettered`)
+	jobledger job count --by type --state dead_lettered
+	jobledger job count --where 'type:email-* -state:completed'`)
+	declareWhere(cmd, &where)
 	cmd.Flag("by", "Group by state, type or queue").Default(gateway.ByState).EnumVar(&by, gateway.ByState, gateway.ByType, gateway.ByQueue)
 	cmd.Flag("state", "Only jobs in these states: "+joined(stateNames())).PlaceHolder("STATE").StringsVar(&f.state)
 	cmd.Flag("type", "Only jobs of these types").PlaceHolder("TYPE").StringsVar(&f.typ)
@@ -27,8 +30,11 @@ func (p *program) addJobCount(job *fisk.CmdClause) {
 	cmd.Flag("format", "table or csv").EnumVar(&format, "table", "csv")
 }
 
-func (p *program) countJobs(ctx context.Context, by, format string, f *jobFilters) error {
+func (p *program) countJobs(ctx context.Context, by, format, where string, f *jobFilters) error {
 	if err := f.check(); err != nil {
+		return err
+	}
+	if _, err := checkWhere(where); err != nil {
 		return err
 	}
 	c, err := p.openClient("job count")
@@ -37,7 +43,7 @@ func (p *program) countJobs(ctx context.Context, by, format string, f *jobFilter
 	}
 	defer c.Conn.Close()
 	count, err := c.Count(ctx, gateway.CountRequest{By: by, State: split[schemas.State](f.state),
-		Type: split[schemas.TypeName](f.typ), Queue: split[schemas.QueueName](f.queue)})
+		Type: split[schemas.TypeName](f.typ), Queue: split[schemas.QueueName](f.queue), Where: strings.TrimSpace(where)})
 	if err != nil {
 		return err
 	}

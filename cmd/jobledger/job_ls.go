@@ -30,7 +30,8 @@ func (p *program) addJobLs(job *fisk.CmdClause) {
 	jobledger job ls --state dead_lettered --since 1h
 	jobledger job ls --state submitted --reason paused,limited
 	jobledger job ls --type email-send,email-digest -n
-	jobledger job ls --tag env=prod --format csv > jobs.csv`)
+	jobledger job ls --tag env=prod --format csv > jobs.csv
+	jobledger job ls --where 'state:retrying error:"connection refused" -tag.env:test submitted:>1h'`)
 	f.declare(cmd)
 	f.declarePage(cmd)
 }

@@ -123,6 +123,10 @@ func TestJobSubmitMistakes(t *testing.T) {
 		{`job ls --state runing`, "did you mean running?"},
 		{`job ls --limit 1000`, "--limit"},
 		{`job ls --since yesterday`, "--since"},
+		{`job ls --where stat:x`, "--where: at 1, in stat:x: unknown field \"stat\", did you mean state?"},
+		{`job count --where type:`, "--where"},
+		{`job cancel x --where type:y`, "not both"},
+		{`dlq retry --where args.a:1 --reason r`, "needs the query index"},
 		{`job info a.b`, "job id"},
 		{`job history x --at never`, "--at"},
 		{`job wait a b.c`, "job id"},
@@ -247,6 +251,12 @@ func TestJobViews(t *testing.T) {
 	}
 	if csv := w.must(exitOK, "job", "ls", "--format", "csv", "--state", "dead_lettered").stdout; strings.Count(csv, "\n") != 2 || !strings.HasPrefix(csv, "id,type,queue,") {
 		t.Errorf("csv: %q", csv)
+	}
+	if ls := w.must(exitOK, "job", "ls", "-n", "--where", "tag.env:test -state:dead_lettered submitted:<1d").stdout; strings.Count(ls, "\n") != 2 {
+		t.Errorf("job ls --where: %q", ls)
+	}
+	if count := w.must(exitOK, "job", "count", "--by", "type", "--where=-type:f*").stdout; count != "echo\t2\n" {
+		t.Errorf("job count --where: %q", count)
 	}
 	if count := w.must(exitOK, "job", "count", "--by", "type").stdout; count != "echo\t2\nfail\t1\n" {
 		t.Errorf("job count: %q", count)

@@ -41,7 +41,7 @@ const fixtures = "testdata"
 var core = []string{"schemas", "ledger"}
 
 // edge is what the gateway may see: everything below it.
-var edge = append([]string{"projector", "dispatcher", "handlers", "internal/ticks"}, core...)
+var edge = append([]string{"projector", "dispatcher", "handlers", "internal/ticks", "internal/where"}, core...)
 
 // layout is DESIGN's, from the bottom up. A package that fits no row fails the
 // test: a new folder needs its arrows written down here.
@@ -53,6 +53,7 @@ var layout = []Layer{
 	{Folder: "schemas", Imports: []string{"internal/plainjson"}},
 	{Folder: "internal/schemagen", Imports: []string{"schemas"}, Modules: []string{"github.com/google/jsonschema-go"}},
 	{Folder: "ledger", Imports: []string{"schemas", "internal/plainjson", "internal/replies"}},
+	{Folder: "internal/where", Imports: core},
 	{Folder: "internal/ticks", Imports: []string{"schemas"}, Modules: []string{"github.com/netresearch/go-cron"}},
 	{Folder: "projector", Imports: append([]string{"internal/replies"}, core...)},
 	{Folder: "dispatcher", Imports: append([]string{"internal/ticks"}, core...)},
