@@ -49,6 +49,7 @@ type pool struct {
 	pullers []*puller
 	turn    int       // rotates, so that no type is always asked first
 	idle    time.Time // since when busy is 0
+	claims  claims
 }
 
 // puller pulls from one durable consumer. Its fields below mu of the pool are guarded by that.
@@ -142,11 +143,12 @@ func (p *pool) receive(u *puller, m *nats.Msg) {
 	u.seen, u.wait, u.missing = now, 0, false
 	u.asked = max(u.asked-1, 0)
 	u.waiting = pendingOf(m.Reply)
-	surplus := !p.open || p.busy >= p.slots || p.limit == 0
+	surplus := !p.open || p.busy >= p.slots || p.limit == 0 || p.claims.full()
 	if surplus {
 		u.waiting++
 	} else {
 		p.busy++
+		p.claims.out++
 		if p.limit > 0 {
 			p.limit--
 		}
@@ -264,6 +266,7 @@ func (p *pool) plan(now time.Time) []pull {
 	if p.limit >= 0 {
 		free = min(free, p.limit)
 	}
+	free = p.claims.room(free, now)
 	if !p.open || free <= 0 || !p.nc.IsConnected() {
 		return nil // while reconnecting, requests would only heap up in the client's buffer
 	}
@@ -319,11 +322,14 @@ func (p *pool) answer(m *nats.Msg, body []byte) {
 	}
 }
 
-// state returns the busy slots, and since when there has been none.
+// state returns the busy slots, and since when there has been none although offers were pulled.
 func (p *pool) state() (busy int, idle time.Time, exhausted bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.busy, p.idle, p.limit == 0
+	if idle = p.idle; p.claims.until.After(idle) {
+		idle = p.claims.until
+	}
+	return p.busy, idle, p.limit == 0
 }
 
 // pendingOf reads from a message's ack subject how many more wait in its consumer: the ninth token of
