@@ -7,6 +7,8 @@ package replies
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -21,8 +23,16 @@ type Mux struct {
 	mu      sync.Mutex
 	prefix  string // of the reply subjects; empty before the first request
 	last    uint64 // number of the latest request
+	deaf    bool   // the subscription has ended
 	waiting map[uint64]*Pending
 }
+
+// ErrDrained: the connection is being drained (nats.Conn.Drain), and the request's answer may have come to nobody. The same
+// request, made again, is answered as long as the connection takes requests.
+var ErrDrained = errors.New("the connection is being drained: the answer was not heard")
+
+// drainedWait is how long a request is waited for that was made while its connection is being drained.
+const drainedWait = 10 * time.Second
 
 // New returns a mux on nc. It subscribes when the first request is made.
 func New(nc *nats.Conn) *Mux { return &Mux{nc: nc, waiting: make(map[uint64]*Pending)} }
@@ -49,7 +59,7 @@ var free = sync.Pool{New: func() any {
 
 // Request sends m and returns the answer. The error is that of ctx, context.DeadlineExceeded after wait, or a
 // connection's: nats.ErrNoResponders says that nobody received m, nats.ErrConnectionClosed that no answer can come any
-// more. It sets m.Reply.
+// more, ErrDrained that this one cannot. An answer that is there is returned whatever the time. It sets m.Reply.
 func (x *Mux) Request(ctx context.Context, m *nats.Msg, wait time.Duration) (*nats.Msg, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -65,17 +75,25 @@ func (x *Mux) Request(ctx context.Context, m *nats.Msg, wait time.Duration) (*na
 func (x *Mux) Start(m *nats.Msg) (*Pending, error) {
 	p := free.Get().(*Pending)
 	x.mu.Lock()
-	if x.prefix == "" {
-		if err := x.subscribe(); err != nil {
+	if x.prefix == "" && !x.deaf {
+		switch err := x.subscribe(); {
+		case errors.Is(err, nats.ErrConnectionDraining):
+			x.deaf = true
+		case err != nil:
 			x.mu.Unlock()
 			return nil, err
 		}
 	}
+	deaf := x.deaf
 	x.last++
 	p.mux, p.number = x, x.last
 	x.waiting[p.number] = p
 	m.Reply = x.prefix + strconv.FormatUint(p.number, 36)
 	x.mu.Unlock()
+	if deaf && !x.nc.IsClosed() {
+		go x.apart(p.number, &nats.Msg{Subject: m.Subject, Header: maps.Clone(m.Header), Data: m.Data})
+		return p, nil
+	}
 	err := x.nc.PublishMsg(m)
 	if err == nil && x.nc.IsClosed() {
 		err = nats.ErrConnectionClosed // the end of the subscription may have come before this request
@@ -87,51 +105,77 @@ func (x *Mux) Start(m *nats.Msg) (*Pending, error) {
 	return p, nil
 }
 
+// apart makes a request as the client does: while a connection is drained, its own subscription is the last to end.
+func (x *Mux) apart(number uint64, m *nats.Msg) {
+	reply, err := x.nc.RequestMsg(m, drainedWait)
+	x.answer(number, answer{msg: reply, err: err})
+}
+
 // Wait returns the answer, or an error as Request's.
 func (p *Pending) Wait(ctx context.Context, wait time.Duration) (*nats.Msg, error) {
+	select {
+	case a := <-p.came:
+		return p.end(a)
+	default:
+	}
 	p.timer.Reset(wait)
+	var err error
 	select {
 	case a := <-p.came:
 		p.timer.Stop()
-		free.Put(p)
-		if a.err == nil && len(a.msg.Data) == 0 && a.msg.Header.Get("Status") == "503" {
-			return nil, nats.ErrNoResponders
-		}
-		return a.msg, a.err
+		return p.end(a)
 	case <-p.timer.C:
-		p.forget()
-		return nil, context.DeadlineExceeded
+		err = context.DeadlineExceeded
 	case <-ctx.Done():
 		p.timer.Stop()
-		p.forget()
-		return nil, ctx.Err()
+		err = ctx.Err()
 	}
+	if !p.forget() { // it comes in this moment
+		return p.end(<-p.came)
+	}
+	return nil, err
 }
 
-// forget gives the request up. An answer may be on its way to it at this moment, so that it is not used again.
-func (p *Pending) forget() {
+// end takes the answer. Nothing can come for p any more.
+func (p *Pending) end(a answer) (*nats.Msg, error) {
+	free.Put(p)
+	if a.err == nil && len(a.msg.Data) == 0 && a.msg.Header.Get("Status") == "503" {
+		return nil, nats.ErrNoResponders
+	}
+	return a.msg, a.err
+}
+
+// forget gives the request up; false: its answer was taken for it before.
+func (p *Pending) forget() bool {
 	p.mux.mu.Lock()
+	defer p.mux.mu.Unlock()
+	waits := p.mux.waiting[p.number] == p
 	delete(p.mux.waiting, p.number)
-	p.mux.mu.Unlock()
+	return waits
 }
 
-// subscribe listens for answers, and for the end of the connection that they would come over. x.mu is held.
+// subscribe listens for answers, and for the end of the subscription that they come over. x.mu is held.
 func (x *Mux) subscribe() error {
 	prefix := x.nc.NewInbox() + "."
 	sub, err := x.nc.Subscribe(prefix+"*", func(m *nats.Msg) { x.take(m, len(prefix)) })
 	if err != nil {
 		return err
 	}
-	sub.SetClosedHandler(func(string) { x.fail(nats.ErrConnectionClosed) })
+	sub.SetClosedHandler(func(string) { x.end() })
 	x.prefix = prefix
 	return nil
 }
 
-// fail ends what waits: no answer can come any more. What is sent later fails by itself.
-func (x *Mux) fail(err error) {
+// end ends what waits: the subscription has ended, so that no answer can come any more. What is sent later on a connection
+// that is closed fails by itself.
+func (x *Mux) end() {
+	err := nats.ErrConnectionClosed
+	if !x.nc.IsClosed() {
+		err = ErrDrained
+	}
 	x.mu.Lock()
 	lost := x.waiting
-	x.waiting = make(map[uint64]*Pending)
+	x.waiting, x.deaf = make(map[uint64]*Pending), true
 	x.mu.Unlock()
 	for _, p := range lost {
 		p.came <- answer{err: err}
@@ -143,15 +187,18 @@ func (x *Mux) take(m *nats.Msg, prefix int) {
 	if len(m.Subject) <= prefix {
 		return
 	}
-	number, err := strconv.ParseUint(m.Subject[prefix:], 36, 64)
-	if err != nil {
-		return
+	if number, err := strconv.ParseUint(m.Subject[prefix:], 36, 64); err == nil {
+		x.answer(number, answer{msg: m})
 	}
+}
+
+// answer ends a request, unless it has ended.
+func (x *Mux) answer(number uint64, a answer) {
 	x.mu.Lock()
 	p := x.waiting[number]
 	delete(x.waiting, number)
 	x.mu.Unlock()
 	if p != nil {
-		p.came <- answer{msg: m} // there is room: nobody else finds p
+		p.came <- a // there is room: nobody else finds p
 	}
 }
