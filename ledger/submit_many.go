@@ -98,16 +98,21 @@ func (m *many) pipeline(ctx context.Context) error {
 	published := 0
 	for i := range m.requests {
 		o := &m.sent[i]
+		if ctx.Err() != nil {
+			break // the others are refused, unsent
+		}
 		if !m.prepare(ctx, i) {
 			continue
 		}
 		o.a.m.Reply = prefix + strconv.Itoa(i)
-		if !m.room(ctx, o.size) {
+		if ctx.Err() != nil || !m.room(ctx, o.size) {
 			o.failure = errUnsent
 			break // the others go by themselves, as far as there is time
 		}
 		if o.failure = m.l.nc.PublishMsg(o.a.m); o.failure == nil {
 			published++
+		} else {
+			m.leave(o.size)
 		}
 	}
 	m.await(ctx, func() bool { return m.answers >= published })
@@ -184,6 +189,13 @@ func (m *many) room(ctx context.Context, size int) bool {
 		m.underWay += size
 		return true
 	})
+}
+
+// leave gives back the room of an event that is not under way after all.
+func (m *many) leave(size int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.underWay -= size
 }
 
 // await waits until a condition holds, which is asked under the lock, until it does. false: no answer has come for as

@@ -2,8 +2,11 @@ package ledger_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -188,6 +191,43 @@ func TestSubmitManyEnded(t *testing.T) {
 		if o.Err != nil && ledger.AsError(o.Err).Code != ledger.CodeUnavailable {
 			t.Errorf("request %d: %+v %v", i, o.Receipt, o.Err)
 		}
+	}
+}
+
+// A context that ends while many are sent: nothing more is sent, and what was not sent says so (D3).
+func TestSubmitManyEnds(t *testing.T) {
+	t.Parallel()
+	const sent = 9
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var asked atomic.Int64
+	l, err := ledger.New(ledger.Config{Conn: ledgertest.Start(t).Ledger.Conn(), Logger: zap.NewNop(),
+		CheckArgs: func(*schemas.TypeSettings, json.RawMessage) error {
+			if asked.Add(1) == sent+1 {
+				cancel()
+			}
+			return nil
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	putSetting(t, l, &schemas.TypeSet{Settings: schemas.TypeSettings{Name: "echo"}})
+	requests := make([]ledger.SubmitRequest, 100)
+	for i := range requests {
+		requests[i] = distinct(i)
+	}
+	outcomes, err := l.SubmitMany(ctx, requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, o := range outcomes[sent:] {
+		if e := ledger.AsError(o.Err); e == nil || e.Code != ledger.CodeUnavailable || errors.Is(o.Err, ledger.ErrUnknown) {
+			t.Errorf("request %d: %+v %v", sent+i, o.Receipt, o.Err)
+		}
+	}
+	submit(t, l, distinct(len(requests))) // behind all that were sent
+	if got := len(messages(t, l, "jobs.>")); got != sent+1 {
+		t.Errorf("%d events of %d submits that were sent", got, sent+1)
 	}
 }
 
