@@ -417,7 +417,7 @@ func pause(ctx context.Context, try int) bool {
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return true
+		return ctx.Err() == nil // both may be over: nothing is sent that could be called unknown
 	case <-ctx.Done():
 		return false
 	}
