@@ -18,7 +18,7 @@ import (
 
 const (
 	acme     = schemas.OrgID("acme")
-	patience = 2 * time.Minute // for what must happen; a test that waits so long has failed
+	patience = 4 * time.Minute // for what must happen; a test that waits so long has failed
 )
 
 // attemptKey names an attempt as its handler sees it.
