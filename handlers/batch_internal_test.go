@@ -84,7 +84,8 @@ func TestBatchCheckpoint(t *testing.T) {
 	if s.nOpen != n/5 || s.total() != n/5*4 || s.Completed != n/5 || s.Rejected != n/5 || len(s.openItems()) != n/5 {
 		t.Errorf("the state is %+v with %d open", s.batchCounts, s.nOpen)
 	}
-	body, err := json.Marshal(s)
+	s.giveBack([]int{3, n - 1})
+	body, err := s.checkpoint()
 	if err != nil || len(body) > CheckpointMax/4 {
 		t.Fatalf("the checkpoint is %d bytes, %v", len(body), err)
 	}
@@ -133,6 +134,41 @@ func TestBatchSweepTakesTurns(t *testing.T) {
 	}
 	if later(ledger.OrgDeleted("acme")) {
 		t.Error("the callback of a deleted org's batch is tried again")
+	}
+}
+
+// What a checkpoint says was submitted is never submitted again if the ledger knows nothing of it any more, in the batch's own
+// generation; of a checkpoint that does not say so the ledger has the last word (R-09, R-40).
+func TestBatchItemsGiven(t *testing.T) {
+	t.Parallel()
+	b, spec := &Batches{log: zap.NewNop()}, &ledger.BatchSpec{Items: make([]ledger.BatchItem, 9)}
+	first := newBatchRun(b, "acme", "faxes", 1, spec, nil)
+	first.s.take(5, 9)
+	first.s.setOpen(0)
+	first.s.setOpen(1)
+	first.s.settle(1, schemas.StateCompleted)
+	first.s.giveBack([]int{3, 4})
+	body, err := first.s.checkpoint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		generation int
+		body       json.RawMessage
+		lost       int
+	}{"told": {1, body, 2}, "retried": {2, body, 0}, "of an earlier version": {1, json.RawMessage(`{"next":5,"completed":1,"settled":"AgA="}`), 0}} {
+		r := newBatchRun(b, "acme", "faxes", c.generation, spec, c.body)
+		for i := range r.s.Next {
+			if !r.s.Settled.has(i) {
+				r.s.lose(i, false)
+			}
+		}
+		if r.s.Next != 5 || r.s.Completed != 1 || r.s.Removed != c.lost || r.s.Settled.has(3) || r.s.Settled.has(4) || r.s.Settled.count() != r.s.total() {
+			t.Errorf("%s: %+v", name, r.s)
+		}
+		if !r.s.lose(3, true) || r.s.Removed != c.lost+1 {
+			t.Errorf("%s: what is known to be removed is not lost", name)
+		}
 	}
 }
 

@@ -97,6 +97,7 @@ func (r *batchRun) recover(ctx context.Context) error {
 	if err := r.find(ctx, unsettled); err != nil {
 		return err
 	}
+	r.s.given = nil // from here on what is not there has gone with a ledger that went back
 	// Items are submitted in order, but for those that go at once: behind as many that are not there, none is.
 	for total := len(r.spec.Items); r.s.Next < total; {
 		var round []int
@@ -118,7 +119,7 @@ func (r *batchRun) recover(ctx context.Context) error {
 }
 
 // find reads items from the ledger: those that have ended are settled, others are open, and those that are not there
-// are to be submitted.
+// are to be submitted, unless they were: their history is removed then, and they must not run again.
 func (r *batchRun) find(ctx context.Context, items []int) error {
 	var mu sync.Mutex
 	return r.each(ctx, items, func(ctx context.Context, i int) error {
@@ -127,6 +128,9 @@ func (r *batchRun) find(ctx context.Context, items []int) error {
 		defer mu.Unlock()
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
+			if r.s.lose(i, errors.Is(err, ledger.ErrRemoved)) {
+				return nil
+			}
 			if r.s.open.has(i) {
 				r.s.open.put(i, false)
 				r.s.nOpen--

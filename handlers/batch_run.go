@@ -66,6 +66,9 @@ func newBatchRun(b *Batches, org schemas.OrgID, id schemas.JobID, generation int
 	r := &batchRun{b: b, org: org, id: id, items: ledger.BatchItems(org, id, generation), spec: spec, pace: newPace(spec.Pace),
 		ends: make(map[int]schemas.State), wake: make(chan struct{}, 1)}
 	r.s, _ = newBatchState(len(spec.Items), checkpoint)
+	if r.s.Told != generation { // the items of an earlier one have other ids
+		r.s.Told, r.s.given = generation, nil
+	}
 	return r
 }
 
@@ -144,8 +147,10 @@ func (r *batchRun) expand(ctx context.Context) error {
 		}
 		yields, at := r.yields(ctx, now)
 		if yields {
-			r.keep(ctx)
-			return errYield
+			if r.keep(ctx) {
+				return errYield
+			}
+			at = now.Add(batchKeepEvery) // it may stand still for long: not without saying where it stands
 		}
 		if n > 0 {
 			r.submit(ctx, r.s.take(n, total))
@@ -231,18 +236,20 @@ func (r *batchRun) wait(ctx context.Context, until time.Time) bool {
 	return true
 }
 
-// keep saves a checkpoint. One that is not stored costs time after a restart, and nothing else.
-func (r *batchRun) keep(ctx context.Context) {
+// keep saves a checkpoint; false: it is not stored. That costs time after a restart, and nothing else as long as the
+// history of what the batch has submitted since the last one is kept.
+func (r *batchRun) keep(ctx context.Context) bool {
 	r.keptAt = time.Now()
-	value, err := json.Marshal(r.s)
+	value, err := r.s.checkpoint()
 	if err == nil {
 		err = r.a.SaveCheckpoint(ctx, value)
 	}
 	if err != nil {
 		r.b.log.Debug("a batch's checkpoint was not stored", zap.String("org", string(r.org)), zap.String("job", string(r.id)), zap.Error(err))
-		return
+		return false
 	}
 	r.s.changes = 0
+	return true
 }
 
 // cancel cancels what the batch has submitted, within its grace.

@@ -46,9 +46,13 @@ type batchCounts struct {
 	Canceled     int `json:"canceled"`
 	DeadLettered int `json:"dead_lettered"`
 	Rejected     int `json:"rejected"` // not accepted, hence no job
+	// Removed items were submitted, and their history was removed before the batch came to see how they ended.
+	Removed int `json:"removed,omitempty"`
 }
 
-func (c *batchCounts) total() int { return c.Completed + c.Canceled + c.DeadLettered + c.Rejected }
+func (c *batchCounts) total() int {
+	return c.Completed + c.Canceled + c.DeadLettered + c.Rejected + c.Removed
+}
 
 // BatchError is an item that was refused.
 type BatchError struct {
@@ -66,7 +70,8 @@ type BatchResult struct {
 }
 
 // batchState is what is known of a batch's items. All that a restart needs of it is Settled with its counts: which of
-// the others have been submitted the ledger knows, for their ids are derived and used once.
+// the others have been submitted the ledger knows, for their ids are derived and used once. It knows that only as long as
+// it keeps their history: a batch that stood still for longer than that goes by Waiting.
 type batchState struct {
 	Items   int    `json:"items"`   // how many there are
 	Next    int    `json:"next"`    // items from here on were never tried
@@ -74,7 +79,12 @@ type batchState struct {
 	batchCounts
 	Failed []int        `json:"failed,omitempty"`
 	Errors []BatchError `json:"errors,omitempty"`
+	// Told is the batch's generation if, of its items below Next, those that are neither settled nor Waiting had been submitted
+	// in it. Earlier versions did not tell.
+	Told    int    `json:"told,omitempty"`
+	Waiting bitset `json:"waiting,omitempty"`
 
+	given   bitset // submitted when the checkpoint was saved that the batch goes on from, and not settled; nil: not known
 	open    bitset // submitted, as far as is known, and not settled
 	nOpen   int
 	pending []int // below Next, not settled, and to be submitted before those from Next on
@@ -85,12 +95,46 @@ type batchState struct {
 func newBatchState(n int, checkpoint json.RawMessage) (*batchState, bool) {
 	s := &batchState{}
 	ok := len(checkpoint) > 0 && json.Unmarshal(checkpoint, s) == nil &&
-		len(s.Settled) == len(newBitset(n)) && s.Next >= 0 && s.Next <= n && s.Settled.count() == s.total()
+		len(s.Settled) == len(newBitset(n)) && s.Next >= 0 && s.Next <= n && s.Settled.count() == s.total() &&
+		(len(s.Waiting) == 0 || len(s.Waiting) == len(s.Settled))
 	if !ok {
 		s = &batchState{Settled: newBitset(n)}
 	}
 	s.Items, s.open = n, newBitset(n)
+	if s.Told > 0 {
+		s.given = newBitset(n)
+		for i := range s.Next {
+			s.given.put(i, !s.Settled.has(i) && (len(s.Waiting) == 0 || !s.Waiting.has(i)))
+		}
+	}
 	return s, ok
+}
+
+// checkpoint is the state as it is saved.
+func (s *batchState) checkpoint() (json.RawMessage, error) {
+	s.Waiting = nil
+	for _, i := range s.pending {
+		if s.Settled.has(i) || s.open.has(i) {
+			continue
+		}
+		if s.Waiting == nil {
+			s.Waiting = newBitset(s.Items)
+		}
+		s.Waiting.put(i, true)
+	}
+	return json.Marshal(s)
+}
+
+// lose counts an item whose history was removed; false: as far as is known, it was never submitted.
+func (s *batchState) lose(i int, surely bool) bool {
+	if !surely && (s.given == nil || !s.given.has(i)) {
+		return false
+	}
+	if !s.Settled.has(i) {
+		s.close(i)
+		s.Removed++
+	}
+	return true
 }
 
 // batchSoFar is what a batch that did not complete came to, for its callback: as far as its last checkpoint says. Nil for
@@ -210,7 +254,8 @@ func (s *batchState) text(items int) string {
 	for _, part := range []struct {
 		n    int
 		what string
-	}{{s.DeadLettered, "failed"}, {s.Canceled, "canceled"}, {s.Rejected, "rejected"}} {
+	}{{s.DeadLettered, "failed"}, {s.Canceled, "canceled"}, {s.Rejected, "rejected"},
+		{s.Removed, "removed"}} {
 		if part.n > 0 {
 			out += fmt.Sprintf(", %s %s", thousands(part.n), part.what)
 		}
