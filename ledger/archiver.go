@@ -79,6 +79,8 @@ type Archiver struct {
 	kept   keptJobs
 	// at is called before each durable step; what it returns ends the look. nil but in tests.
 	at func(step string) error
+	// clock is what a test has the computer say at the time of a message; nil but there.
+	clock func(time.Time) time.Time
 }
 
 // Moved says what left LEDGER.

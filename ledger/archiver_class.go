@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -100,11 +101,22 @@ func (a *Archiver) classify(ctx context.Context, s *departure, w *segmentWriter)
 	}
 	known := make(map[pair]string)
 	classes := make(map[string]bool)
+	latest, err := a.l.latest(ctx)
+	if err != nil {
+		return err
+	}
+	passed := 0
 	for _, p := range s.places {
 		if p.first > s.through {
 			break
 		}
+		for ; passed < len(s.messages) && s.messages[passed].Seq <= p.first; passed++ {
+			latest = later(latest, s.messages[passed].Time)
+		}
 		c := p.classified
+		if !c.ended.IsZero() && p.endsHere() {
+			c.ended = later(c.ended, latest)
+		}
 		if c.class == "" {
 			at := pair{p.at.Org, c.typ}
 			class, ok := known[at]
@@ -123,6 +135,42 @@ func (a *Archiver) classify(ctx context.Context, s *departure, w *segmentWriter)
 		w.classify(p.subject, c)
 	}
 	return nil
+}
+
+// latest is the latest time that a commit of the archive ends with. NATS takes what time its computer says: a server may
+// have begun with a clock that was years behind. What is behind that commit cannot have been before it all the same.
+func (l *Ledger) latest(ctx context.Context) (time.Time, error) {
+	c, err := l.archive.refresh(ctx)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("archive: %w", err)
+	}
+	return c.latest(c.through.Seq), nil
+}
+
+// latest is the latest time that a commit ends with, of those up to the one that holds a sequence.
+func (c *catalog) latest(seq schemas.Seq) (at time.Time) {
+	for i := range c.commits {
+		if at = later(at, c.commits[i].throughAt); c.commits[i].through.Seq >= seq {
+			break
+		}
+	}
+	return at
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// endsHere reports that a job which is over was not before the stretch.
+func (p *leavingPlace) endsHere() bool {
+	if len(p.moves) == 0 {
+		return false
+	}
+	was := p.moves[0].Was
+	return !was.State.Finished() || was.Open
 }
 
 // settled says what is known of a job that need not be carried: j is nothing where its beginning was removed from the

@@ -78,6 +78,9 @@ func (a *Archiver) read(ctx context.Context, from schemas.Seq, cut cutoff, rest 
 		}
 		s.end = len(batch) == 0
 		for _, m := range batch {
+			if a.clock != nil {
+				m.Time = a.clock(m.Time)
+			}
 			if s.end = m.Time.After(cut.before); s.end || len(s.messages) == a.cfg.SegmentEvents || bytes >= segmentBytesMax {
 				break
 			}

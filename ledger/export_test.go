@@ -45,6 +45,9 @@ func (l *Ledger) AskAt(prefix string) (err error) {
 // At has the archiver call at before each durable step; what it returns ends the look.
 func (a *Archiver) At(at func(step string) error) { a.at = at }
 
+// Clock has messages that leave be of another time.
+func (a *Archiver) Clock(clock func(time.Time) time.Time) { a.clock = clock }
+
 // LookBefore moves what is older than a time.
 func (a *Archiver) LookBefore(ctx context.Context, before time.Time) (Moved, error) {
 	return a.move(ctx, cutoff{before: before, full: before}, nil)

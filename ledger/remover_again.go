@@ -99,6 +99,7 @@ func (r *Remover) livesOn(ctx context.Context, d *duty, s *archiveSegment, of *o
 	if ended.IsZero() || ended.After(d.c.throughAt) {
 		return true, nil
 	}
+	ended = later(ended, s.Ended) // it was over here, or behind
 	return slices.ContainsFunc(append(of.types, j.Spec.Type), func(typ schemas.TypeName) bool { return !passed(ended, d.k.of(at.Org, typ), now) }), nil
 }
 

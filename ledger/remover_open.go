@@ -33,7 +33,7 @@ func (r *Remover) judgeOpen(ctx context.Context, now time.Time) (found bool, err
 		if n > 0 && time.Since(began) >= r.cfg.OpenBudget {
 			break
 		}
-		o, err := r.judgeSegment(ctx, s)
+		o, err := r.judgeSegment(ctx, s, c.latest(s.Last))
 		if ctx.Err() != nil {
 			return found, ctx.Err()
 		}
@@ -77,8 +77,8 @@ func (o *openSegment) over(k *keeping, now time.Time) bool {
 	return o.ended != nil && !slices.ContainsFunc(o.ended, func(e openEnd) bool { return !passed(e.ended, k.of(e.org, e.typ), now) })
 }
 
-// judgeSegment finds out when the jobs of a segment were over.
-func (r *Remover) judgeSegment(ctx context.Context, s *archiveSegment) (openSegment, error) {
+// judgeSegment finds out when the jobs of a segment were over: not before it was made, whatever clocks say.
+func (r *Remover) judgeSegment(ctx context.Context, s *archiveSegment, made time.Time) (openSegment, error) {
 	if err := r.pace(ctx, "open"); err != nil {
 		return openSegment{}, err
 	}
@@ -111,6 +111,7 @@ func (r *Remover) judgeSegment(ctx context.Context, s *archiveSegment) (openSegm
 				return openSegment{}, nil
 			}
 			for _, e := range ends {
+				e.ended = later(e.ended, made)
 				ended = withEnd(ended, e)
 			}
 			if len(ended) > openGroupsMax {

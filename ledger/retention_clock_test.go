@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
 )
 
 // A clock that is ahead for a while removes nothing; what is over goes when that has been so for a day, and at once when
@@ -69,5 +70,41 @@ func TestSettledAt(t *testing.T) {
 				t.Errorf("%v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// What ended by a clock that was years behind is kept for its time: it cannot have ended before what stands before it.
+func TestRetentionClockBehind(t *testing.T) {
+	t.Parallel()
+	r := newRetained(t, 400)
+	r.make("a", "t", "done")
+	waits := r.make("a", "t", "waiting")
+	r.leave()
+
+	since := time.Now()
+	r.arch.Clock(func(at time.Time) time.Time {
+		if at.After(since) {
+			at = at.Add(-2 * 365 * day)
+		}
+		return at
+	})
+	r.make("a", "t", "done")
+	r.make("a", "t", "resolved")
+	r.do(waits, &ledger.Cancel{Reason: "not wanted"})
+	waits.over, waits.again, waits.state = true, true, schemas.StateCanceled
+	r.leave()
+	r.arch.Clock(nil)
+	r.make("a", "t", "canceled")
+	r.leave()
+	for _, ahead := range []time.Duration{0, 89 * day} {
+		r.ahead = ahead
+		if plan := r.look(); plan.Segments != 0 {
+			t.Errorf("day %d: removed %+v", r.days(), plan)
+		}
+	}
+	r.ahead = 91 * day
+	r.look()
+	for _, j := range r.jobs {
+		r.gone(j)
 	}
 }
