@@ -25,8 +25,8 @@ const (
 	// recordSweep: what these writers have left in ARCHIVE is nothing and goes. It moves the end of CATALOG, so that a
 	// writer who still was at it finds its commit refused.
 	recordSweep = "sweep"
-	// recordHold: a legal hold was laid. It says nothing by itself: it moves the end of CATALOG, so that who decided
-	// without the hold what to remove finds that refused.
+	// recordHold: a legal hold was laid, or a longer retention set. It says nothing by itself: it moves the end of CATALOG, so that who decided
+	// without it what to remove finds that refused.
 	recordHold = "hold"
 
 	recordVersion = 1
@@ -56,7 +56,7 @@ type archiveRecord struct {
 	For     string            `json:"for,omitempty"`
 	Earlier map[string][]byte `json:"earlier,omitempty"`
 
-	// Of a hold: the id of its event.
+	// Of a hold: the scope of the legal hold, or what has set a longer retention.
 	Hold string `json:"hold,omitempty"`
 
 	// Of a sweep: segments that no record named.

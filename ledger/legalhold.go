@@ -35,27 +35,27 @@ func (l *Ledger) SetLegalHold(ctx context.Context, scope schemas.LegalScope, on 
 	}
 	// If this process dies here, a removal that was decided before the hold may still be made: whoever laid it has no
 	// answer, and repeats it.
-	return e, coded(l.fenceRemovals(ctx, scope))
+	return e, coded(l.fenceRemovals(ctx, scope.ID()))
 }
 
-// fenceRemovals moves the end of the catalogue, so that a removal which was decided before is refused.
-func (l *Ledger) fenceRemovals(ctx context.Context, scope schemas.LegalScope) error {
+// fenceRemovals moves the end of the catalogue, so that a removal which was decided before is refused. why says of what.
+func (l *Ledger) fenceRemovals(ctx context.Context, why string) error {
 	ctx, cancel := withSettleTimeout(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
 		c, err := l.archive.refresh(ctx)
 		if err != nil {
-			return fmt.Errorf("archive: legal hold: %w", err)
+			return fmt.Errorf("archive: keep: %w", err)
 		}
 		if c.at == 0 {
 			return nil // nothing was ever archived
 		}
-		r := &archiveRecord{V: recordVersion, Kind: recordHold, ID: uuid.NewString(), Prev: c.sum, Hold: scope.ID()}
+		r := &archiveRecord{V: recordVersion, Kind: recordHold, ID: uuid.NewString(), Prev: c.sum, Hold: why}
 		if err = l.appendRecord(ctx, r, c.at); err == nil {
 			return nil
 		}
 		if !errors.Is(err, ErrRefused) || !pause(ctx, try) {
-			return fmt.Errorf("archive: legal hold: %w", err)
+			return fmt.Errorf("archive: keep: %w", err)
 		}
 	}
 }

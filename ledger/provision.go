@@ -105,7 +105,7 @@ func Provision(ctx context.Context, l *Ledger, cfg ProvisionConfig) (Cell, error
 	if err := l.checkServer(ctx); err != nil {
 		return Cell{}, err
 	}
-	replicas, err := l.ensureLedger(ctx, cfg)
+	replicas, kept, err := l.ensureLedger(ctx, cfg)
 	if err != nil {
 		return Cell{}, err
 	}
@@ -116,6 +116,12 @@ func Provision(ctx context.Context, l *Ledger, cfg ProvisionConfig) (Cell, error
 	}
 	if err := l.checkBoundary(ctx); err != nil {
 		return Cell{}, err
+	}
+	if kept {
+		// If this process dies before, a removal that was decided by the retention before may still be made.
+		if err := l.fenceRemovals(ctx, StreamLedger); err != nil {
+			return Cell{}, coded(err)
+		}
 	}
 	for _, bucket := range []string{BucketJobs, BucketCounts, BucketConfig, BucketLive} {
 		if err := l.ensureBucket(ctx, bucket, replicas); err != nil {
@@ -195,22 +201,23 @@ func checkLevel(level int, version string) error {
 		version, level, apiLevelMin)
 }
 
-// ensureLedger creates LEDGER or checks the one that is there, and returns its replicas.
-func (l *Ledger) ensureLedger(ctx context.Context, cfg ProvisionConfig) (int, error) {
+// ensureLedger creates LEDGER or checks the one that is there, and returns its replicas. kept: it has another retention now.
+func (l *Ledger) ensureLedger(ctx context.Context, cfg ProvisionConfig) (replicas int, kept bool, err error) {
 	want := ledgerConfig(max(cfg.Replicas, 1), cfg.DuplicateWindow)
 	s, err := l.ensureStream(ctx, want, checkLedger)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	have := s.CachedInfo().Config
 	if cfg.Replicas != 0 && cfg.Replicas != have.Replicas {
-		return 0, Errorf(CodeInvalidArgument, "stream %s has %d replicas, %d are configured: configure %d, or change the stream first (nats stream edit %s --replicas %d)",
+		return 0, false, Errorf(CodeInvalidArgument, "stream %s has %d replicas, %d are configured: configure %d, or change the stream first (nats stream edit %s --replicas %d)",
 			StreamLedger, have.Replicas, cfg.Replicas, have.Replicas, StreamLedger, cfg.Replicas)
 	}
+	kept = cfg.Retention != 0 && max(cfg.Retention, 0) != retentionOf(have.Metadata)
 	if err := l.setWindows(ctx, cfg, have); err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	return have.Replicas, nil
+	return have.Replicas, kept, nil
 }
 
 // setWindows changes LEDGER's windows to those that are configured.

@@ -59,6 +59,17 @@ func (k *keeping) set(e *Entry) {
 	}
 }
 
+// retentionDays is what a setting says of it; 0: nothing.
+func retentionDays(s schemas.Setting) int {
+	switch d := s.(type) {
+	case *schemas.OrgSet:
+		return d.Settings.RetentionDays
+	case *schemas.TypeSet:
+		return d.Settings.RetentionDays
+	}
+	return 0
+}
+
 // of is how long the history of a job is kept: the longer of what its org and its type say, else what the cell says.
 func (k *keeping) of(org schemas.OrgID, typ schemas.TypeName) time.Duration {
 	if d := max(k.orgs[org], k.types[typ]); d > 0 {

@@ -152,8 +152,21 @@ func (l *Ledger) Put(ctx context.Context, m Meta, at schemas.Subject, change fun
 // PutIf is Put for a caller who has seen the settings at a sequence, and changes them as long as they are those: else,
 // and also if somebody has set the same meanwhile, the error is version_conflict and tells who changed them (R-713, C45).
 // ifSeq is the sequence of the event that set what was seen, 0 for a thing that was never set, nil for any.
+//
+// When a longer retention has been set without an error, no removal that was decided without it is made any more.
 func (l *Ledger) PutIf(ctx context.Context, m Meta, at schemas.Subject, ifSeq *schemas.Seq, change func(have schemas.Setting) (schemas.Setting, error)) (*schemas.Event, error) {
-	return l.control(ctx, at, func(ctx context.Context) (*schemas.Event, error) { return l.putOnce(ctx, m, at, ifSeq, change) })
+	var was, is int // days
+	e, err := l.control(ctx, at, func(ctx context.Context) (*schemas.Event, error) {
+		return l.putOnce(ctx, m, at, ifSeq, func(have schemas.Setting) (schemas.Setting, error) {
+			want, err := change(have)
+			was, is = retentionDays(have), retentionDays(want)
+			return want, err
+		})
+	})
+	if err != nil || e == nil || was == is || 0 < is && is < was {
+		return e, err
+	}
+	return e, coded(l.fenceRemovals(ctx, at.String()))
 }
 
 // control appends to a control subject: read, decide, append, and again as long as others were faster.
