@@ -275,13 +275,20 @@ func (v *verifier) fold(ctx context.Context) (intact bool, err error) {
 	return true, v.passCommits(ctx, last+1)
 }
 
-// gap counts the missing sequences from expected up to, and without, next.
+// gap counts the missing sequences from expected up to, and without, next, but for those that may have left with segments
+// that were removed.
 func (v *verifier) gap(expected, next schemas.Seq) {
-	if next <= expected || v.removed && expected <= v.verdict.Archive.Through.Seq {
+	at, missing := expected, 0
+	for _, h := range v.tallies.outside(expected, next) {
+		if missing == 0 {
+			at = h.from
+		}
+		missing += int(h.to-h.from) + 1
+	}
+	if missing == 0 {
 		return
 	}
-	v.problem(ProblemGap, expected, "", "", "%d messages are missing from sequence %d on", next-expected, expected)
-	more := int(next-expected) - 1
-	*v.verdict.Problems.Gap += more
-	v.total += more
+	v.problem(ProblemGap, at, "", "", "%d messages are missing from sequence %d on", missing, at)
+	*v.verdict.Problems.Gap += missing - 1
+	v.total += missing - 1
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -18,6 +19,7 @@ type talliesVerified struct {
 	commits []committed          // those that the fold has yet to pass; all of them in the run
 	whole   map[schemas.Seq]bool // by the end of a commit: all of its segments are there
 	holes   []span               // ascending; the stretches of which segments are gone
+	goneAt  time.Time            // the latest time that one of them ends with
 	read    tallies
 	step    Tally             // of the commit that is folded now
 	unknown map[CountKey]bool // counters of jobs in it whose standing before is not known
@@ -44,6 +46,7 @@ func (v *verifier) beginTallies(c *catalog) {
 		t.whole[k.through.Seq] = present[k.through.Seq] == k.segments
 		if !t.whole[k.through.Seq] {
 			t.holes = append(t.holes, span{k.from + 1, k.through.Seq})
+			t.goneAt = later(t.goneAt, k.throughAt)
 		}
 	}
 	v.tallies = t
@@ -92,7 +95,7 @@ func (v *verifier) orphaned(vj *verifiedJob, e *Entry) bool {
 		return false
 	}
 	s, submitted := e.Data.(*schemas.Submitted)
-	if submitted && e.First && s.Generation == 1 {
+	if submitted && s.Generation == 1 && (e.First || s.From == schemas.StateNone && v.tallies.drawnBehind(e.Job)) {
 		vj.doubtful = false
 		return false
 	}
@@ -112,6 +115,13 @@ func (v *verifier) orphaned(vj *verifiedJob, e *Entry) bool {
 	}
 	vj.job.LastSeq = e.Seq
 	return true
+}
+
+// drawnBehind reports that an id says by itself that it was drawn when all that is gone stood in the ledger already: so no
+// job of that id is gone.
+func (t *talliesVerified) drawnBehind(id schemas.JobID) bool {
+	made, ok := timed(id)
+	return ok && time.UnixMilli(made).After(t.goneAt.Add(drawnWithin))
 }
 
 // forget makes a job one of which nothing is known.
@@ -249,4 +259,24 @@ func (t *talliesVerified) deferred(seq schemas.Seq) bool {
 // gone reports that a message stood in a stretch of which segments are gone.
 func (t *talliesVerified) gone(seq schemas.Seq) bool {
 	return slices.ContainsFunc(t.holes, func(h span) bool { return h.from <= seq && seq <= h.to })
+}
+
+// outside are the stretches from a sequence up to, and without, another one in which no segment is gone.
+func (t *talliesVerified) outside(from, next schemas.Seq) (out []span) {
+	for _, h := range t.holes {
+		if h.to < from {
+			continue
+		}
+		if h.from >= next {
+			break
+		}
+		if h.from > from {
+			out = append(out, span{from, h.from - 1})
+		}
+		from = h.to + 1
+	}
+	if from < next {
+		out = append(out, span{from, next - 1})
+	}
+	return out
 }
