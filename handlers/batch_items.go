@@ -200,6 +200,7 @@ func (r *batchRun) submit(ctx context.Context, items []int) {
 	})
 	var back []int
 	out := 0
+	r.unsure = slices.DeleteFunc(r.unsure, func(i int) bool { return slices.Contains(items, i) })
 	for k, i := range items {
 		e := ledger.AsError(errs[k])
 		switch {
@@ -212,6 +213,7 @@ func (r *batchRun) submit(ctx context.Context, items []int) {
 		case later(e), e.Code == ledger.CodeOrgNotFound:
 			if errors.Is(errs[k], ledger.ErrUnknown) {
 				out++
+				r.unsure = append(r.unsure, i)
 			}
 			back = append(back, i)
 		default:

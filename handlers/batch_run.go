@@ -49,6 +49,7 @@ type batchRun struct {
 	ahead    time.Duration // the stream's clock before ours
 	after    time.Time     // nothing is submitted before: the door refused the last ones
 	note     string        // what the batch waits for, for people
+	unsure   []int         // items whose submits were not settled: they may be there
 	keptAt   time.Time
 	begun    time.Time
 	pausedAt time.Time // since when it is paused; zero: it is not
@@ -256,6 +257,12 @@ func (r *batchRun) keep(ctx context.Context) bool {
 func (r *batchRun) cancel(ctx context.Context) {
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), r.a.Grace)
 	defer done()
+	if len(r.unsure) > 0 { // one that is not there yet may come still: behind the batch's own end it is looked for again
+		r.b.sweepWhenCanceled(batchKey{r.org, r.id})
+		if err := r.find(grace, r.unsure); err != nil {
+			r.b.log.Debug("it is not known what a canceled batch has submitted", zap.String("org", string(r.org)), zap.String("job", string(r.id)), zap.Error(err))
+		}
+	}
 	err := r.cancelItems(grace)
 	if err == nil {
 		r.awaitItems(grace)

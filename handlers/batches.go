@@ -70,6 +70,8 @@ type Batches struct {
 	runs  map[string]*batchRun // by org and what the ids of its items begin with
 	holds batchHolds
 	begun bool // wanted is closed
+	// unsure are canceled batches whose handlers could not tell what they had submitted; at most sweepsMax.
+	unsure map[batchKey]struct{}
 }
 
 type batchKey struct {
@@ -89,7 +91,7 @@ func NewBatches(cfg BatchesConfig) (*Batches, error) {
 	}
 	cfg.RunMax, cfg.PausedMax = cmp.Or(cfg.RunMax, batchRunMax), cmp.Or(cfg.PausedMax, batchPausedMax)
 	return &Batches{cfg: cfg, l: cfg.Ledger, log: cfg.Logger, sweeps: make(chan batchKey, sweepsMax), wanted: make(chan struct{}),
-		runs: make(map[string]*batchRun)}, nil
+		runs: make(map[string]*batchRun), unsure: make(map[batchKey]struct{})}, nil
 }
 
 // Run runs batches until ctx ends, and hands back those that run then; it returns nil. The error is that of a
@@ -222,8 +224,8 @@ func (b *Batches) event(e *schemas.Event) {
 	case *schemas.Canceled:
 		b.ended(e, schemas.StateCanceled)
 		byHandler := d.Outcome == schemas.EventCanceled && !d.Forced
-		if d.Type == ledger.BatchType && !byHandler {
-			b.sweepLater(batchKey{e.Org, e.Job})
+		if k := (batchKey{e.Org, e.Job}); d.Type == ledger.BatchType && (b.isUnsure(k) || !byHandler) {
+			b.sweepLater(k)
 		}
 	case *schemas.TypeSet:
 		if d.Settings.Name == ledger.BatchType {
@@ -283,6 +285,25 @@ func (b *Batches) sweepLater(k batchKey) {
 	default:
 		b.log.Warn("too many batches are canceled at once: the items of this one run on", zap.String("org", string(k.org)), zap.String("job", string(k.id)))
 	}
+}
+
+// sweepWhenCanceled has a batch's items canceled, once more, when it is canceled itself. Its handler calls it before that is
+// stored: what was sent to the ledger before has arrived by then.
+func (b *Batches) sweepWhenCanceled(k batchKey) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.unsure) < sweepsMax {
+		b.unsure[k] = struct{}{}
+	}
+}
+
+// isUnsure reports, once, whether sweepWhenCanceled was called for a batch.
+func (b *Batches) isUnsure(k batchKey) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, ok := b.unsure[k]
+	delete(b.unsure, k)
+	return ok
 }
 
 func (b *Batches) sweep(ctx context.Context) {

@@ -277,10 +277,11 @@ func (r *running) finish(result json.RawMessage, err, cause error) {
 	if r.closing.CompareAndSwap(false, true) {
 		r.s.reports.over(r)
 		r.store(r.outcome(result, err, cause))
+		close(r.settled)
 		if errors.Is(err, errYield) {
+			r.s.forget(r) // it has ended, whatever becomes of the rest
 			r.carry()
 		}
-		close(r.settled)
 		return
 	}
 	<-r.settled

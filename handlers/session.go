@@ -299,7 +299,9 @@ func (s *session) forget(r *running) {
 	if r.hung {
 		s.wake() // what it held of limits is free
 	}
-	delete(s.running, r.a.Fence)
+	if s.running[r.a.Fence] == r {
+		delete(s.running, r.a.Fence)
+	}
 }
 
 // mayClaim reports whether this session may take a job now: it knows a leader that hears it, and goes on.
