@@ -297,9 +297,7 @@ var errGoexit = errors.New("handler ended its goroutine without returning")
 func (r *running) call(ctx context.Context) (result json.RawMessage, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			p := newPanic(v)
-			r.s.log.Error("handler panicked", append(r.fields(), zap.String("stack", p.stack), zap.Error(p))...)
-			result, err = nil, p
+			result, err = nil, r.panicked(v)
 		}
 	}()
 	if err := r.fetchArgs(ctx); err != nil {
@@ -311,7 +309,36 @@ func (r *running) call(ctx context.Context) (result json.RawMessage, err error) 
 	if job := r.latest(); ctx.Err() != nil && (job.Spec.ArgsRef != nil || len(job.Spec.Parents) > 0) {
 		return nil, context.Cause(ctx) // the attempt ended while those were read, and its successor may run already
 	}
-	return r.reg.Handler.Run(ctx, r.a)
+	switch r.reg.Handler.(type) {
+	case *Exec, *HTTP: // these leave nothing behind
+		return r.reg.Handler.Run(ctx, r.a)
+	}
+	return r.apart(ctx)
+}
+
+// apart runs the handler on a goroutine of its own, and so what it leaves on it is nobody's: a thread that it has locked, as
+// one that has changed its namespace or user, ends with it.
+func (r *running) apart(ctx context.Context) (result json.RawMessage, err error) {
+	err = errGoexit
+	returned := make(chan struct{})
+	go func() {
+		defer close(returned)
+		defer func() {
+			if v := recover(); v != nil {
+				result, err = nil, r.panicked(v)
+			}
+		}()
+		result, err = r.reg.Handler.Run(ctx, r.a)
+	}()
+	<-returned
+	return result, err
+}
+
+// panicked is the error of a handler that panicked.
+func (r *running) panicked(v any) error {
+	p := newPanic(v)
+	r.s.log.Error("handler panicked", append(r.fields(), zap.String("stack", p.stack), zap.Error(p))...)
+	return p
 }
 
 // end tells the handler to stop.
