@@ -22,7 +22,7 @@ import (
 const (
 	org      = schemas.OrgID("acme")
 	queue    = schemas.QueueName("default")
-	patience = time.Minute      // for what must happen; a test that waits so long has failed
+	patience = time.Minute // for what must happen; a test that waits so long has failed
 )
 
 // leader is the least that a worker needs of one: it answers beats, queues and offers jobs.
