@@ -156,33 +156,43 @@ func (r *batchRun) seed(ctx context.Context) error {
 		return nil
 	}
 	var out []time.Time
-	for i := r.s.Next - 1; i >= 0 && len(out) < r.spec.Pace.Count; i-- {
-		var at time.Time
-		err := r.each(ctx, []int{i}, func(ctx context.Context, i int) error {
-			j, err := r.b.l.Fold(ctx, r.org, ledger.BatchItemID(r.items, i))
-			if errors.Is(err, ledger.ErrNotFound) {
-				return nil
-			}
-			if err == nil {
-				at = j.SubmittedAt
-			}
-			return err
-		}, func() {})
+	for end, over := r.s.Next, false; end > 0 && !over; end = max(0, end-batchAtOnce) {
+		begin := max(0, end-batchAtOnce)
+		at, err := r.submitted(ctx, begin, end)
 		if err != nil {
 			return err
 		}
-		if at.IsZero() { // it was refused, or is to be submitted
-			continue
+		for _, t := range slices.Backward(at) {
+			if t.IsZero() { // it was refused, or is to be submitted
+				continue
+			}
+			t = t.Add(-r.ahead)
+			if over = over || len(out) == r.spec.Pace.Count || time.Since(t) >= r.pace.window; !over {
+				out = append(out, t)
+			}
 		}
-		at = at.Add(-r.ahead)
-		if time.Since(at) >= r.pace.window {
-			break
-		}
-		out = append(out, at)
 	}
 	slices.SortFunc(out, time.Time.Compare)
 	r.pace.out = out
 	return nil
+}
+
+// submitted reads when items were submitted, some at once; zero for those that were not.
+func (r *batchRun) submitted(ctx context.Context, begin, end int) ([]time.Time, error) {
+	at, items := make([]time.Time, end-begin), make([]int, end-begin)
+	for k := range items {
+		items[k] = begin + k
+	}
+	return at, r.each(ctx, items, func(ctx context.Context, i int) error {
+		j, err := r.b.l.Fold(ctx, r.org, ledger.BatchItemID(r.items, i))
+		switch {
+		case err == nil:
+			at[i-begin] = j.SubmittedAt
+		case errors.Is(err, ledger.ErrNotFound):
+			err = nil
+		}
+		return err
+	}, func() {})
 }
 
 // submit submits items at once. A batch whose org was deleted rejects none of them: it stops, and is dead-lettered itself

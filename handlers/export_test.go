@@ -1,6 +1,14 @@
 package handlers
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
 
 // Hasten shortens the worker's intervals; a zero keeps the real one.
 func (w *Worker) Hasten(beatEvery, cutoff, lateClaim time.Duration) {
@@ -28,3 +36,10 @@ func (w *Worker) LookAtHolds(age time.Duration) { w.times.holdsFresh = age }
 
 // ErrStuck is what Run then returns.
 var ErrStuck = errStuck
+
+// PaceAfterRestart is what the pace of a batch, of which nothing is known but what the ledger holds, is told of its items.
+func PaceAfterRestart(ctx context.Context, l *ledger.Ledger, org schemas.OrgID, id schemas.JobID, spec *ledger.BatchSpec) ([]time.Time, error) {
+	r := newBatchRun(&Batches{l: l, log: zap.NewNop()}, org, id, 1, spec, nil)
+	err := r.recover(ctx)
+	return r.pace.out, err
+}
