@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"errors"
 	"time"
 
@@ -55,6 +56,17 @@ func newEntry(subject string, h nats.Header, body []byte, seq schemas.Seq, at ti
 	if err != nil {
 		event.Data = nil
 		e.Header = h
+	}
+	return e
+}
+
+// newBlockEntry is newEntry of a message as the server sends it. It shares no memory with what it is made of: what is kept
+// of one event must not keep its neighbours.
+func newBlockEntry(subject, block, body []byte, seq schemas.Seq, at time.Time) *Entry {
+	e := &Entry{RawSubject: string(subject), Body: bytes.Clone(body)}
+	e.Event, e.Header, e.Err = schemas.DecodeBlock(e.RawSubject, block, e.Body, seq, at)
+	if e.Err != nil {
+		e.Data = nil
 	}
 	return e
 }

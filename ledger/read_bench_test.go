@@ -14,22 +14,26 @@ import (
 const benchJobs = 25_000
 
 // BenchmarkFeed reads a whole ledger through a cursor: connection, decoding, hand-over. It reports the time
-// of one pass over 100,000 events.
+// of one pass over 100,000 events, message by message and in packs.
 func BenchmarkFeed(b *testing.B) {
-	env := ledgertest.Start(b)
+	env := ledgertest.Start(b, ledgertest.WithPort())
 	fill(b, env, "acme", benchJobs)
 	last := end(b, env.Ledger)
-	f := startFeed(b, ledger.FeedConfig{Ledger: env.NewLedger()})
-	b.ReportAllocs()
-	for b.Loop() {
-		c := f.Subscribe(schemas.Position{})
-		n := len(read(b, c, last))
-		c.Close()
-		if n != int(last) {
-			b.Fatalf("read %d of %d", n, last)
-		}
+	for name, l := range map[string]*ledger.Ledger{"single": env.NewLedger(), "packed": env.NewReader()} {
+		b.Run(name, func(b *testing.B) {
+			f := startFeed(b, ledger.FeedConfig{Ledger: l})
+			b.ReportAllocs()
+			for b.Loop() {
+				c := f.Subscribe(schemas.Position{})
+				n := len(read(b, c, last))
+				c.Close()
+				if n != int(last) {
+					b.Fatalf("read %d of %d", n, last)
+				}
+			}
+			b.ReportMetric(float64(last)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
 	}
-	b.ReportMetric(float64(last)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
 // BenchmarkFeedLatency is the time from before an append to the moment a fold holds the event, beside the

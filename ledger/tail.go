@@ -9,9 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -70,11 +68,9 @@ type tail struct {
 	// cleared is the position if its event was found in ARCHIVE, with everything behind it in LEDGER.
 	cleared schemas.Position
 
-	src   *source     // nil while there is none
-	try   int         // tries to open since the last sign of life
-	msgs  []*nats.Msg // taken from src; those before at are handed out
-	at    int
-	batch []stored // taken from msgs, while take runs
+	src   *source  // nil while there is none
+	try   int      // tries to open since the last sign of life
+	batch []stored // taken from src, while take runs
 	timer *time.Timer
 }
 
@@ -155,24 +151,21 @@ func (t *tail) wait(ctx context.Context) error {
 
 // take decodes what has arrived.
 func (t *tail) take(ctx context.Context) ([]*Entry, error) {
-	if t.at == len(t.msgs) {
-		t.msgs, t.at = t.src.swap(t.msgs[:0]), 0
-	}
 	t.batch = t.batch[:0]
-	for t.at < len(t.msgs) && len(t.batch) < tailBatch {
-		m := t.msgs[t.at]
-		t.msgs[t.at] = nil
-		t.at++
-		if m.Subject == t.src.inbox {
-			if !t.src.control(t.l.nc, m) {
+	for len(t.batch) < tailBatch {
+		s, ok := t.src.next()
+		if !ok {
+			break
+		}
+		if s.msg != nil && s.msg.Subject == t.src.inbox {
+			if !t.src.control(t.l.nc, s.msg) {
 				t.drop()
 				break
 			}
 			t.try = 0
 			continue
 		}
-		s, ok := t.src.accept(m)
-		if !ok { // a message before it is missing
+		if !t.src.accept(&s) { // a message before it is missing
 			t.drop()
 			break
 		}
@@ -266,7 +259,7 @@ func (t *tail) drop() {
 	t.cleared = schemas.Position{}
 	if t.src != nil {
 		t.src.close(t.l.js)
-		t.src, t.msgs, t.at = nil, nil, 0
+		t.src = nil
 	}
 }
 
@@ -361,122 +354,4 @@ func (t *tail) pause(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return ctx.Err()
-}
-
-// source is one push consumer and what it has delivered. The consumer keeps nothing on disk and is dropped
-// by the server when nobody listens to it.
-type source struct {
-	name     string
-	inbox    string
-	sub      *nats.Subscription
-	wake     chan struct{} // capacity 1: something was added to the queue
-	verified bool          // the position's event has come and is the right one
-	last     uint64        // consumer sequence of the last message, to see a gap
-	passed   schemas.Seq   // the server has gone through the stream up to here, and all it found was taken
-
-	mu    sync.Mutex
-	queue []*nats.Msg
-}
-
-// openSource creates a consumer that starts at from (1 for 0). exists reports whether there is any message
-// from there on.
-func (l *Ledger) openSource(ctx context.Context, from schemas.Seq, filter string, heartbeat time.Duration) (src *source, exists bool, err error) {
-	s := &source{name: "jl-tail-" + uuid.NewString(), inbox: l.nc.NewInbox(), wake: make(chan struct{}, 1)}
-	if s.sub, err = l.nc.Subscribe(s.inbox, s.add); err != nil {
-		return nil, false, err
-	}
-	// The server's flow control bounds what can be pending.
-	if err = s.sub.SetPendingLimits(-1, -1); err != nil {
-		return nil, false, err
-	}
-	cfg := jetstream.ConsumerConfig{
-		Name: s.name, Description: "jobledger: reads the ledger in order",
-		DeliverSubject: s.inbox, DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckNonePolicy,
-		FilterSubject: filter, FlowControl: true, IdleHeartbeat: heartbeat, InactiveThreshold: tailInactive,
-		MemoryStorage: true, Replicas: 1,
-	}
-	if from > 0 {
-		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, uint64(from)
-	}
-	c, err := l.js.CreatePushConsumer(ctx, StreamLedger, cfg)
-	if err != nil {
-		_ = s.sub.Unsubscribe() // fails only when the connection is closed, which ends it too
-		return nil, false, fmt.Errorf("consumer on stream %s: %w", StreamLedger, err)
-	}
-	info := c.CachedInfo()
-	return s, info.NumPending > 0 || info.Delivered.Consumer > 0, nil
-}
-
-// close ends the subscription. The consumer is deleted without waiting; the server does it otherwise.
-func (s *source) close(js jetstream.JetStream) {
-	_ = s.sub.Unsubscribe()
-	_ = js.Conn().Publish("$JS.API.CONSUMER.DELETE."+StreamLedger+"."+s.name, nil)
-}
-
-// add is called by the connection for each message.
-func (s *source) add(m *nats.Msg) {
-	s.mu.Lock()
-	s.queue = append(s.queue, m)
-	s.mu.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// swap takes the queue and leaves free in its place.
-func (s *source) swap(free []*nats.Msg) []*nats.Msg {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	q := s.queue
-	s.queue = free
-	return q
-}
-
-// control answers flow control, in order, so that what waits here is bounded. It reports false if the
-// server has sent messages that did not arrive.
-func (s *source) control(nc *nats.Conn, m *nats.Msg) bool {
-	if m.Header.Get("Status") != statusControl {
-		return false // the consumer has ended
-	}
-	reply := m.Reply
-	if reply == "" {
-		reply = m.Header.Get("Nats-Consumer-Stalled")
-	}
-	if reply != "" {
-		_ = nc.Publish(reply, nil) // lost only with the connection, which opens a new consumer
-	}
-	if v := m.Header.Get("Nats-Last-Consumer"); v != "" {
-		last, err := schemas.ParseSeq(v)
-		if err != nil || uint64(last) > s.last {
-			return false
-		}
-		if seq, err := schemas.ParseSeq(m.Header.Get("Nats-Last-Stream")); err == nil {
-			s.passed = max(s.passed, seq)
-		}
-	}
-	return true
-}
-
-// statusControl is the status of heartbeats and flow control requests.
-const statusControl = "100"
-
-// stored is a message with its place in the stream.
-type stored struct {
-	*nats.Msg
-	seq schemas.Seq
-	at  time.Time
-}
-
-func (s *stored) decode() *Entry { return newEntry(s.Subject, s.Header, s.Data, s.seq, s.at) }
-
-// accept takes the next message; false if one before it did not arrive.
-func (s *source) accept(m *nats.Msg) (stored, bool) {
-	meta, err := m.Metadata()
-	if err != nil || meta.Sequence.Consumer != s.last+1 {
-		return stored{}, false
-	}
-	s.last++
-	s.passed = schemas.Seq(meta.Sequence.Stream)
-	return stored{Msg: m, seq: s.passed, at: meta.Timestamp}, true
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/dartwing/jobledger/internal/packs"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -13,33 +14,41 @@ import (
 func TestSourceNoticesGaps(t *testing.T) {
 	t.Parallel()
 	nc := new(nats.Conn) // nothing is sent on it
-	message := func(stream, consumer string) *nats.Msg {
-		return &nats.Msg{Subject: "jobs.acme.one", Sub: &nats.Subscription{}, Reply: "$JS.ACK.LEDGER.c.1." + stream + "." + consumer + ".1700000000000000000.0"}
+	reply := func(stream, consumer string) string {
+		return "$JS.ACK.LEDGER.c.1." + stream + "." + consumer + ".1700000000000000000.0"
+	}
+	single := func(reply string) *stored {
+		return &stored{msg: &nats.Msg{Subject: "jobs.acme.one", Sub: &nats.Subscription{}, Reply: reply}}
+	}
+	inPack := func(reply string) *stored {
+		return &stored{frame: packs.Frame{Subject: []byte("jobs.acme.one"), Reply: []byte(reply)}}
 	}
 	heartbeat := func(stream, consumer string) *nats.Msg {
 		return &nats.Msg{Header: nats.Header{"Status": {"100"}, "Nats-Last-Consumer": {consumer}, "Nats-Last-Stream": {stream}}}
 	}
-	s := &source{}
-	if _, ok := s.accept(message("7", "1")); !ok || s.passed != 7 {
-		t.Errorf("the first message was refused, or left the source at %d", s.passed)
-	}
-	if !s.control(nc, heartbeat("9", "1")) || s.passed != 9 {
-		t.Errorf("a heartbeat behind what came was refused, or left the source at %d", s.passed)
-	}
-	if s.control(nc, heartbeat("11", "2")) || s.passed != 9 {
-		t.Errorf("a heartbeat that names a message which did not come was taken")
-	}
-	if _, ok := s.accept(message("12", "3")); ok {
-		t.Error("a message behind a missing one was taken")
-	}
-	if m, ok := s.accept(message("10", "2")); !ok || m.seq != 10 {
-		t.Error("the next message was refused")
-	}
-	if s.control(nc, &nats.Msg{Header: nats.Header{"Status": {"409"}}}) {
-		t.Error("a consumer that ended was kept")
-	}
-	if _, ok := s.accept(&nats.Msg{Subject: "jobs.acme.one", Sub: &nats.Subscription{}}); ok {
-		t.Error("a message of no consumer was taken")
+	for _, message := range []func(reply string) *stored{single, inPack} {
+		s := &source{}
+		if !s.accept(message(reply("7", "1"))) || s.passed != 7 {
+			t.Errorf("the first message was refused, or left the source at %d", s.passed)
+		}
+		if !s.control(nc, heartbeat("9", "1")) || s.passed != 9 {
+			t.Errorf("a heartbeat behind what came was refused, or left the source at %d", s.passed)
+		}
+		if s.control(nc, heartbeat("11", "2")) || s.passed != 9 {
+			t.Errorf("a heartbeat that names a message which did not come was taken")
+		}
+		if s.accept(message(reply("12", "3"))) {
+			t.Error("a message behind a missing one was taken")
+		}
+		if m := message(reply("10", "2")); !s.accept(m) || m.seq != 10 || m.at.UnixNano() != 1700000000000000000 {
+			t.Error("the next message was refused")
+		}
+		if s.control(nc, &nats.Msg{Header: nats.Header{"Status": {"409"}}}) {
+			t.Error("a consumer that ended was kept")
+		}
+		if s.accept(message("")) {
+			t.Error("a message of no consumer was taken")
+		}
 	}
 }
 

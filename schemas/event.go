@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -251,24 +249,44 @@ func (e *Event) belongs(data Data) bool {
 // Decode reads a stored message. The error wraps ErrForeign or ErrUndecodable; in the latter case the
 // returned event still bears its subject, id, sequence and time, with nil Data.
 func Decode(subject string, h nats.Header, body []byte, seq Seq, at time.Time) (*Event, error) {
+	a := attributesOf(h)
+	return decode(subject, &a, body, seq, at)
+}
+
+// DecodeBlock is Decode of a message whose headers are the block that it was sent with. It returns them only beside an
+// error: nil for a block that is none.
+func DecodeBlock(subject string, block, body []byte, seq Seq, at time.Time) (*Event, nats.Header, error) {
+	if a, ok := plainAttributes(string(block)); ok {
+		if e, err := decode(subject, &a, body, seq, at); err == nil {
+			return e, nil, nil
+		}
+	}
+	h, err := nats.DecodeHeadersMsg(block)
+	if err != nil {
+		h = nil // as the client shows such a message
+	}
+	e, err := Decode(subject, h, body, seq, at)
+	return e, h, err
+}
+
+func decode(subject string, a *attributes, body []byte, seq Seq, at time.Time) (*Event, error) {
 	e := &Event{Seq: seq, Time: at.UTC()}
 	var err error
 	if e.Subject, err = ParseSubject(subject); err != nil {
 		return e, err
 	}
-	h = lowerNames(h)
-	e.ID = EventID(header(h, HeaderID))
-	ceType := header(h, HeaderType)
+	e.ID = EventID(a.get(attrID))
+	ceType := a.get(attrType)
 	if e.ID == "" || !strings.HasPrefix(ceType, ourPrefix) {
 		return e, fmt.Errorf("%w: no %s and %s of ours on %q", ErrForeign, HeaderID, HeaderType, subject)
 	}
-	if source := header(h, HeaderSource); !e.isSource(source) {
+	if source := a.get(attrSource); !e.isSource(source) {
 		// A copy of another org's event, or a forgery: the org is part of each record's address.
 		return e, fmt.Errorf("%w: %s %q on %q", ErrForeign, HeaderSource, source, subject)
 	}
 	name, ok := strings.CutPrefix(ceType, typePrefix)
 	data := newData(EventName(name))
-	if version := header(h, HeaderSpecVersion); !ok || data == nil || version != specVersion {
+	if version := a.get(attrSpecVersion); !ok || data == nil || version != specVersion {
 		return e, fmt.Errorf("%w: %s, CloudEvents %q", ErrUndecodable, ceType, version)
 	}
 	if !e.belongs(data) {
@@ -280,21 +298,19 @@ func Decode(subject string, h nats.Header, body []byte, seq Seq, at time.Time) (
 	if err := data.wellFormed(); err != nil {
 		return e, fmt.Errorf("%w: %s: %w", ErrUndecodable, ceType, err)
 	}
-	return e, e.readHeaders(h, data)
+	return e, e.readAttributes(a, data)
 }
 
-// readHeaders fills the optional attributes; only a malformed ce-time can fail.
-func (e *Event) readHeaders(h nats.Header, data Data) error {
-	e.Actor = Actor{Type: header(h, HeaderAuthType), ID: header(h, HeaderAuthID)}
-	e.CausationID = header(h, HeaderCausationID)
-	e.CorrelationID = header(h, HeaderCorrelationID)
-	e.Traceparent = header(h, HeaderTraceparent)
-	e.Tracestate = header(h, HeaderTracestate)
-	if v := h[HeaderMsgID]; len(v) > 0 {
-		e.MsgID = v[0]
-	}
-	e.First = header(h, HeaderExpect) == expectEmpty
-	if s := header(h, HeaderTime); s != "" {
+// readAttributes fills the optional attributes; only a malformed ce-time can fail.
+func (e *Event) readAttributes(a *attributes, data Data) error {
+	e.Actor = Actor{Type: a.get(attrAuthType), ID: a.get(attrAuthID)}
+	e.CausationID = a.get(attrCausationID)
+	e.CorrelationID = a.get(attrCorrelationID)
+	e.Traceparent = a.get(attrTraceparent)
+	e.Tracestate = a.get(attrTracestate)
+	e.MsgID = a[attrMsgID]
+	e.First = a.get(attrExpect) == expectEmpty
+	if s := a.get(attrTime); s != "" {
 		t, err := time.Parse(time.RFC3339Nano, s)
 		if err != nil {
 			return fmt.Errorf("%w: ce-time: %w", ErrUndecodable, err)
@@ -386,54 +402,4 @@ func SpliceJSON(v any, raws ...RawField) ([]byte, error) {
 		body = append(body, '}')
 	}
 	return body, nil
-}
-
-// header reads an attribute of headers whose names lowerNames has seen.
-func header(h nats.Header, key string) string {
-	if v := h[key]; len(v) > 0 {
-		return unescape(v[0])
-	}
-	return ""
-}
-
-// TypeOf is the ce-type of a message, also of one that Decode refuses; empty if it has none.
-func TypeOf(h nats.Header) string { return header(lowerNames(h), HeaderType) }
-
-// lowerNames returns h with the names of attributes in lower case, so that they are read tolerant of case:
-// h itself when they are so already, as ours are. The exact spelling wins over others, and of those the
-// first in byte order, so that every replay reads the same.
-func lowerNames(h nats.Header) nats.Header {
-	odd := false
-	for k := range h {
-		if odd = oddName(k); odd {
-			break
-		}
-	}
-	if !odd {
-		return h
-	}
-	lower := make(nats.Header, len(h))
-	for _, k := range slices.Sorted(maps.Keys(h)) {
-		name := k
-		if oddName(k) {
-			name = strings.ToLower(k)
-		}
-		if _, taken := lower[name]; !taken || name == k {
-			lower[name] = h[k]
-		}
-	}
-	return lower
-}
-
-// oddName reports a name that is neither in lower case nor one of the server's.
-func oddName(k string) bool {
-	if strings.HasPrefix(k, "Nats-") {
-		return false
-	}
-	for i := 0; i < len(k); i++ {
-		if k[i] >= 'A' && k[i] <= 'Z' {
-			return true
-		}
-	}
-	return false
 }

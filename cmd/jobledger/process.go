@@ -21,7 +21,11 @@ type connector func(name string) (*nats.Conn, error)
 // inProcess connects to the server of this process.
 func inProcess(server *natsd.Server) connector {
 	return func(name string) (*nats.Conn, error) {
-		return server.ConnectInProcess(nats.Name("jobledger "+name), nats.ReconnectWait(reconnectWait))
+		connect := server.ConnectInProcess
+		if name == cell.Feed {
+			connect = server.ConnectReader
+		}
+		return connect(nats.Name("jobledger "+name), nats.ReconnectWait(reconnectWait))
 	}
 }
 

@@ -22,6 +22,9 @@ import (
 // flushTimeout bounds the sending of what is left in a connection before it is closed.
 const flushTimeout = time.Second
 
+// Feed is the name of the connection that reads the whole ledger, for Config.Connect.
+const Feed = "feed"
+
 // Config says what a server process runs.
 type Config struct {
 	// Connect opens a connection in the ledger's own account. Each part gets one of its own, so that one's
@@ -97,7 +100,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	o := opener{cfg: &cfg}
 	defer func() { o.close() }()
 	dispatch := o.ledger("dispatcher", nil)
-	feeding := o.ledger("feed", nil)
+	feeding := o.ledger(Feed, nil)
 	projecting := o.ledger("projector", nil)
 	collecting := o.ledger("collector", nil)
 	archiving := o.ledger("archiver", nil)

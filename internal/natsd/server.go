@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dartwing/jobledger/internal/packs"
 )
 
 // Version is the version of the embedded server, "2.15.2" for example.
@@ -117,7 +119,11 @@ func (s *Server) LeadsCluster() bool { return s.cfg.Cluster != nil && s.ns.JetSt
 // the pending buffer of one cannot delay another (ENGINE 10). It never gives up
 // on an interrupted connection; the caller closes it.
 func (s *Server) ConnectInProcess(opts ...nats.Option) (*nats.Conn, error) {
-	base := []nats.Option{nats.InProcessServer(s.ns), nats.MaxReconnects(-1)}
+	return s.connect(s.ns, opts)
+}
+
+func (s *Server) connect(through nats.InProcessConnProvider, opts []nats.Option) (*nats.Conn, error) {
+	base := []nats.Option{nats.InProcessServer(through), nats.MaxReconnects(-1)}
 	nc, err := nats.Connect("", append(base, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("natsd: connect in process: %w", err)
@@ -129,6 +135,37 @@ func (s *Server) ConnectInProcess(opts ...nats.Option) (*nats.Conn, error) {
 // [nats.InProcessConnProvider]: whoever restarts a server on the same folder can
 // hand clients a provider that leads to the current one.
 func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
+
+// PackedConn opens a raw connection for a reader of many messages, which hands them on in packs (internal/packs). It
+// goes through the loopback interface where the server listens: the server writes many small buffers, which one system
+// call takes together, and which the reader of an in-process connection has to wait for one by one.
+func (s *Server) PackedConn() (net.Conn, error) {
+	if addr, ok := s.ns.Addr().(*net.TCPAddr); ok && !s.cfg.DontListen {
+		to := *addr
+		if to.IP.IsUnspecified() {
+			to.IP = nil // this machine
+		}
+		if c, err := net.DialTCP("tcp", nil, &to); err == nil {
+			return packs.Conn(c), nil
+		}
+	}
+	c, err := s.ns.InProcessConn()
+	if err != nil {
+		return nil, err
+	}
+	return packs.Conn(c), nil
+}
+
+// packed is a [nats.InProcessConnProvider] of packed connections.
+type packed struct{ s *Server }
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (p packed) InProcessConn() (net.Conn, error) { return p.s.PackedConn() }
+
+// ConnectReader is ConnectInProcess for a reader of many messages.
+func (s *Server) ConnectReader(opts ...nats.Option) (*nats.Conn, error) {
+	return s.connect(packed{s}, opts)
+}
 
 // Shutdown stops the server and returns when its files are written and closed
 // and the data folder is free for another process. Close or drain your

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/internal/cell"
 	"github.com/dartwing/jobledger/schemas"
@@ -38,7 +36,7 @@ func (env *Env) RunServer(change ...func(*cell.Config)) *Server {
 	env.t.Helper()
 	ready := make(chan cell.Info, 1)
 	cfg := cell.Config{
-		Connect:         func(string) (*nats.Conn, error) { return env.connect() },
+		Connect:         env.connectPart,
 		Logger:          env.cfg.log,
 		Version:         "0.0.0",
 		RegisterUnknown: true,

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/dartwing/jobledger/internal/cell"
 	"github.com/dartwing/jobledger/internal/natsd"
 	"github.com/dartwing/jobledger/ledger"
 )
@@ -175,10 +176,30 @@ func (env *Env) connect(opts ...nats.Option) (*nats.Conn, error) {
 	return nats.Connect(url, append(base, opts...)...)
 }
 
+// connectPart connects a part of a cell as the program does.
+func (env *Env) connectPart(name string) (*nats.Conn, error) {
+	if name == cell.Feed && env.Cluster == nil {
+		return env.connect(nats.InProcessServer(readers{env.provider}))
+	}
+	return env.connect()
+}
+
+// NewReader is NewLedger on a connection such as a server's feed has: the messages of a long stretch come in packs. Of a
+// cluster there is none.
+func (env *Env) NewReader() *ledger.Ledger {
+	env.t.Helper()
+	return env.ledgerOn(env.Connect(nats.InProcessServer(readers{env.provider})))
+}
+
 // NewLedger opens a second ledger, as another process would have it: a connection of its own, no faults.
 func (env *Env) NewLedger() *ledger.Ledger {
 	env.t.Helper()
-	l, err := ledger.New(ledger.Config{Conn: env.Connect(), Logger: env.cfg.log, CheckArgs: env.cfg.checkArgs.CheckArgs})
+	return env.ledgerOn(env.Connect())
+}
+
+func (env *Env) ledgerOn(nc *nats.Conn) *ledger.Ledger {
+	env.t.Helper()
+	l, err := ledger.New(ledger.Config{Conn: nc, Logger: env.cfg.log, CheckArgs: env.cfg.checkArgs.CheckArgs})
 	if err != nil {
 		env.t.Fatal(err)
 	}
@@ -303,4 +324,17 @@ func (p *provider) InProcessConn() (net.Conn, error) {
 		return nil, errStopped
 	}
 	return p.s.InProcessConn()
+}
+
+// readers is the provider of connections such as a server's feed has.
+type readers struct{ *provider }
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (p readers) InProcessConn() (net.Conn, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.s == nil {
+		return nil, errStopped
+	}
+	return p.s.PackedConn()
 }
