@@ -141,11 +141,7 @@ func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn()
 // call takes together, and which the reader of an in-process connection has to wait for one by one.
 func (s *Server) PackedConn() (net.Conn, error) {
 	if addr, ok := s.ns.Addr().(*net.TCPAddr); ok && !s.cfg.DontListen {
-		to := *addr
-		if to.IP.IsUnspecified() {
-			to.IP = nil // this machine
-		}
-		if c, err := net.DialTCP("tcp", nil, &to); err == nil {
+		if c := s.dialSelf(addr); c != nil {
 			return packs.Conn(c), nil
 		}
 	}
