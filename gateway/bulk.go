@@ -172,7 +172,7 @@ func (r *BulkRequest) eligible(j *ledger.Record) bool {
 // bulk acts on many jobs. If this process dies in it, each job was acted upon or not, and doing it again is safe.
 func (g *Gateway) bulk(ctx context.Context, r *request) ([]byte, error) {
 	var req BulkRequest
-	if err := r.decode(&req); err != nil {
+	if err := r.decodeStrictly(&req); err != nil { // a filter with a misspelled field would choose every job
 		return nil, err
 	}
 	if err := req.check(); err != nil {

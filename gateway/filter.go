@@ -75,6 +75,9 @@ func parseWhere(text string) (where.Where, error) {
 	if err != nil {
 		return w, badField("where", err)
 	}
+	if text != "" && len(w.Terms) == 0 {
+		return w, badField("where", errors.New("it is blank: leave it out to choose every job"))
+	}
 	if w.Uses(where.FieldOrg) {
 		return w, badField("where", errors.New("org: the jobs of one org are asked for, the one that is given with the request (--org)"))
 	}

@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"sync"
@@ -361,6 +363,22 @@ func (r *request) decode(v any) error {
 	}
 	if err := json.Unmarshal(r.body, v); err != nil {
 		return ledger.Errorf(ledger.CodeInvalidArgument, "the body cannot be read: %v", err)
+	}
+	return nil
+}
+
+// decodeStrictly is decode for requests where a field that is not known, or misspelled, must not be passed over.
+func (r *request) decodeStrictly(v any) error {
+	if len(r.body) == 0 {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(r.body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return ledger.Errorf(ledger.CodeInvalidArgument, "the body cannot be read: %v", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return ledger.Errorf(ledger.CodeInvalidArgument, "the body cannot be read: something stands behind it")
 	}
 	return nil
 }

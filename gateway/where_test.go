@@ -65,11 +65,15 @@ func TestWhere(t *testing.T) {
 		"acme.count":  `{"where":"tag.n:1"}`,
 		"acme.errors": `{"where":"args.a:1"}`,
 		"acme.bulk":   `{"action":"cancel","reason":"r","filter":{"where":"org:acme"}}`,
+		"acme.list ":  `{"where":" "}`,
 	} {
-		if details := w.refused(ledger.CodeInvalidArgument, subject, body); details["field"] != "where" {
+		if details := w.refused(ledger.CodeInvalidArgument, strings.TrimSpace(subject), body); details["field"] != "where" {
 			t.Errorf("%s %s: %v", subject, body, details)
 		}
 	}
+	// A field of a bulk that is not known would choose every job.
+	w.refused(ledger.CodeInvalidArgument, "acme.bulk", `{"action":"cancel","reason":"r","filter":{"wher":"type:fax"}}`)
+	w.refused(ledger.CodeInvalidArgument, "acme.bulk", `{"action":"cancel","reason":"r","filter":{"type":["fax"]}} {}`)
 	// What a client sends with where is refused by a server that does not know it: without where the state is unknown.
 	w.refused(ledger.CodeInvalidArgument, "acme.list", `{"state":["where"]}`)
 }

@@ -143,6 +143,7 @@ func TestBatchItemsGiven(t *testing.T) {
 	t.Parallel()
 	b, spec := &Batches{log: zap.NewNop()}, &ledger.BatchSpec{Items: make([]ledger.BatchItem, 9)}
 	first := newBatchRun(b, "acme", "faxes", 1, spec, nil)
+	first.s.known(1)
 	first.s.take(5, 9)
 	first.s.setOpen(0)
 	first.s.setOpen(1)

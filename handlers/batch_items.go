@@ -85,8 +85,12 @@ func (r *batchRun) recover(ctx context.Context) error {
 	}, func() {}); err != nil {
 		return err
 	}
-	if err := r.lookAtOrg(ctx); err != nil || r.fresh {
+	if err := r.lookAtOrg(ctx); err != nil {
 		return err
+	}
+	if r.fresh {
+		r.s.known(r.generation)
+		return nil
 	}
 	var unsettled []int
 	for i := range r.s.Next {
@@ -97,7 +101,7 @@ func (r *batchRun) recover(ctx context.Context) error {
 	if err := r.find(ctx, unsettled); err != nil {
 		return err
 	}
-	r.s.given = nil // from here on what is not there has gone with a ledger that went back
+	r.s.known(r.generation)
 	// Items are submitted in order, but for those that go at once: behind as many that are not there, none is.
 	for total := len(r.spec.Items); r.s.Next < total; {
 		var round []int

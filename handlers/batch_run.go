@@ -42,6 +42,8 @@ type batchRun struct {
 	items string // what the ids of its items begin with
 	spec  *ledger.BatchSpec
 	fresh bool // nothing was submitted before
+	// generation is the batch's own: the ids of its items are of it.
+	generation int
 
 	// Of the handler's goroutine.
 	s        *batchState
@@ -67,8 +69,9 @@ func newBatchRun(b *Batches, org schemas.OrgID, id schemas.JobID, generation int
 	r := &batchRun{b: b, org: org, id: id, items: ledger.BatchItems(org, id, generation), spec: spec, pace: newPace(spec.Pace),
 		ends: make(map[int]schemas.State), wake: make(chan struct{}, 1)}
 	r.s, _ = newBatchState(len(spec.Items), checkpoint)
+	r.generation = generation
 	if r.s.Told != generation { // the items of an earlier one have other ids
-		r.s.Told, r.s.given = generation, nil
+		r.s.Told, r.s.Waiting, r.s.given = 0, nil, nil
 	}
 	return r
 }

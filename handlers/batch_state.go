@@ -84,6 +84,7 @@ type batchState struct {
 	Told    int    `json:"told,omitempty"`
 	Waiting bitset `json:"waiting,omitempty"`
 
+	read    bool   // which of the items below Next are there was read from the ledger: Told and Waiting are no longer those of the checkpoint
 	given   bitset // submitted when the checkpoint was saved that the batch goes on from, and not settled; nil: not known
 	open    bitset // submitted, as far as is known, and not settled
 	nOpen   int
@@ -110,8 +111,17 @@ func newBatchState(n int, checkpoint json.RawMessage) (*batchState, bool) {
 	return s, ok
 }
 
-// checkpoint is the state as it is saved.
+// known notes that all items below Next were looked for: those that were not there are pending.
+func (s *batchState) known(generation int) {
+	s.read, s.Told = true, generation
+	s.given = nil // from here on what is not there has gone with a ledger that went back
+}
+
+// checkpoint is the state as it is saved. Before it is known what is there it says of that what the last one said.
 func (s *batchState) checkpoint() (json.RawMessage, error) {
+	if !s.read {
+		return json.Marshal(s)
+	}
 	s.Waiting = nil
 	for _, i := range s.pending {
 		if s.Settled.has(i) || s.open.has(i) {

@@ -170,7 +170,9 @@ func (s *session) claim(m *nats.Msg) (job *ledger.Job, alone bool) {
 	late := func() bool { return time.Since(sent) > s.w.times.lateClaim }
 	// The look at the subject may itself take long; its answer is then as old as the claim was.
 	if late() || time.Since(sent) > doubtfulClaim && (!s.current(job) || late()) {
-		s.pool.late(sent)
+		if late() { // else somebody was quicker, with a cancel for example
+			s.pool.late(sent)
+		}
 		s.release(job, releaseLateClaim) // the leader may have given it up already (DESIGN D7)
 		return nil, false
 	}

@@ -163,7 +163,8 @@ func (l *Ledger) PutIf(ctx context.Context, m Meta, at schemas.Subject, ifSeq *s
 			return want, err
 		})
 	})
-	if err != nil || e == nil || was == is || 0 < is && is < was {
+	longer := e != nil && was != is && (is == 0 || is > was)
+	if again := e == nil && is > 0; err != nil || !longer && !again { // again: the first time, the fence may have failed
 		return e, err
 	}
 	return e, coded(l.fenceRemovals(ctx, at.String()))
