@@ -178,6 +178,9 @@ func (p *leavingPlace) endsHere() bool {
 func (s *departure) settled(p *leavingPlace, j *Job) {
 	if j.Exists() {
 		p.classified = classified{typ: j.Spec.Type, types: p.types, ended: endedAt(j), since: j.SubmittedAt}
+		if j.Generation > 1 {
+			p.since = time.Time{} // the place may hold the end of an earlier life of the id, which began nobody knows when
+		}
 		switch {
 		case p.ended.IsZero():
 			p.class = classOpen

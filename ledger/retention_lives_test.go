@@ -107,3 +107,23 @@ func TestRemovalLeavesEarlierLife(t *testing.T) {
 	r.look()
 	r.gone(x)
 }
+
+// The removal of a segment with the end of one life and the whole of the next hides where the first began, though all that
+// the segment tells of was submitted behind that one.
+func TestRemovalHidesWhereALifeBegan(t *testing.T) {
+	t.Parallel()
+	r := newRetained(t, 400)
+	r.setUsedAgain("t", 0)
+	r.make("a", "t", "waiting") // it keeps the segment of the beginning
+	r.begin("x", "t")
+	r.leave()
+	r.run(&keptJob{org: "a", typ: "t", id: "x"}, schemas.EventCompleted)
+	r.life("x", "t")
+	x := r.lived("x", "t")
+	r.leave()
+	r.ahead = 100 * day
+	if plan := r.look(); plan.Segments == 0 {
+		t.Errorf("nothing is removed: %+v", plan)
+	}
+	r.gone(x)
+}
