@@ -51,10 +51,11 @@ var layout = []Layer{
 	{Folder: "internal/plainjson"},
 	{Folder: "internal/replies"},
 	{Folder: "internal/packs"},
+	{Folder: "internal/near"},
 	{Folder: "schemas", Imports: []string{"internal/plainjson"}},
 	{Folder: "internal/schemagen", Imports: []string{"schemas"}, Modules: []string{"github.com/google/jsonschema-go"}},
 	{Folder: "ledger", Imports: []string{"schemas", "internal/packs", "internal/plainjson", "internal/replies"}},
-	{Folder: "internal/where", Imports: core},
+	{Folder: "internal/where", Imports: append([]string{"internal/near"}, core...)},
 	{Folder: "internal/ticks", Imports: []string{"schemas"}, Modules: []string{"github.com/netresearch/go-cron"}},
 	{Folder: "projector", Imports: append([]string{"internal/replies"}, core...)},
 	{Folder: "dispatcher", Imports: append([]string{"internal/ticks"}, core...)},
@@ -74,7 +75,7 @@ var layout = []Layer{
 	{
 		Folder:  "cmd",
 		Program: true,
-		Imports: append([]string{"gateway", "internal/backup", "internal/cell", "internal/demo", "internal/natsd"}, edge...),
+		Imports: append([]string{"gateway", "internal/backup", "internal/cell", "internal/demo", "internal/natsd", "internal/near"}, edge...),
 		Modules: []string{
 			"github.com/choria-io/fisk",
 			"github.com/dustin/go-humanize",

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/dartwing/jobledger/internal/near"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -154,7 +155,7 @@ func (p *parser) setField(t *Term, name string) error {
 	}
 	hint := otherNames[strings.ToLower(name)]
 	if hint == "" {
-		hint = nearest(strings.ToLower(name), fieldNames())
+		hint = near.Of(strings.ToLower(name), fieldNames())
 	}
 	if hint != "" {
 		return p.errorf("unknown field %q, did you mean %s?", name, hint)
@@ -197,8 +198,8 @@ func (p *parser) readValue(t *Term) (Value, error) {
 	case !r.quoted && strings.HasPrefix(r.text, "<"), !r.quoted && strings.HasPrefix(r.text, ">"):
 		return Value{}, p.errorf(`%s has no order: write %q in quotes if you mean it literally`, t.name(), r.text)
 	case form.known != nil && !slices.Contains(form.known, r.text):
-		if near := nearest(r.text, form.known); near != "" {
-			return Value{}, p.errorf("unknown %s %q, did you mean %s?", form.field, r.text, near)
+		if meant := near.Of(r.text, form.known); meant != "" {
+			return Value{}, p.errorf("unknown %s %q, did you mean %s?", form.field, r.text, meant)
 		}
 		return Value{}, p.errorf("unknown %s %q: use %s", form.field, r.text, strings.Join(form.known, ", "))
 	}
