@@ -56,6 +56,8 @@ const (
 	KindHold     = "hold"
 	// KindLegalHold holds back the removal of history, not its jobs.
 	KindLegalHold = "legal_hold"
+	// KindToken lets somebody in; it holds back nothing.
+	KindToken = "token"
 )
 
 // KindSchedule is the kind of an org's own settings: the second token of control.<org>.schedule.<name>.

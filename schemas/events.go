@@ -407,6 +407,8 @@ func newData(name EventName) Data {
 		return new(LegalHoldSet)
 	case EventScheduleSet:
 		return new(ScheduleSet)
+	case EventTokenSet:
+		return new(TokenSet)
 	case EventBreakerClosed:
 		return new(BreakerClosed)
 	}

@@ -87,6 +87,9 @@ func examples() []*schemas.Event {
 		Scope: schemas.HoldScope{Queue: "bulk", Type: "email-send", Org: "acme", Batch: "b-1", Resource: "carrier-7"}, On: true, Until: &holdEnd}}
 	legalExample := &schemas.LegalHoldSet{Reason: "case <4711>", Settings: schemas.LegalHoldSettings{
 		Scope: schemas.LegalScope{Org: "acme", Type: "email-send", Job: "job-1"}, On: true}}
+	tokenExample := &schemas.TokenSet{Reason: "nightly <import>", Settings: schemas.TokenSettings{ID: "5f2a9c0e11d84b37", Org: "acme", Title: "CI <é>",
+		Role: schemas.RoleMember, Actor: schemas.Actor{Type: "api_key", ID: "ci"}, Permissions: []string{"mail.send"},
+		Hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", ExpiresAt: &holdEnd, Revoked: true}}
 	control := func(tokens ...string) schemas.Subject { return schemas.ControlSubject(tokens...) }
 	submitted := submittedExample()
 	events := []*schemas.Event{
@@ -137,6 +140,7 @@ func examples() []*schemas.Event {
 			Org: "acme", Type: "email-send", Reason: "the <carrier> is back"}},
 		{Subject: holdExample.Place(), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: holdExample},
 		{Subject: legalExample.Place(), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: legalExample},
+		{Subject: tokenExample.Place(), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: tokenExample},
 	}
 	for _, e := range events {
 		e.ID = "01938d4a-7c00-7abc-8def-0123456789ab"

@@ -59,6 +59,7 @@ const (
 	EventHoldSet       EventName = "hold_set"
 	EventLegalHoldSet  EventName = "legal_hold_set"
 	EventScheduleSet   EventName = "schedule_set"
+	EventTokenSet      EventName = "token_set"
 	EventBreakerClosed EventName = "breaker_closed"
 )
 
@@ -72,7 +73,7 @@ func JobEvents() []EventName {
 // ControlEvents lists the control events this version knows.
 func ControlEvents() []EventName {
 	return []EventName{EventCellStarted, EventLeaderElected, EventTypeSet, EventOrgSet, EventQueueSet, EventResourceSet, EventHoldSet, EventScheduleSet, EventBreakerClosed,
-		EventLegalHoldSet}
+		EventLegalHoldSet, EventTokenSet}
 }
 
 // Priority orders the work of one org inside a queue.

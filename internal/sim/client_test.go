@@ -115,6 +115,8 @@ func (w *world) give(ctx context.Context, l *ledger.Ledger, p *plan, c *change, 
 	case "": // nothing: the job is only submitted again
 	case "hold", "lift":
 		err = w.setHold(ctx, l, p, c.name == "hold")
+	case "hold history", "add token":
+		err = w.setAside(ctx, l, p, c.name)
 	case "close breaker":
 		_, err = l.CloseBreaker(ctx, testOrg, p.typ, ledger.Meta{}, "the simulation asks")
 	case "drain its worker", "crash its worker":

@@ -135,6 +135,8 @@ var scripts = map[string]script{
 	"running! > checkpointed": {attempts: []string{doSave}, later: []change{doAfter(whenRunning, soon, "cancel")}},
 
 	"control > hold_set":       {attempts: []string{doReturn}, later: []change{do(nil, "hold"), {after: soon, name: "lift"}}},
+	"control > legal_hold_set": {attempts: []string{doReturn}, later: []change{do(nil, "hold history")}},
+	"control > token_set":      {attempts: []string{doReturn}, later: []change{do(nil, "add token")}},
 	"control > breaker_closed": {typ: typeOnce, attempts: []string{doReturn}, later: []change{do(nil, "close breaker")}},
 }
 
@@ -238,6 +240,17 @@ func (w *world) deed(id schemas.JobID, name string) {
 // setHold lays or lifts the hold of a script's own job.
 func (w *world) setHold(ctx context.Context, l *ledger.Ledger, p *plan, on bool) error {
 	set := &schemas.HoldSet{Settings: schemas.HoldSettings{Scope: schemas.HoldScope{Org: testOrg, Resource: p.resource}, On: on}, Reason: "the simulation asks"}
+	_, err := l.Put(ctx, ledger.Meta{}, set.Place(), func(schemas.Setting) (schemas.Setting, error) { return set, nil })
+	return err
+}
+
+// setAside stores a setting that no job's way depends on.
+func (w *world) setAside(ctx context.Context, l *ledger.Ledger, p *plan, what string) error {
+	var set schemas.Setting = &schemas.LegalHoldSet{Settings: schemas.LegalHoldSettings{Scope: schemas.LegalScope{Org: testOrg, Job: p.id}, On: true}, Reason: "the simulation asks"}
+	if what == "add token" {
+		set = &schemas.TokenSet{Settings: schemas.TokenSettings{ID: string(p.id), Org: testOrg, Role: schemas.RoleMember,
+			Actor: schemas.Actor{Type: "api_key", ID: string(p.id)}, Hash: strings.Repeat("ab", schemas.TokenHashBytes)}, Reason: "the simulation asks"}
+	}
 	_, err := l.Put(ctx, ledger.Meta{}, set.Place(), func(schemas.Setting) (schemas.Setting, error) { return set, nil })
 	return err
 }
