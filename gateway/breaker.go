@@ -39,12 +39,12 @@ func (g *Gateway) closeBreaker(ctx context.Context, r *request) ([]byte, error) 
 	if t.Breaker == nil {
 		return nil, ledger.Errorf(ledger.CodeInvalidState, "type %s has no breaker: give it one with `jobledger type edit %s --breaker on`", t.Name, t.Name)
 	}
-	e, err := g.l.CloseBreaker(ctx, r.org, t.Name, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, req.Reason)
+	e, err := g.l.CloseBreaker(ctx, r.org, t.Name, ledger.Meta{Actor: g.actor(ctx), CausationID: r.id}, req.Reason)
 	if err != nil {
 		return nil, err
 	}
 	g.log.Info("operator action", zap.String("action", "close breaker"), zap.String("org", string(r.org)), zap.String("type", string(t.Name)),
-		zap.Uint64("seq", uint64(e.Seq)), zap.String("actor", g.cfg.Actor.String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))
+		zap.Uint64("seq", uint64(e.Seq)), zap.String("actor", g.actor(ctx).String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))
 	return json.Marshal(BreakerReply{Org: r.org, Type: t.Name, Seq: e.Seq})
 }
 

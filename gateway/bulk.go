@@ -213,7 +213,7 @@ func (g *Gateway) bulk(ctx context.Context, r *request) ([]byte, error) {
 	reply.Items = g.each(ctx, r.org, ids, &req, op)
 	reply.count(len(req.IDs) > 0)
 	if !req.DryRun {
-		g.log.Info("bulk", zap.String("action", req.Action), zap.String("org", string(r.org)), zap.String("actor", g.cfg.Actor.String()),
+		g.log.Info("bulk", zap.String("action", req.Action), zap.String("org", string(r.org)), zap.String("actor", g.actor(ctx).String()),
 			zap.String("request_id", req.BulkID), zap.String("reason", cmp.Or(req.Reason, req.Note)),
 			zap.Int("done", reply.Done), zap.Int("skipped", reply.Skipped), zap.Int("failed", reply.Failed))
 	}

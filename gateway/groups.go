@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -67,7 +68,7 @@ type ErrorGroup struct {
 func NormalError(message string) string { return where.NormalError(message) }
 
 // errors answers what jobs died of.
-func (g *Gateway) errors(ctx context.Context, r *request) ([]byte, error) {
+func (g *Gateway) deadLetters(ctx context.Context, r *request) ([]byte, error) {
 	req := ErrorsRequest{}
 	if err := r.decode(&req); err != nil {
 		return nil, err
@@ -76,7 +77,7 @@ func (g *Gateway) errors(ctx context.Context, r *request) ([]byte, error) {
 	if by := []string{ByError, ByType, ByOrg, ByQueue}; !slices.Contains(by, req.By) {
 		return nil, badField("by", unknownValue(req.By, by))
 	}
-	if err := req.check(); err != nil {
+	if err := errors.Join(req.check(), g.narrow(ctx, r.org, &req.Filter)); err != nil {
 		return nil, err
 	}
 	if !req.where.Uses(where.FieldResolution) {

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/dartwing/jobledger/gateway/rights"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -66,6 +67,9 @@ func (g *Gateway) holdSet(ctx context.Context, r *request) ([]byte, error) {
 		}
 		s.Org = cmp.Or(s.Org, r.org) // batches of other orgs may have the same id
 	}
+	if p := caller(ctx); p != nil && req.Scope.Org != r.org && rights.Decide(p, rights.HoldsPlatform, r.org) != rights.All {
+		return nil, denied(p, rights.HoldsPlatform, r.org) // R-627 ends at the org
+	}
 	now, err := g.l.StreamTime(ctx)
 	if err != nil {
 		return nil, err
@@ -77,7 +81,7 @@ func (g *Gateway) holdSet(ctx context.Context, r *request) ([]byte, error) {
 		return nil, badField("until", fmt.Errorf("%s is not ahead", req.Until.Format(time.RFC3339)))
 	}
 	want := &schemas.HoldSet{Settings: schemas.HoldSettings{Scope: req.Scope, On: req.On, Until: req.Until}, Reason: req.Reason}
-	e, err := g.l.Put(ctx, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, want.Place(), func(have schemas.Setting) (schemas.Setting, error) {
+	e, err := g.l.Put(ctx, ledger.Meta{Actor: g.actor(ctx), CausationID: r.id}, want.Place(), func(have schemas.Setting) (schemas.Setting, error) {
 		switch {
 		case !req.On && have == nil:
 			return nil, ledger.Errorf(ledger.CodeNotFound, "nothing holds %s: `jobledger queue holds` shows what is paused", req.Scope)
@@ -91,7 +95,7 @@ func (g *Gateway) holdSet(ctx context.Context, r *request) ([]byte, error) {
 	}
 	if e != nil {
 		g.log.Info("operator action", zap.String("action", map[bool]string{true: "pause", false: "resume"}[req.On]), zap.Stringer("scope", req.Scope),
-			zap.Uint64("seq", uint64(e.Seq)), zap.String("actor", g.cfg.Actor.String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))
+			zap.Uint64("seq", uint64(e.Seq)), zap.String("actor", g.actor(ctx).String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))
 	}
 	reply := HoldReply{ID: req.Scope.ID(), Scope: req.Scope, On: req.On, Until: req.Until}
 	if req.Scope.Resource == "" && req.Scope.Batch == "" {

@@ -41,6 +41,9 @@ func (g *Gateway) submitWith(ctx context.Context, r *request, typ schemas.TypeNa
 	if err != nil {
 		return nil, err
 	}
+	if err := g.authorizeSubmit(ctx, &req); err != nil {
+		return nil, err
+	}
 	receipt, err := submit(ctx, req)
 	if err != nil {
 		return nil, err
@@ -53,7 +56,7 @@ func (g *Gateway) submitWith(ctx context.Context, r *request, typ schemas.TypeNa
 func (g *Gateway) submitRequest(ctx context.Context, r *request, typ schemas.TypeName) (req ledger.SubmitRequest, leave func(), err error) {
 	req = ledger.SubmitRequest{Org: r.org, Type: typ, RegisterUnknown: g.cfg.RegisterUnknown}
 	err = parseHeaders(r.headers, &req)
-	req.Meta.Actor, req.Args = g.cfg.Actor, r.body
+	req.Meta.Actor, req.Args = g.actor(ctx), r.body
 	if id, bad := uuid.Parse(options(r.headers).one(HeaderRequestID)); bad == nil {
 		req.RequestID = id // only what the caller can repeat is an identity
 	}
@@ -242,6 +245,9 @@ func (g *Gateway) wait(ctx context.Context, r *request) ([]byte, error) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	record, err := g.await(ctx, jobKey{r.org, r.job()}, timer.C)
+	if err == nil && record.ID != r.job() && !covers(ctx, record) { // it stands for the caller's, and is somebody else's
+		record, err = g.timedRecord(ctx, jobKey{r.org, r.job()})
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func (g *Gateway) legalHoldSet(ctx context.Context, r *request) ([]byte, error) 
 	if req.Scope.Type != "" && req.Scope.Job != "" {
 		return nil, badField("scope", errors.New("a legal hold stands on an org, on a type of it, or on one job: name a type or a job, not both"))
 	}
-	e, err := g.l.SetLegalHold(ctx, req.Scope, req.On, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, req.Reason)
+	e, err := g.l.SetLegalHold(ctx, req.Scope, req.On, ledger.Meta{Actor: g.actor(ctx), CausationID: r.id}, req.Reason)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (g *Gateway) legalHoldSet(ctx context.Context, r *request) ([]byte, error) 
 		}
 	} else {
 		g.log.Info("operator action", zap.String("action", map[bool]string{true: "hold history", false: "release history"}[req.On]),
-			zap.Stringer("scope", req.Scope), zap.Uint64("seq", uint64(e.Seq)), zap.String("actor", g.cfg.Actor.String()),
+			zap.Stringer("scope", req.Scope), zap.Uint64("seq", uint64(e.Seq)), zap.String("actor", g.actor(ctx).String()),
 			zap.String("reason", req.Reason), zap.String("request_id", r.id))
 	}
 	reply := legalHoldOf(set)

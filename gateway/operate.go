@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/dartwing/jobledger/gateway/rights"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -162,7 +163,7 @@ func (g *Gateway) carryOut(ctx context.Context, org schemas.OrgID, id schemas.Jo
 		}
 		return nil
 	}
-	j, e, err := g.l.DoIf(ctx, org, id, judge, op.cmd, ledger.Meta{Actor: g.cfg.Actor, CausationID: op.cause})
+	j, e, err := g.l.DoIf(ctx, org, id, judge, op.cmd, ledger.Meta{Actor: g.actor(ctx), CausationID: op.cause})
 	if errors.Is(err, ledger.ErrNotFound) {
 		return j, noJob(org, id, err)
 	}
@@ -171,7 +172,7 @@ func (g *Gateway) carryOut(ctx context.Context, org schemas.OrgID, id schemas.Jo
 	}
 	if e != nil {
 		g.log.Info("operator action", zap.String("action", op.name), zap.String("org", string(org)), zap.String("job", string(id)),
-			zap.Uint64("seq", uint64(e.Seq)), zap.String("actor", g.cfg.Actor.String()), zap.String("reason", op.why), zap.String("request_id", op.cause))
+			zap.Uint64("seq", uint64(e.Seq)), zap.String("actor", g.actor(ctx).String()), zap.String("reason", op.why), zap.String("request_id", op.cause))
 	}
 	g.signalCancel(j)
 	return j, nil
@@ -212,6 +213,9 @@ func (g *Gateway) cancel(ctx context.Context, r *request) ([]byte, error) {
 	var req CancelRequest
 	if err := r.decode(&req); err != nil {
 		return nil, err
+	}
+	if p := caller(ctx); p != nil && req.Cascade && !rights.Decide(p, rights.JobsCancel, r.org).Whole() {
+		return nil, ledger.Errorf(ledger.CodePermissionDenied, "cascade reaches the jobs of others: %s may cancel its own", p.Actor)
 	}
 	op, err := g.cancelOperation(req.Reason, req.Cascade)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 
+	"github.com/dartwing/jobledger/gateway/rights"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -90,6 +91,9 @@ func (g *Gateway) orgList(ctx context.Context, _ *request) ([]byte, error) {
 
 // withheld refuses results while their org is suspended.
 func (g *Gateway) withheld(ctx context.Context, org schemas.OrgID) error {
+	if p := caller(ctx); p != nil && rights.Decide(p, rights.PayloadsRead, org) == rights.All {
+		return nil
+	}
 	o, err := g.l.Org(ctx, org)
 	if err != nil || o == nil || o.State != schemas.OrgSuspended {
 		return err

@@ -59,14 +59,14 @@ func (g *Gateway) orgRemove(ctx context.Context, r *request) ([]byte, error) {
 		return nil, ledger.Errorf(ledger.CodeNotFound, "org %s was never set and has no jobs: there is nothing to delete", r.org)
 	}
 	if !req.DryRun {
-		set, err := g.l.DeleteOrg(ctx, r.org, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, req.Reason)
+		set, err := g.l.DeleteOrg(ctx, r.org, ledger.Meta{Actor: g.actor(ctx), CausationID: r.id}, req.Reason)
 		if err != nil {
 			return nil, err
 		}
 		if set != nil {
 			e = &ledger.Entry{Event: set}
 			g.log.Info("operator action", zap.String("action", "delete org"), zap.String("org", string(r.org)), zap.Uint64("seq", uint64(set.Seq)),
-				zap.String("actor", g.cfg.Actor.String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))
+				zap.String("actor", g.actor(ctx).String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))
 		}
 	}
 	removal.DryRun, removal.State = req.DryRun, schemas.OrgActive

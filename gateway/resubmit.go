@@ -52,12 +52,12 @@ func (g *Gateway) resubmit(ctx context.Context, r *request) ([]byte, error) {
 		Org: r.org, Type: old.Spec.Type, Queue: old.Spec.Queue, Priority: old.Spec.Priority, Resource: old.Spec.Resource,
 		Tags: old.Spec.Tags, Override: old.Spec.Override, Args: old.Spec.Args, ArgsRef: old.Spec.ArgsRef,
 		Reason: req.Reason, NoDedup: true,
-		Meta: ledger.Meta{Actor: g.cfg.Actor, CausationID: string(old.SubmittedID), CorrelationID: old.CorrelationID},
+		Meta: ledger.Meta{Actor: g.actor(ctx), CausationID: string(old.SubmittedID), CorrelationID: old.CorrelationID},
 	}
 	if submit.Meta.CorrelationID == "" {
 		submit.Meta.CorrelationID = string(old.ID)
 	}
-	if p := old.Principal(); p != g.cfg.Actor.String() {
+	if p := old.Principal(); p != g.actor(ctx).String() {
 		submit.Principal = p
 	}
 	args, leave, err := g.args(ctx, r, req.Args)
@@ -81,6 +81,9 @@ func (g *Gateway) resubmit(ctx context.Context, r *request) ([]byte, error) {
 	again := g.l.Submit
 	if submit.Type == ledger.BatchType { // a new batch, whose items are new jobs
 		submit.Type, submit.Queue, again = "", "", g.l.SubmitBatch
+	}
+	if err := g.authorizeSubmit(ctx, &submit); err != nil {
+		return nil, err
 	}
 	receipt, err := again(ctx, submit)
 	if err != nil {

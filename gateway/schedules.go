@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/dispatcher"
+	"github.com/dartwing/jobledger/gateway/rights"
 	"github.com/dartwing/jobledger/internal/ticks"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -30,6 +31,11 @@ func (g *Gateway) scheduleAdd(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p := caller(ctx); p != nil {
+		if err := errors.Join(mayActForItem(p, r.org, want.Job.Principal), g.authorizeTypes(ctx, p, r.org, []schemas.TypeName{want.Job.Type})); err != nil {
+			return nil, err
+		}
+	}
 	want.Org, want.Name, want.Generation = r.org, r.name, 1
 	if err := want.Validate(); err != nil {
 		return nil, badField("schedule", err)
@@ -45,7 +51,7 @@ func (g *Gateway) scheduleAdd(ctx context.Context, r *request) ([]byte, error) {
 	if plan.Next(now).IsZero() {
 		return nil, badField("at", errors.New("the schedule has no tick from now on"))
 	}
-	meta := ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}
+	meta := ledger.Meta{Actor: g.actor(ctx), CausationID: r.id}
 	if err := g.l.CheckSchedule(ctx, &want, meta, g.cfg.RegisterUnknown); err != nil {
 		return nil, err
 	}
@@ -74,7 +80,7 @@ func (g *Gateway) putSchedule(ctx context.Context, r *request, reason, action st
 	if err := checkReason("reason", reason, false); err != nil {
 		return nil, err
 	}
-	e, settings, err := g.l.PutSchedule(ctx, r.org, r.name, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, reason, ifSeq, change)
+	e, settings, err := g.l.PutSchedule(ctx, r.org, r.name, ledger.Meta{Actor: g.actor(ctx), CausationID: r.id}, reason, ifSeq, change)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +92,7 @@ func (g *Gateway) putSchedule(ctx context.Context, r *request, reason, action st
 		return g.scheduleReply(ctx, set)
 	}
 	g.log.Info("operator action", zap.String("action", "schedule "+action), zap.String("org", string(r.org)), zap.String("schedule", r.name),
-		zap.String("actor", g.cfg.Actor.String()), zap.String("reason", reason), zap.String("request_id", r.id))
+		zap.String("actor", g.actor(ctx).String()), zap.String("reason", reason), zap.String("request_id", r.id))
 	out := scheduleOf(&ledger.Entry{Event: e}, settings, reason)
 	if !settings.Removed {
 		out.stands(settings, g.scheduleState(ctx, settings, e.Seq), e.Time)
@@ -138,6 +144,9 @@ func (g *Gateway) scheduleList(ctx context.Context, r *request) ([]byte, error) 
 	}
 	reply := Schedules{Items: make([]Schedule, 0, len(all)), AsOfSeq: end.Seq}
 	for _, set := range all {
+		if !g.mine(ctx, r.org, rights.SchedulesRead, set) {
+			continue
+		}
 		s := g.describeSchedule(ctx, set)
 		s.Args = nil // an info tells them
 		reply.Items = append(reply.Items, s)
@@ -187,7 +196,7 @@ func (g *Gateway) scheduleTrigger(ctx context.Context, r *request) ([]byte, erro
 	if err != nil {
 		request = uuid.Nil // only what the caller can repeat is an identity
 	}
-	receipt, err := g.l.RunSchedule(ctx, set, request, ledger.Meta{Actor: g.cfg.Actor}, req.Reason)
+	receipt, err := g.l.RunSchedule(ctx, set, request, ledger.Meta{Actor: g.actor(ctx)}, req.Reason)
 	if err != nil {
 		return nil, err
 	}
@@ -291,6 +300,6 @@ func (g *Gateway) makeUp(ctx context.Context, set *ledger.Entry, tick time.Time,
 		}
 		return err == nil, err
 	}
-	receipt, err := g.l.SubmitTick(ctx, set, tick, ledger.Meta{Actor: g.cfg.Actor}, req.Reason)
+	receipt, err := g.l.SubmitTick(ctx, set, tick, ledger.Meta{Actor: g.actor(ctx)}, req.Reason)
 	return receipt.Duplicate, err
 }

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -157,79 +156,6 @@ func (g *Gateway) serveUntil(ctx context.Context) error {
 	return nil
 }
 
-// endpoint is one verb. A handler returns the reply's body, or an error.
-type endpoint struct {
-	name    string
-	pattern string // behind jobledger.<org>.
-	handle  func(ctx context.Context, r *request) ([]byte, error)
-	waits   bool
-	about   string
-	stats   endpointStats
-}
-
-// endpointStats are what micro cannot count for handlers that return before they answer.
-type endpointStats struct {
-	answered, failed, micros atomic.Int64
-}
-
-func (g *Gateway) endpoints() []*endpoint {
-	return []*endpoint{
-		{name: "submit", pattern: "submit.*", handle: g.submit, about: "store a job; the body is its args"},
-		{name: "upload", pattern: "upload.*", handle: g.upload, about: "a part of args for a submit to come; the name is a new UUID"},
-		{name: "get", pattern: "get.*", handle: g.get, about: "a job's record"},
-		{name: "history", pattern: "history.*", handle: g.history, about: "a job's events"},
-		{name: "explain", pattern: "explain.*", handle: g.explain, about: "why a job is where it is, what holds it, when it can move"},
-		{name: "wait", pattern: "wait.*", handle: g.wait, waits: true, about: "a job's record, once it has ended"},
-		{name: "result", pattern: "result.*", handle: g.result, about: "a completed job's result"},
-		{name: "payload", pattern: "payload.*", handle: g.payload, about: "a job's args or result, page by page"},
-		{name: "cancel", pattern: "cancel.*", handle: g.cancel, about: "cancel a job"},
-		{name: "retry", pattern: "retry.*", handle: g.retry, about: "give a finished job a fresh budget, or run a retrying one now"},
-		{name: "resolve", pattern: "resolve.*", handle: g.resolve, about: "close a dead letter with a note"},
-		{name: "resubmit", pattern: "resubmit.*", handle: g.resubmit, about: "a new job from an old one"},
-		{name: "batch", pattern: "batch", handle: g.batch, about: "a job that submits many at a pace and follows them"},
-		{name: "bulk", pattern: "bulk", handle: g.bulk, about: "cancel, retry or resolve many jobs"},
-		{name: "errors", pattern: "errors", handle: g.errors, about: "dead letters, grouped by what they died of"},
-		{name: "list", pattern: "list", handle: g.list, about: "jobs that match a filter, newest first"},
-		{name: "count", pattern: "count", handle: g.count, about: "how many jobs stand where"},
-		{name: "worker-ls", pattern: "worker.ls", handle: g.workerList, about: "all workers"},
-		{name: "worker-info", pattern: "worker.info.*", handle: g.workerInfo, about: "a worker and what it runs"},
-		{name: "worker-drain", pattern: "worker.drain.*", handle: g.workerDrain, about: "a worker claims nothing more, finishes and ends"},
-		{name: "org-ls", pattern: "org.ls", handle: g.orgList, about: "all orgs that were set"},
-		{name: "org-info", pattern: "org.info", handle: g.orgInfo, about: "an org, its limits and its jobs"},
-		{name: "org-set", pattern: "org.set", handle: g.orgSet, about: "add or change an org"},
-		{name: "org-rm", pattern: "org.rm", handle: g.orgRemove, about: "delete an org, for good; or count what that would end"},
-		{name: "org-history", pattern: "org.history", handle: g.historyOf(ledger.KindOrg), about: "all settings an org ever had"},
-		{name: "queue-ls", pattern: "queue.ls", handle: g.queueList, about: "all queues and their load"},
-		{name: "queue-info", pattern: "queue.info.*", handle: g.queueInfo, about: "a queue, its limits and its load"},
-		{name: "queue-set", pattern: "queue.set.*", handle: g.queueSet, about: "add or change a queue"},
-		{name: "queue-history", pattern: "queue.history.*", handle: g.historyOf(ledger.KindQueue), about: "all settings a queue ever had"},
-		{name: "resource-ls", pattern: "resource.ls", handle: g.resourceList, about: "all resources that were set"},
-		{name: "resource-info", pattern: "resource.info.*", handle: g.resourceInfo, about: "a resource and its limits"},
-		{name: "resource-set", pattern: "resource.set.*", handle: g.resourceSet, about: "add or change a resource"},
-		{name: "resource-history", pattern: "resource.history.*", handle: g.historyOf(ledger.KindResource), about: "all settings a resource ever had"},
-		{name: "hold-ls", pattern: "hold.ls", handle: g.holdList, about: "what is paused"},
-		{name: "hold-set", pattern: "hold.set", handle: g.holdSet, about: "pause or resume a scope"},
-		{name: "legalhold-ls", pattern: "legalhold.ls", handle: g.legalHoldList, about: "history that is kept, however old"},
-		{name: "legalhold-set", pattern: "legalhold.set", handle: g.legalHoldSet, about: "keep history from being removed, or release it"},
-		{name: "type-set", pattern: "type.set.*", handle: g.typeSet, about: "change some of a type's policy"},
-		{name: "type-apply", pattern: "type.apply", handle: g.typeApply, about: "register or change many types"},
-		{name: "type-history", pattern: "type.history.*", handle: g.historyOf(ledger.KindType), about: "all policies a type ever had"},
-		{name: "type-close-breaker", pattern: "type.close-breaker.*", handle: g.closeBreaker, about: "let a type that fails too often start again"},
-		{name: "type-add", pattern: "type.add.*", handle: g.typeAdd, about: "register a type, or change it"},
-		{name: "type-info", pattern: "type.info.*", handle: g.typeInfo, about: "a type's policy"},
-		{name: "type-ls", pattern: "type.ls", handle: g.typeList, about: "all types"},
-		{name: "schedule-add", pattern: "schedule.add.*", handle: g.scheduleAdd, about: "add a schedule, or change it"},
-		{name: "schedule-rm", pattern: "schedule.rm.*", handle: g.scheduleRemove, about: "remove a schedule"},
-		{name: "schedule-info", pattern: "schedule.info.*", handle: g.scheduleInfo, about: "a schedule, with its next tick"},
-		{name: "schedule-ls", pattern: "schedule.ls", handle: g.scheduleList, about: "all schedules of the org"},
-		{name: "schedule-pause", pattern: "schedule.pause.*", handle: g.schedulePause, about: "let the ticks of a schedule pass"},
-		{name: "schedule-resume", pattern: "schedule.resume.*", handle: g.scheduleResume, about: "go on from now"},
-		{name: "schedule-trigger", pattern: "schedule.trigger.*", handle: g.scheduleTrigger, about: "a job of the schedule, now"},
-		{name: "schedule-next", pattern: "schedule.next.*", handle: g.scheduleNext, about: "the ticks to come"},
-		{name: "schedule-backfill", pattern: "schedule.backfill.*", handle: g.scheduleBackfill, about: "the jobs of past ticks that have none"},
-	}
-}
-
 // serve registers the service. waitCtx ends the waits, work the other requests.
 func (g *Gateway) serve(waitCtx, work context.Context) (micro.Service, error) {
 	byName := map[string]*endpoint{}
@@ -312,6 +238,9 @@ func (g *Gateway) run(ctx context.Context, ep *endpoint, r *request) (body []byt
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
+	}
+	if err := g.authorize(ctx, ep, r); err != nil {
+		return nil, err
 	}
 	return ep.handle(ctx, r)
 }

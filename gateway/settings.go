@@ -85,7 +85,7 @@ func change[S any](ctx context.Context, g *Gateway, k kindOf[S], name string, r 
 	if err := checkReason("reason", req.Reason, true); err != nil {
 		return nil, err
 	}
-	e, err := g.l.PutIf(ctx, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, schemas.ControlSubject("cell", k.kind, name), req.IfSeq,
+	e, err := g.l.PutIf(ctx, ledger.Meta{Actor: g.actor(ctx), CausationID: r.id}, schemas.ControlSubject("cell", k.kind, name), req.IfSeq,
 		func(have schemas.Setting) (schemas.Setting, error) {
 			switch o, _ := have.(*schemas.OrgSet); {
 			case o != nil && o.Settings.State == schemas.OrgDeleted:
@@ -115,7 +115,7 @@ func change[S any](ctx context.Context, g *Gateway, k kindOf[S], name string, r 
 	}
 	if e != nil {
 		g.log.Info("operator action", zap.String("action", "set "+k.kind), zap.String("name", name), zap.Uint64("seq", uint64(e.Seq)),
-			zap.String("actor", g.cfg.Actor.String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))
+			zap.String("actor", g.actor(ctx).String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))
 		return &ledger.Entry{Event: e}, nil
 	}
 	return g.l.Setting(ctx, k.kind, name) // nothing was to be changed

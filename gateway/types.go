@@ -34,7 +34,7 @@ func (g *Gateway) typeAdd(ctx context.Context, r *request) ([]byte, error) {
 	if t.Reason != nil {
 		reason = *t.Reason
 	}
-	e, err := g.l.PutType(ctx, settings, ledger.Meta{Actor: g.cfg.Actor}, reason)
+	e, err := g.l.PutType(ctx, settings, ledger.Meta{Actor: g.actor(ctx)}, reason)
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func (g *Gateway) typeSet(ctx context.Context, r *request) ([]byte, error) {
 	}
 	name := schemas.TypeName(r.name)
 	var settings schemas.TypeSettings
-	e, err := g.l.PutIf(ctx, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, ledger.ControlType(name), req.IfSeq, func(have schemas.Setting) (schemas.Setting, error) {
+	e, err := g.l.PutIf(ctx, ledger.Meta{Actor: g.actor(ctx), CausationID: r.id}, ledger.ControlType(name), req.IfSeq, func(have schemas.Setting) (schemas.Setting, error) {
 		if have == nil {
 			return nil, ledger.Errorf(ledger.CodeNotFound, "type %s is not registered: add it with `jobledger type add %s`", name, name)
 		}
@@ -85,7 +85,7 @@ func (g *Gateway) typeSet(ctx context.Context, r *request) ([]byte, error) {
 	reply := TypeOf(&settings)
 	reply.set(schemas.Position{Seq: e.Seq}, e.Actor.String(), e.Time, req.Reason)
 	g.log.Info("operator action", zap.String("action", "set type"), zap.String("name", r.name), zap.Uint64("seq", uint64(e.Seq)),
-		zap.String("actor", g.cfg.Actor.String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))
+		zap.String("actor", g.actor(ctx).String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))
 	return json.Marshal(&reply)
 }
 
@@ -188,7 +188,7 @@ func (g *Gateway) applyType(ctx context.Context, r *request, req *TypesRequest, 
 	if req.DryRun {
 		return false, nil, g.l.CheckType(ctx, &settings)
 	}
-	e, err := g.l.PutType(ctx, settings, ledger.Meta{Actor: g.cfg.Actor, CausationID: r.id}, reason)
+	e, err := g.l.PutType(ctx, settings, ledger.Meta{Actor: g.actor(ctx), CausationID: r.id}, reason)
 	if err != nil || e == nil {
 		return false, nil, err
 	}

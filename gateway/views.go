@@ -237,7 +237,7 @@ func (g *Gateway) list(ctx context.Context, r *request) ([]byte, error) {
 	if req.Limit < 1 || req.Limit > LimitMax {
 		return nil, badField("limit", fmt.Errorf("%d is outside 1 to %d", req.Limit, LimitMax))
 	}
-	if err := req.check(); err != nil {
+	if err := errors.Join(req.check(), g.narrow(ctx, r.org, &req.Filter)); err != nil {
 		return nil, err
 	}
 	before := schemas.Seq(1<<64 - 1)

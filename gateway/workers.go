@@ -244,7 +244,7 @@ func (g *Gateway) workerDrain(ctx context.Context, r *request) ([]byte, error) {
 	if err := checkReason("reason", req.Reason, true); err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(ledger.DrainRequest{Actor: g.cfg.Actor.String(), Reason: req.Reason})
+	body, err := json.Marshal(ledger.DrainRequest{Actor: g.actor(ctx).String(), Reason: req.Reason})
 	if err != nil {
 		return nil, err
 	}
@@ -264,6 +264,6 @@ func (g *Gateway) workerDrain(ctx context.Context, r *request) ([]byte, error) {
 		return nil, ledger.Errorf(ledger.CodeInternal, "worker %s answered what cannot be read: %v", r.name, err)
 	}
 	g.log.Info("operator action", zap.String("action", "drain"), zap.String("worker", r.name),
-		zap.String("actor", g.cfg.Actor.String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))
+		zap.String("actor", g.actor(ctx).String()), zap.String("reason", req.Reason), zap.String("request_id", r.id))
 	return json.Marshal(DrainWorkerReply{ID: answer.Session, Busy: answer.Busy, GraceS: answer.GraceMS.Duration().Seconds()})
 }
