@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -118,32 +117,6 @@ func LineOf(e *Entry) HistoryLine {
 	return line
 }
 
-// Encode returns the line as JSON on one line, with Org, ID and Type if placed. Data stays as it is.
-func (h *HistoryLine) Encode(placed bool) ([]byte, error) {
-	data := schemas.RawField{Name: "data", Value: orNull(h.Data)}
-	bare := *h
-	bare.Data = nil
-	if !placed {
-		return schemas.SpliceJSON(&unplaced{HistoryLine: &bare}, data)
-	}
-	return schemas.SpliceJSON(&placedLine{HistoryLine: &bare}, data)
-}
-
-// The two shapes of a line: a field of an outer struct hides that of the same name inside.
-type (
-	unplaced struct {
-		*HistoryLine
-		Org  *struct{} `json:"org,omitempty"`
-		ID   *struct{} `json:"id,omitempty"`
-		Type *struct{} `json:"type,omitempty"`
-		Data *struct{} `json:"data,omitempty"`
-	}
-	placedLine struct {
-		*HistoryLine
-		Data *struct{} `json:"data,omitempty"`
-	}
-)
-
 // toOf is the state that follows. Whether a cancel was requested decides only what is legal, so both rows
 // of running are tried.
 func toOf(from *schemas.State, e *Entry) *schemas.State {
@@ -236,22 +209,4 @@ func actorOf(e *schemas.Event) string {
 		return actorServer
 	}
 	return actorDispatcher
-}
-
-// oneLine returns body without line breaks, which in JSON can stand only between values; nil if it is not
-// JSON.
-func oneLine(body []byte) json.RawMessage {
-	if !json.Valid(body) {
-		return nil
-	}
-	if bytes.IndexByte(body, '\n') < 0 && bytes.IndexByte(body, '\r') < 0 {
-		return body
-	}
-	out := bytes.Clone(body)
-	for i, c := range out {
-		if c == '\n' || c == '\r' {
-			out[i] = ' '
-		}
-	}
-	return out
 }

@@ -73,20 +73,32 @@ func BenchmarkFeedLatency(b *testing.B) {
 	b.ReportMetric(float64(acked[len(acked)/2].Microseconds()), "us-ack-p50")
 }
 
-// BenchmarkReplay reads the whole ledger, and encodes it as the command does.
+// BenchmarkReplay reads the whole ledger, and encodes it as the command does: message by message, and in packs as the
+// command has them.
 func BenchmarkReplay(b *testing.B) {
-	env := ledgertest.Start(b)
+	env := ledgertest.Start(b, ledgertest.WithPort())
 	fill(b, env, "acme", benchJobs)
 	last := end(b, env.Ledger)
-	for name, fn := range map[string]func(e *ledger.Entry) error{
-		"read":        func(*ledger.Entry) error { return nil },
-		"ndjson":      func(e *ledger.Entry) error { line := ledger.LineOf(e); _, err := line.Encode(true); return err },
-		"cloudevents": func(e *ledger.Entry) error { _, err := ledger.CloudEvent(e); return err },
+	packed := env.NewReader()
+	for _, bench := range []struct {
+		name   string
+		l      *ledger.Ledger
+		encode func(b []byte, e *ledger.Entry) ([]byte, error)
+	}{
+		{"single/read", env.Ledger, nil}, {"packed/read", packed, nil},
+		{"single/ndjson", env.Ledger, appendLine}, {"packed/ndjson", packed, appendLine},
+		{"packed/cloudevents", packed, ledger.AppendCloudEvent},
 	} {
-		b.Run(name, func(b *testing.B) {
+		b.Run(bench.name, func(b *testing.B) {
+			var room []byte
 			for b.Loop() {
 				n := 0
-				err := env.Ledger.Replay(b.Context(), ledger.ReplayQuery{}, func(e *ledger.Entry) error { n++; return fn(e) })
+				err := bench.l.Replay(b.Context(), ledger.ReplayQuery{}, func(e *ledger.Entry) (err error) {
+					if n++; bench.encode != nil {
+						room, err = bench.encode(room[:0], e)
+					}
+					return err
+				})
 				if err != nil || n != int(last) {
 					b.Fatal(n, err)
 				}
@@ -94,4 +106,9 @@ func BenchmarkReplay(b *testing.B) {
 			b.ReportMetric(float64(last)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
+}
+
+func appendLine(b []byte, e *ledger.Entry) ([]byte, error) {
+	line := ledger.LineOf(e)
+	return line.Append(b, true), nil
 }

@@ -25,6 +25,7 @@ type ReplayQuery struct {
 	Job      schemas.JobID
 	Type     schemas.TypeName
 	Event    schemas.EventName
+	Actor    string // who did it, as a HistoryLine says
 	From, To ReplayBound
 	// Foreign hands out messages that are no events too.
 	Foreign bool
@@ -57,8 +58,8 @@ func (q *ReplayQuery) validate() error {
 
 // Replay calls fn with every matching event once, those in ARCHIVE first, ascending, from one bound to the other or to the last
 // sequence of the ledger when it started (INTERFACE 2.5). Two replays with the same bounds hand out the
-// same. It goes on over reconnects and leader changes; what fn returns ends it and is returned. fn may be
-// slow: no more than about 32 MiB wait for it.
+// same. It goes on over reconnects and leader changes; what fn returns ends it and is returned. fn is called while more is
+// read, and may be slow: no more than about 32 MiB and two thousand events wait for it.
 //
 // The error is ErrPositionExpired when the ledger went back to older data meanwhile: what fn has seen is
 // void then.
@@ -84,16 +85,14 @@ func (l *Ledger) Replay(ctx context.Context, q ReplayQuery, fn func(*Entry) erro
 	if start > q.To.Seq {
 		return nil
 	}
-	var ended error // what fn returned, or errPast
-	err = (&stretch{l: l, org: q.Org, filter: q.filter(), next: start, until: q.To.Seq}).run(ctx, func(entries []*Entry) error {
+	read := &stretch{l: l, org: q.Org, filter: q.filter(), next: start, until: q.To.Seq}
+	ended, err := readAhead(ctx, read.run, func(entries []*Entry) error {
 		for _, e := range entries {
 			if !q.To.Time.IsZero() && e.Time.After(q.To.Time.Add(clockStep)) {
-				ended = errPast
-			} else {
-				ended = q.hand(e, fn)
+				return errPast
 			}
-			if ended != nil {
-				return ended
+			if err := q.hand(e, fn); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -107,6 +106,34 @@ func (l *Ledger) Replay(ctx context.Context, q ReplayQuery, fn func(*Entry) erro
 		return fmt.Errorf("replay: %w", err)
 	}
 	return nil
+}
+
+// readAhead calls fn, in the caller's goroutine, with what read hands out in another: one batch is read while fn has the
+// one before it. What fn returns ends it and is returned as ended; err is what read returned otherwise.
+func readAhead(ctx context.Context, read func(context.Context, func([]*Entry) error) error, fn func([]*Entry) error) (ended, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	batches := make(chan []*Entry)
+	go func() {
+		defer close(batches)
+		err = read(ctx, func(entries []*Entry) error {
+			select {
+			case batches <- entries:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	for entries := range batches {
+		if ended != nil {
+			continue // until the reader has ended
+		}
+		if ended = fn(entries); ended != nil {
+			cancel()
+		}
+	}
+	return ended, err
 }
 
 // errPast: all that follows is behind the bound.
@@ -145,6 +172,7 @@ func (q *ReplayQuery) hand(e *Entry, fn func(*Entry) error) error {
 	case errors.Is(e.Err, schemas.ErrForeign) && !q.Foreign,
 		q.Event != "" && e.Name() != q.Event,
 		q.Type != "" && typeOf(e.Data) != q.Type,
+		q.Actor != "" && actorOf(e.Event) != q.Actor,
 		e.Time.Before(q.From.Time),
 		!q.To.Time.IsZero() && e.Time.After(q.To.Time):
 		return nil
@@ -187,59 +215,4 @@ func (l *Ledger) replayStart(ctx context.Context, b ReplayBound) (schemas.Seq, e
 		return 0, err
 	}
 	return first.Seq, nil
-}
-
-// cloudEvent is the CloudEvents JSON format 1.0, with the extensions of INTERFACE 5.
-type cloudEvent struct {
-	SpecVersion     string    `json:"specversion"`
-	ID              string    `json:"id"`
-	Source          string    `json:"source"`
-	Type            string    `json:"type"`
-	Subject         string    `json:"subject"` // the job's id, or "<scope>.<kind>[.<name>]"
-	Time            time.Time `json:"time"`    // when it happened by meaning, else when it was stored
-	DataContentType string    `json:"datacontenttype,omitempty"`
-	AuthType        string    `json:"authtype,omitempty"`
-	AuthID          string    `json:"authid,omitempty"`
-	CausationID     string    `json:"causationid,omitempty"`
-	CorrelationID   string    `json:"correlationid,omitempty"`
-	Traceparent     string    `json:"traceparent,omitempty"`
-	Tracestate      string    `json:"tracestate,omitempty"`
-	Sequence        string    `json:"sequence"`     // ledger sequence, zero-padded so that it sorts as text
-	RecordedTime    time.Time `json:"recordedtime"` // the ledger's clock
-	DataBase64      []byte    `json:"data_base64,omitempty"`
-}
-
-// CloudEvent returns an event in the CloudEvents JSON format 1.0, on one line, its data byte for byte but
-// for line breaks between values. It returns schemas.ErrForeign for a message that is no event.
-func CloudEvent(e *Entry) ([]byte, error) {
-	if errors.Is(e.Err, schemas.ErrForeign) {
-		return nil, e.Err
-	}
-	c := cloudEvent{
-		SpecVersion: "1.0", ID: string(e.ID), Source: e.Source(), Type: ceTypeOf(e), Subject: string(e.Job),
-		Time: e.Time, AuthType: e.Actor.Type, AuthID: e.Actor.ID, CausationID: e.CausationID,
-		CorrelationID: e.CorrelationID, Traceparent: e.Traceparent, Tracestate: e.Tracestate,
-		Sequence: fmt.Sprintf("%020d", uint64(e.Seq)), RecordedTime: e.Time,
-	}
-	if e.Control != "" {
-		c.Subject = e.Control
-	}
-	if e.Meant != nil {
-		c.Time = e.Meant.UTC()
-	}
-	data := oneLine(e.Body)
-	if data == nil {
-		c.DataBase64 = e.Body
-		return schemas.SpliceJSON(&c)
-	}
-	c.DataContentType = "application/json"
-	return schemas.SpliceJSON(&c, schemas.RawField{Name: "data", Value: data})
-}
-
-// ceTypeOf is the event's ce-type, also of one this version cannot decode.
-func ceTypeOf(e *Entry) string {
-	if e.Err == nil {
-		return e.Type()
-	}
-	return schemas.TypeOf(e.Header)
 }

@@ -129,7 +129,7 @@ func (p *program) org(t *target) (schemas.OrgID, error) {
 // connect opens a connection under a name that `nats server report connections`
 // shows. Lost connections come back by themselves for as long as the command
 // runs; the first one must succeed.
-func (p *program) connect(t *target, name string) (*nats.Conn, error) {
+func (p *program) connect(t *target, name string, more ...nats.Option) (*nats.Conn, error) {
 	if t.JSDomain != "" {
 		return nil, usagef("JetStream domain %s: jobledger works in the domain of the server it is connected to; connect to a server of that domain", t.JSDomain)
 	}
@@ -149,7 +149,7 @@ func (p *program) connect(t *target, name string) (*nats.Conn, error) {
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Warn("connected again", zap.String("url", nc.ConnectedUrlRedacted())) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("connection", zap.Error(err)) }),
 	}
-	nc, err := nats.Connect(t.URL, append(opts, t.options()...)...)
+	nc, err := nats.Connect(t.URL, append(append(opts, t.options()...), more...)...)
 	switch {
 	case err == nil:
 		return nc, nil

@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
+	"github.com/dartwing/jobledger/internal/packs"
 	"github.com/dartwing/jobledger/ledger"
 )
 
@@ -17,16 +18,22 @@ const checkTimeout = 15 * time.Second
 // openLedger connects to the ledger's own account, for the commands that work
 // there (log, bench, worker), and refuses a ledger that could not keep its
 // promises. The caller closes its connection.
-func (p *program) openLedger(ctx context.Context, name string, log *zap.Logger) (*ledger.Ledger, error) {
+func (p *program) openLedger(ctx context.Context, name string, log *zap.Logger, more ...nats.Option) (*ledger.Ledger, error) {
 	t, err := p.resolveTarget()
 	if err != nil {
 		return nil, err
 	}
-	nc, err := p.connect(t, name)
+	nc, err := p.connect(t, name, more...)
 	if err != nil {
 		return nil, err
 	}
 	return checkedLedger(ctx, nc, log)
+}
+
+// openHistory is openLedger for a command that reads long stretches of the
+// ledger: they come in packs, where the connection is not encrypted.
+func (p *program) openHistory(ctx context.Context, name string, log *zap.Logger) (*ledger.Ledger, error) {
+	return p.openLedger(ctx, name, log, nats.SetCustomDialer(packs.Dialer{Timeout: p.flags.Timeout}))
 }
 
 // checkedLedger opens the ledger on nc, which it closes if the ledger could

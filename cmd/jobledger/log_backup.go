@@ -44,7 +44,7 @@ func (p *program) backup(ctx context.Context, dir, rate string) error {
 		}
 	}
 	log := p.logger(zap.WarnLevel)
-	l, err := p.openLedger(ctx, "log backup", log)
+	l, err := p.openHistory(ctx, "log backup", log)
 	if err != nil {
 		return err
 	}

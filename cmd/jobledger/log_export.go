@@ -34,7 +34,7 @@ func (p *program) export(ctx context.Context, dir string) error {
 		return usagef("--org: name the org whose history is to be exported")
 	}
 	log := p.logger(zap.WarnLevel)
-	l, err := p.openLedger(ctx, "log export", log)
+	l, err := p.openHistory(ctx, "log export", log)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func (p *program) rebuild(ctx context.Context, view projector.View) error {
 	if err := p.confirm("Delete the view " + string(view) + " and fold it again?"); err != nil {
 		return err
 	}
-	l, err := p.openLedger(ctx, "log rebuild", p.logger(zap.WarnLevel))
+	l, err := p.openHistory(ctx, "log rebuild", p.logger(zap.WarnLevel))
 	if err != nil {
 		return err
 	}

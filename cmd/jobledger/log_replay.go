@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -54,18 +53,29 @@ Examples:
 	cmd.Flag("to", "Last event: a sequence, a time, or how long ago").PlaceHolder("SEQ|TIME").StringVar(&f.to)
 }
 
+// replayBuffer is how much is written at once.
+const replayBuffer = 256 << 10
+
 func (p *program) replay(ctx context.Context, f *replayFlags) error {
 	q, err := f.query(p)
 	if err != nil {
 		return err
 	}
-	l, err := p.openLedger(ctx, "log replay", p.logger(zap.WarnLevel))
+	l, err := p.openHistory(ctx, "log replay", p.logger(zap.WarnLevel))
 	if err != nil {
 		return err
 	}
 	defer l.Conn().Close()
-	out := bufio.NewWriter(p.Stdout)
-	err = l.Replay(ctx, q, func(e *ledger.Entry) error { return p.printEvent(out, f.form(p), e) })
+	out := bufio.NewWriterSize(p.Stdout, replayBuffer)
+	format := f.form(p)
+	var line []byte
+	err = l.Replay(ctx, q, func(e *ledger.Entry) (err error) {
+		if line, err = p.appendEvent(line[:0], format, e); err != nil {
+			return err
+		}
+		_, err = out.Write(line)
+		return outputError(err)
+	})
 	return errors.Join(err, outputError(out.Flush()))
 }
 
@@ -125,23 +135,19 @@ func (f *replayFlags) form(p *program) string {
 	}
 }
 
-func (p *program) printEvent(w io.Writer, format string, e *ledger.Entry) error {
-	var line []byte
+// appendEvent appends one event and a newline.
+func (p *program) appendEvent(b []byte, format string, e *ledger.Entry) ([]byte, error) {
 	var err error
 	switch format {
 	case formatCloud:
-		line, err = ledger.CloudEvent(e)
+		b, err = ledger.AppendCloudEvent(b, e)
 	case formatNDJSON:
-		h := ledger.LineOf(e)
-		line, err = h.Encode(true)
+		line := ledger.LineOf(e)
+		b = line.Append(b, true)
 	default:
-		line = []byte(p.eventLine(ledger.LineOf(e)))
+		b = append(b, p.eventLine(ledger.LineOf(e))...)
 	}
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(line, '\n'))
-	return outputError(err)
+	return append(b, '\n'), err
 }
 
 // eventLine is one event for a person.

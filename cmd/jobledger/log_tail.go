@@ -28,7 +28,7 @@ func (p *program) tail(ctx context.Context, f *replayFlags) error {
 	if err != nil {
 		return err
 	}
-	l, err := p.openLedger(ctx, "log tail", p.logger(zap.WarnLevel))
+	l, err := p.openHistory(ctx, "log tail", p.logger(zap.WarnLevel))
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,12 @@ func (p *program) tail(ctx context.Context, f *replayFlags) error {
 	format := f.form(p)
 	err = l.Follow(ctx, q, func(e *ledger.Entry) error {
 		last = e.Seq
-		return p.printEvent(p.Stdout, format, e)
+		line, err := p.appendEvent(nil, format, e)
+		if err != nil {
+			return err
+		}
+		_, err = p.Stdout.Write(line)
+		return outputError(err)
 	})
 	if last > 0 {
 		p.talkf("last seq %d", last)

@@ -29,7 +29,7 @@ Examples:
 }
 
 func (p *program) verify(ctx context.Context, full, limits bool) error {
-	l, err := p.openLedger(ctx, "log verify", p.logger(zap.WarnLevel))
+	l, err := p.openHistory(ctx, "log verify", p.logger(zap.WarnLevel))
 	if err != nil {
 		return err
 	}

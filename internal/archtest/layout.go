@@ -75,7 +75,7 @@ var layout = []Layer{
 	{
 		Folder:  "cmd",
 		Program: true,
-		Imports: append([]string{"gateway", "internal/backup", "internal/cell", "internal/demo", "internal/natsd", "internal/near"}, edge...),
+		Imports: append([]string{"gateway", "internal/backup", "internal/cell", "internal/demo", "internal/natsd", "internal/near", "internal/packs"}, edge...),
 		Modules: []string{
 			"github.com/choria-io/fisk",
 			"github.com/dustin/go-humanize",

@@ -3,6 +3,8 @@ package packs
 import (
 	"bytes"
 	"net"
+	"sync/atomic"
+	"time"
 )
 
 // roomFor is how much of what the server sends waits here: a message that was read in part and what the server writes at
@@ -10,12 +12,27 @@ import (
 const roomFor = 128 << 10
 
 // Conn returns a connection to a server that reads from and writes to c, and hands on in packs what may be packed. It
-// is for one reader, as every connection of the client is; TLS, if any, is inside of c.
+// is for one reader, as every connection of the client is. Where the client speaks something else than the NATS protocol
+// to c, such as TLS or WebSocket, everything passes as it is.
 func Conn(c net.Conn) net.Conn { return &conn{Conn: c} }
+
+// Dialer opens connections for a client that connects by address. Timeout bounds each.
+type Dialer struct{ Timeout time.Duration }
+
+// Dial implements nats.CustomDialer.
+func (d Dialer) Dial(network, address string) (net.Conn, error) {
+	// As the client's own dialer: it goes through the addresses of a name itself.
+	c, err := (&net.Dialer{Timeout: d.Timeout, FallbackDelay: -1}).Dial(network, address)
+	if err != nil {
+		return nil, err
+	}
+	return Conn(c), nil
+}
 
 type conn struct {
 	net.Conn
-	room     []byte // room[from:to] was read
+	speaks   atomic.Int32 // what the client does, by its first bytes
+	room     []byte       // room[from:to] was read
 	from, to int
 	err      error // that came with it
 
@@ -24,9 +41,33 @@ type conn struct {
 	pass       int
 }
 
+// What the client speaks. The server's greeting comes before it has said anything, as one line.
+const (
+	nothing int32 = iota
+	plainNATS
+	other
+)
+
+// Write implements net.Conn. Its first bytes tell what the client speaks, before an answer to them can be read.
+func (c *conn) Write(p []byte) (int, error) {
+	if c.speaks.Load() == nothing && len(p) > 0 {
+		if bytes.HasPrefix(p, connects) {
+			c.speaks.Store(plainNATS)
+		} else {
+			c.speaks.Store(other)
+		}
+	}
+	return c.Conn.Write(p)
+}
+
+var connects = []byte("CONNECT ")
+
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
 	for {
+		if c.speaks.Load() == other {
+			return c.readAsItIs(p)
+		}
 		if n := c.hand(p); n > 0 || len(p) == 0 {
 			return n, nil
 		}
@@ -40,6 +81,16 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 		c.fill()
 	}
+}
+
+// readAsItIs hands on what was read ahead, and then what c reads.
+func (c *conn) readAsItIs(p []byte) (int, error) {
+	if c.from == c.to {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.room[c.from:c.to])
+	c.from += n
+	return n, nil
 }
 
 // hand hands on what is planned, as far as it fits.

@@ -108,6 +108,42 @@ func TestConnHandsOnWhatCame(t *testing.T) {
 	}
 }
 
+// Where the client speaks TLS, or anything but the protocol of NATS, all that comes behind the greeting passes as it came,
+// however much it looks like messages.
+func TestConnLeavesOtherProtocolsAlone(t *testing.T) {
+	const greeting = "INFO {\"tls_required\":true}\r\n"
+	for name, first := range map[string]string{"tls": "\x16\x03\x01", "websocket": "GET / HTTP/1.1\r\n", "nats": "CONNECT {}\r\n"} {
+		server, client := net.Pipe()
+		sent := frame(4, "jl-tail-1", 1, "a") + frame(4, "jl-tail-1", 2, "b") + "HMSG a b"
+		go func() {
+			defer server.Close()
+			said := make([]byte, len(first))
+			if _, err := io.WriteString(server, greeting); err != nil {
+				return
+			}
+			if _, err := io.ReadFull(server, said); err != nil {
+				return
+			}
+			_, _ = io.WriteString(server, sent)
+		}()
+		conn := packs.Conn(client)
+		greeted := make([]byte, len(greeting))
+		if _, err := io.ReadFull(conn, greeted); err != nil || string(greeted) != greeting {
+			t.Fatalf("%s: %q, %v", name, greeted, err)
+		}
+		if _, err := io.WriteString(conn, first); err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(conn)
+		if err != nil || name != "nats" && string(got) != sent {
+			t.Errorf("%s: %q of %q, %v", name, got, sent, err)
+		}
+		if packed := strings.Contains(string(got), " "+packs.Subject+" "); packed != (name == "nats") {
+			t.Errorf("%s: packed %t", name, packed)
+		}
+	}
+}
+
 // The place of a message is read as the client reads it, and nothing else is.
 func TestPlaceOf(t *testing.T) {
 	p, ok := packs.PlaceOf([]byte("$JS.ACK.LEDGER.c.1.12.3.1700000000000000001.9"))

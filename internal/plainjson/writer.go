@@ -13,7 +13,10 @@ type Writer struct {
 }
 
 // NewWriter returns a writer of an object, with room for size bytes.
-func NewWriter(size int) *Writer { return &Writer{b: append(make([]byte, 0, size), '{')} }
+func NewWriter(size int) *Writer { w := Append(make([]byte, 0, size)); return &w }
+
+// Append returns a writer of an object behind b, whose room it uses.
+func Append(b []byte) Writer { return Writer{b: append(b, '{')} }
 
 // Object writes a member that is itself an object, by fill.
 func (w *Writer) Object(name string, fill func(w *Writer)) {
@@ -81,6 +84,12 @@ func (w *Writer) Time(name string, t time.Time) {
 	w.b = append(w.b, '"')
 	w.b = t.AppendFormat(w.b, time.RFC3339Nano)
 	w.b = append(w.b, '"')
+}
+
+// Null writes null.
+func (w *Writer) Null(name string) {
+	w.name(name)
+	w.b = append(w.b, "null"...)
 }
 
 // Raw writes a value that is JSON already.
