@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -27,6 +28,11 @@ type ReplayQuery struct {
 	Event    schemas.EventName
 	Actor    string // who did it, as a HistoryLine says
 	From, To ReplayBound
+	// Behind leaves out what stands up to there, beside From: an earlier replay of the same question ended there.
+	Behind schemas.Seq
+	// Progress is told how far the replay is, in fn's goroutine between two calls: everything up to at was judged, and it
+	// ends at end. Where a time bounds it, at is the last event in bounds. nil: nobody asks.
+	Progress func(at, end schemas.Seq)
 	// Foreign hands out messages that are no events too.
 	Foreign bool
 }
@@ -82,6 +88,7 @@ func (l *Ledger) Replay(ctx context.Context, q ReplayQuery, fn func(*Entry) erro
 	if err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
+	start = max(start, q.Behind+1)
 	if start > q.To.Seq {
 		return nil
 	}
@@ -95,8 +102,12 @@ func (l *Ledger) Replay(ctx context.Context, q ReplayQuery, fn func(*Entry) erro
 				return err
 			}
 		}
+		q.judged(entries)
 		return nil
 	})
+	if err == nil && ended == nil {
+		q.over()
+	}
 	switch {
 	case errors.Is(ended, errPast):
 		return nil
@@ -106,6 +117,26 @@ func (l *Ledger) Replay(ctx context.Context, q ReplayQuery, fn func(*Entry) erro
 		return fmt.Errorf("replay: %w", err)
 	}
 	return nil
+}
+
+// judged tells of a batch.
+func (q *ReplayQuery) judged(entries []*Entry) {
+	if q.Progress == nil {
+		return
+	}
+	for _, e := range slices.Backward(entries) {
+		if !q.late(e) {
+			q.Progress(e.Seq, q.To.Seq)
+			return
+		}
+	}
+}
+
+// over tells of the end, behind which only a time may be in question.
+func (q *ReplayQuery) over() {
+	if q.Progress != nil && q.To.Time.IsZero() {
+		q.Progress(q.To.Seq, q.To.Seq)
+	}
 }
 
 // readAhead calls fn, in the caller's goroutine, with what read hands out in another: one batch is read while fn has the
@@ -156,29 +187,47 @@ func (l *Ledger) replayJob(ctx context.Context, q *ReplayQuery, fn func(*Entry) 
 	if err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
+	var in []*Entry
 	for _, e := range s.entries {
-		if e.Seq >= q.From.Seq && e.Seq <= q.To.Seq {
+		if e.Seq >= max(q.From.Seq, q.Behind+1) && e.Seq <= q.To.Seq {
 			if err := q.hand(e, fn); err != nil {
 				return err
 			}
+			in = append(in, e)
 		}
 	}
+	q.judged(in)
+	q.over()
 	return nil
 }
 
-// hand calls fn if e matches.
+// hand calls fn if e, which is of the org and job, matches.
 func (q *ReplayQuery) hand(e *Entry, fn func(*Entry) error) error {
+	if !q.chooses(e) {
+		return nil
+	}
+	return fn(e)
+}
+
+// Matches reports whether a replay of the whole ledger up to e would hand it out.
+func (q *ReplayQuery) Matches(e *Entry) bool {
+	return (q.Org == "" || e.Org == q.Org) && (q.Job == "" || e.Job == q.Job) && e.Seq >= q.From.Seq && e.Seq > q.Behind && q.chooses(e)
+}
+
+func (q *ReplayQuery) chooses(e *Entry) bool {
 	switch {
 	case errors.Is(e.Err, schemas.ErrForeign) && !q.Foreign,
 		q.Event != "" && e.Name() != q.Event,
 		q.Type != "" && typeOf(e.Data) != q.Type,
 		q.Actor != "" && actorOf(e.Event) != q.Actor,
-		e.Time.Before(q.From.Time),
-		!q.To.Time.IsZero() && e.Time.After(q.To.Time):
-		return nil
+		e.Time.Before(q.From.Time), q.late(e):
+		return false
 	}
-	return fn(e)
+	return true
 }
+
+// late reports whether e was stored after the time that bounds the replay.
+func (q *ReplayQuery) late(e *Entry) bool { return !q.To.Time.IsZero() && e.Time.After(q.To.Time) }
 
 // typeOf is the type that an event is about; empty for none.
 func typeOf(data schemas.Data) schemas.TypeName {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -17,72 +16,99 @@ import (
 
 // replayFlags choose events for `log replay` and `log tail`.
 type replayFlags struct {
-	from, to, event, job, typ string
-	format                    string
+	from, to, event, job, typ, actor string
+	format                           string
 }
-
-// Formats of events.
-const (
-	formatHuman  = "human"
-	formatNDJSON = "ndjson"
-	formatCloud  = "cloudevents"
-)
 
 func (f *replayFlags) declare(cmd flagOwner) {
 	cmd.Flag("from", "First event: a sequence, a time, or how long ago").PlaceHolder("SEQ|TIME").StringVar(&f.from)
 	cmd.Flag("event", "Only events of this name").PlaceHolder("NAME").StringVar(&f.event)
 	cmd.Flag("job", "Only events of this job; needs --org").PlaceHolder("ID").StringVar(&f.job)
 	cmd.Flag("type", "Only events about this type").PlaceHolder("TYPE").StringVar(&f.typ)
-	cmd.Flag("format", "ndjson or cloudevents; on a terminal one readable line an event").EnumVar(&f.format, formatNDJSON, formatCloud)
+	cmd.Flag("actor", "Only what this actor did, as it is printed: user:ada, system:worker").PlaceHolder("ACTOR").StringVar(&f.actor)
 }
 
 func (p *program) addLogReplay(log *fisk.CmdClause) {
 	var f replayFlags
+	var file string
+	var resume bool
 	cmd := p.command(log, "replay", "Print the events of the past, in order", func(ctx context.Context) error {
-		return p.replay(ctx, &f)
+		return p.replay(ctx, &f, file, resume)
 	})
 	cmd.HelpLong(`Prints every matching event once, both bounds included, and ends at what was the
-last event when it started. Two runs print the same bytes.
+last event when it started; then says on stderr how far it came. Two runs print the
+same bytes. A replay into a file that was interrupted goes on with --resume and the
+same flags.
 
 Examples:
 
 	jobledger log replay --org acme --from 2h
 	jobledger log replay --from 1000 --to 2000 --format cloudevents
+	jobledger log replay --org acme --actor user:ada --format csv -o ada.csv
 	jobledger log replay --org acme --event dead_lettered -j | jq .data.reason`)
 	f.declare(cmd)
+	cmd.Flag("format", "table, ndjson, cloudevents or csv; else a table on a terminal and ndjson elsewhere").
+		EnumVar(&f.format, formatTable, formatNDJSON, formatCloud, formatCSV)
 	cmd.Flag("to", "Last event: a sequence, a time, or how long ago").PlaceHolder("SEQ|TIME").StringVar(&f.to)
+	cmd.Flag("output", "Write into this file").Short('o').PlaceHolder("FILE").StringVar(&file)
+	cmd.Flag("resume", "Go on behind the last event in the file").BoolVar(&resume)
 }
 
-// replayBuffer is how much is written at once.
-const replayBuffer = 256 << 10
-
-func (p *program) replay(ctx context.Context, f *replayFlags) error {
+func (p *program) replay(ctx context.Context, f *replayFlags, file string, resume bool) error {
 	q, err := f.query(p)
 	if err != nil {
 		return err
+	}
+	if resume && file == "" {
+		return usagef("--resume goes on in a file: name it with --output")
 	}
 	l, err := p.openHistory(ctx, "log replay", p.logger(zap.WarnLevel))
 	if err != nil {
 		return err
 	}
 	defer l.Conn().Close()
-	out := bufio.NewWriterSize(p.Stdout, replayBuffer)
-	format := f.form(p)
-	var line []byte
-	err = l.Replay(ctx, q, func(e *ledger.Entry) (err error) {
-		if line, err = p.appendEvent(line[:0], format, e); err != nil {
-			return err
+	form := &eventForm{program: p, format: f.form(p, file)}
+	out, err := p.openEvents(ctx, l, form, file, resume, &q)
+	if err != nil {
+		return err
+	}
+	err = p.replayInto(ctx, l, q, out, file == "")
+	return errors.Join(err, out.close())
+}
+
+// replayInto writes the events of a replay, shows how far it is, and says at its end how far it came.
+func (p *program) replayInto(ctx context.Context, l *ledger.Ledger, q ledger.ReplayQuery, out eventSink, toStdout bool) error {
+	last := q.Behind
+	show := p.newLiveLine()
+	q.Progress = func(at, end schemas.Seq) {
+		last = max(last, at)
+		if !toStdout || !p.IsTerminal(p.Stdout) {
+			show.set(func() string { return progressOf(uint64(max(q.From.Seq, 1)), uint64(at), uint64(end)) })
 		}
-		_, err = out.Write(line)
-		return outputError(err)
-	})
-	return errors.Join(err, outputError(out.Flush()))
+	}
+	err := l.Replay(ctx, q, out.put)
+	show.clear()
+	if last > 0 {
+		p.talkf("last seq %d", last)
+	}
+	return err
+}
+
+// progressOf is a bar with how far a read of sequences is.
+func progressOf(from, at, end uint64) string {
+	const width = 30
+	part := 1.0
+	if end > from {
+		part = float64(at-min(at, from)) / float64(end-from)
+	}
+	full := min(int(part*width), width)
+	return fmt.Sprintf("[%s%s] %3.0f %%  %s of %s", strings.Repeat("=", full), strings.Repeat(" ", width-full), 100*part, thousands(at), thousands(end))
 }
 
 // query reads the flags; every mistake is found before a request is made.
 func (f *replayFlags) query(p *program) (ledger.ReplayQuery, error) {
 	q := ledger.ReplayQuery{Org: schemas.OrgID(p.flags.Org.Value), Job: schemas.JobID(f.job),
-		Type: schemas.TypeName(f.typ), Event: schemas.EventName(f.event)}
+		Type: schemas.TypeName(f.typ), Event: schemas.EventName(f.event), Actor: f.actor}
 	if f.job != "" {
 		if q.Org == "" {
 			return q, usagef("--job needs --org: a job is named together with its org")
@@ -122,32 +148,17 @@ func isNumber(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// form is how events are printed: as the flag says, else readable for a person
+// form is how events are written: as the flag says, else readable for a person
 // and ndjson for a program.
-func (f *replayFlags) form(p *program) string {
+func (f *replayFlags) form(p *program, file string) string {
 	switch {
 	case f.format != "":
 		return f.format
-	case p.flags.JSON || !p.IsTerminal(p.Stdout):
+	case p.flags.JSON || file != "" || !p.IsTerminal(p.Stdout):
 		return formatNDJSON
 	default:
-		return formatHuman
+		return formatTable
 	}
-}
-
-// appendEvent appends one event and a newline.
-func (p *program) appendEvent(b []byte, format string, e *ledger.Entry) ([]byte, error) {
-	var err error
-	switch format {
-	case formatCloud:
-		b, err = ledger.AppendCloudEvent(b, e)
-	case formatNDJSON:
-		line := ledger.LineOf(e)
-		b = line.Append(b, true)
-	default:
-		b = append(b, p.eventLine(ledger.LineOf(e))...)
-	}
-	return append(b, '\n'), err
 }
 
 // eventLine is one event for a person.

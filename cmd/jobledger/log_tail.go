@@ -21,6 +21,7 @@ Examples:
 	jobledger log tail --org acme
 	jobledger log tail --from 10m --event failed -j`)
 	f.declare(cmd)
+	cmd.Flag("format", "ndjson or cloudevents; on a terminal one readable line an event").EnumVar(&f.format, formatNDJSON, formatCloud)
 }
 
 func (p *program) tail(ctx context.Context, f *replayFlags) error {
@@ -34,10 +35,10 @@ func (p *program) tail(ctx context.Context, f *replayFlags) error {
 	}
 	defer l.Conn().Close()
 	var last schemas.Seq
-	format := f.form(p)
+	form := &eventForm{program: p, format: f.form(p, "")}
 	err = l.Follow(ctx, q, func(e *ledger.Entry) error {
 		last = e.Seq
-		line, err := p.appendEvent(nil, format, e)
+		line, err := form.append(nil, e)
 		if err != nil {
 			return err
 		}
