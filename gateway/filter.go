@@ -78,6 +78,9 @@ func parseWhere(text string) (where.Where, error) {
 	if text != "" && len(w.Terms) == 0 {
 		return w, badField("where", errors.New("it is blank: leave it out to choose every job"))
 	}
+	if w.Payload() {
+		return w, badField("where", errors.New("a search in args and results needs the query index, which does not serve yet: choose by tag.NAME, which a submit sets with --tag"))
+	}
 	if w.Uses(where.FieldOrg) {
 		return w, badField("where", errors.New("org: the jobs of one org are asked for, the one that is given with the request (--org)"))
 	}

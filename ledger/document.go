@@ -33,7 +33,7 @@ func (w *documentWriter) names(j *Job) {
 	w.text(`,"type":`, string(s.Type))
 	w.text(`,"queue":`, string(s.Queue))
 	w.text(`,"state":`, string(j.State))
-	w.optional(`,"reason":`, storedReason(j))
+	w.optional(`,"reason":`, StoredReason(j))
 	w.text(`,"priority":`, string(s.Priority))
 	w.number(`,"attempt":`, uint64(j.Attempt))
 	attempts, timeout := policyOf(j)

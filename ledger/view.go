@@ -167,7 +167,7 @@ func recordParents(refs []schemas.ParentRef) []RecordParent {
 func summaryOf(j *Job) Record {
 	s := &j.Spec
 	r := Record{
-		ID: j.ID, Org: j.Org, Type: s.Type, Queue: s.Queue, State: j.State, Reason: opt(storedReason(j)),
+		ID: j.ID, Org: j.Org, Type: s.Type, Queue: s.Queue, State: j.State, Reason: opt(StoredReason(j)),
 		Priority: s.Priority, Attempt: j.Attempt,
 		SubmittedAt: j.SubmittedAt.UTC(), QueuedAt: when(j.QueuedAt), StartedAt: when(j.StartedAt),
 		FinishedAt: when(j.FinishedAt), RetryAt: when(j.RetryAt), SubmittedBy: opt(j.SubmittedBy.String()),
@@ -221,7 +221,8 @@ func resolutionOf(j *Job) *RecordResolution {
 	return &RecordResolution{State: j.Resolution, Note: opt(j.Note), Actor: opt(j.ResolvedBy.String()), At: when(j.ResolvedAt)}
 }
 
-func storedReason(j *Job) string {
+// StoredReason is why a job ended as it did, of dead letters and canceled jobs; else empty.
+func StoredReason(j *Job) string {
 	switch {
 	case j.State == schemas.StateDeadLettered:
 		return string(j.DeadReason)

@@ -58,12 +58,13 @@ var layout = []Layer{
 	{Folder: "internal/where", Imports: append([]string{"internal/near"}, core...)},
 	{Folder: "internal/ticks", Imports: []string{"schemas"}, Modules: []string{"github.com/netresearch/go-cron"}},
 	{Folder: "projector", Imports: append([]string{"internal/replies"}, core...)},
+	{Folder: "projector/index", Imports: append([]string{"internal/where"}, core...), Modules: []string{"modernc.org/sqlite"}},
 	{Folder: "dispatcher", Imports: append([]string{"internal/ticks"}, core...)},
 	{Folder: "handlers", Imports: core},
 	{Folder: "gateway", Imports: edge, Modules: []string{"github.com/google/jsonschema-go", "golang.org/x/time"}},
 	{Folder: "internal/natsd", Imports: []string{"internal/packs"}, Modules: []string{"github.com/nats-io/nats-server/v2"}},
 	{Folder: "internal/backup", Imports: core, Modules: []string{"github.com/klauspost/compress/s2"}}, // the form of the server's snapshots
-	{Folder: "internal/cell", Imports: append([]string{"gateway"}, edge...), Modules: []string{"golang.org/x/sync"}},
+	{Folder: "internal/cell", Imports: append([]string{"gateway", "projector/index"}, edge...), Modules: []string{"golang.org/x/sync"}},
 	{Folder: "internal/sim", Imports: edge}, // tests only
 	{Folder: "internal/demo", Imports: append([]string{"handlers"}, core...)},
 	{Folder: "internal/release"},

@@ -80,6 +80,8 @@ var forms = []fieldForm{
 	{field: FieldAttempt, kind: kindNumber},
 	{field: FieldSubmitted, kind: kindTime},
 	{field: FieldFinished, kind: kindTime},
+	{field: FieldArgs, costly: true},
+	{field: FieldResult, costly: true},
 	{field: FieldOrg},
 }
 

@@ -1,6 +1,7 @@
 package where
 
 import (
+	"encoding/json"
 	"reflect"
 	"slices"
 	"strings"
@@ -25,6 +26,10 @@ func genTerm(rt *rapid.T) Term {
 	t := Term{Field: form.field, Not: rapid.Bool().Draw(rt, "not")}
 	if t.Field == FieldTag {
 		t.Key = rapid.SampledFrom([]string{"env", "n"}).Draw(rt, "tag")
+	}
+	if anywhere[t.Field] != nil {
+		t.Key = rapid.SampledFrom([]string{"", "a", "b.c"}).Draw(rt, "path")
+		form = *t.form()
 	}
 	for range rapid.IntRange(1, 3).Draw(rt, "values") {
 		if v := genValue(rt, &form); !slices.Contains(t.Values, v) {
@@ -91,6 +96,9 @@ func genRecord(rt *rapid.T) *ledger.Record {
 	if rapid.Bool().Draw(rt, "failed") {
 		r.Error = &ledger.RecordError{Class: schemas.ClassLost, Message: strings.ToUpper(word("message"))}
 	}
+	if rapid.Bool().Draw(rt, "args") {
+		r.Args, _ = json.Marshal(map[string]any{"a": []string{word("a"), word("item")}, "b": map[string]string{"c": word("c")}})
+	}
 	if r.State.Finished() {
 		r.FinishedAt = ptr(now.Add(-time.Hour))
 	}
@@ -114,7 +122,30 @@ func naive(w *Where, r *ledger.Record) bool {
 	return true
 }
 
+func naiveArgs(t *Term, v Value, r *ledger.Record) bool {
+	var args struct {
+		A []string
+		B struct{ C string }
+	}
+	if t.Field == FieldResult || json.Unmarshal(r.Args, &args) != nil {
+		return false
+	}
+	all := map[string][]string{"": append(args.A, args.B.C), "a": args.A, "b.c": {args.B.C}}
+	return slices.ContainsFunc(all[t.Key], func(have string) bool {
+		switch {
+		case t.Key != "":
+			return v.Op == OpBegins && strings.HasPrefix(have, v.Text) || have == v.Text
+		case v.Op == OpBegins:
+			return strings.HasPrefix(strings.ToLower(have), v.Text)
+		}
+		return strings.Contains(strings.ToLower(have), v.Text)
+	})
+}
+
 func naiveValue(t *Term, v Value, r *ledger.Record) bool {
+	if anywhere[t.Field] != nil {
+		return naiveArgs(t, v, r)
+	}
 	have := map[Field]*string{FieldState: ptr(string(r.State)), FieldType: ptr(string(r.Type)), FieldQueue: ptr(string(r.Queue)),
 		FieldPriority: ptr(string(r.Priority)), FieldOwner: r.Owner, FieldBatch: r.Batch, FieldID: ptr(string(r.ID)), FieldOrg: ptr(string(r.Org)), FieldReason: r.Reason}
 	if r.State == schemas.StateSubmitted {

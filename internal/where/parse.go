@@ -139,8 +139,12 @@ func orWord(s string) string {
 func (p *parser) setField(t *Term, name string) error {
 	first, rest, dotted := strings.Cut(name, ".")
 	switch {
-	case first == "args" || first == "result":
-		return p.errorf("a search in args and results needs the query index, which does not exist yet: choose by tag.NAME, which a submit sets with --tag")
+	case anywhere[Field(first)] != nil:
+		if dotted && slices.Contains(strings.Split(rest, "."), "") {
+			return p.errorf("a name is missing: write the path with dots between names, as in %s.user.id:4711", first)
+		}
+		t.Field, t.Key = Field(first), rest
+		return nil
 	case first == string(FieldTag) && dotted:
 		if err := schemas.CheckToken("tag", rest); err != nil {
 			return p.errorf("%v", err)
@@ -166,9 +170,12 @@ func (p *parser) setField(t *Term, name string) error {
 func fieldNames() []string {
 	names := make([]string, 0, len(forms))
 	for _, f := range forms {
-		if f.field == FieldTag {
+		switch f.field {
+		case FieldTag:
 			names = append(names, "tag.NAME")
-		} else {
+		case FieldArgs, FieldResult:
+			names = append(names, string(f.field)+".PATH")
+		default:
 			names = append(names, string(f.field))
 		}
 	}
@@ -187,13 +194,13 @@ func (p *parser) readValue(t *Term) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
-	form := formOf(t.Field)
+	form := t.form()
 	switch {
 	case r.star && (form.kind == kindName || form.kind == kindText || r.text == ""):
 		return p.begins(form, r)
 	case form.kind == kindTime || form.kind == kindNumber:
 		return p.readRange(form, r)
-	case r.text == "" && !(r.quoted && t.Field == FieldTag):
+	case r.text == "" && !(r.quoted && t.Key != ""):
 		return Value{}, p.errorf("a value is empty: -%s:* chooses jobs that have none", t.name())
 	case !r.quoted && strings.HasPrefix(r.text, "<"), !r.quoted && strings.HasPrefix(r.text, ">"):
 		return Value{}, p.errorf(`%s has no order: write %q in quotes if you mean it literally`, t.name(), r.text)
@@ -261,8 +268,8 @@ func (p *parser) readRaw() (raw, error) {
 
 // name is the field as it is written.
 func (t *Term) name() string {
-	if t.Field == FieldTag {
-		return "tag." + t.Key
+	if t.Key != "" {
+		return string(t.Field) + "." + t.Key
 	}
 	return string(t.Field)
 }

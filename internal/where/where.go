@@ -1,6 +1,7 @@
 package where
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +18,7 @@ type Where struct {
 // Term asks one thing about a job.
 type Term struct {
 	Field  Field
-	Key    string // the tag's name, of FieldTag
+	Key    string // of FieldTag the tag's name; of FieldArgs and FieldResult a path, or nothing for anywhere
 	Not    bool
 	Values []Value // one must hold
 }
@@ -57,7 +58,7 @@ func (w *Where) Uses(fields ...Field) bool {
 func (w *Where) Match(r *ledger.Record, now time.Time) bool {
 	for _, costly := range [2]bool{false, true} {
 		for i := range w.Terms {
-			if t := &w.Terms[i]; formOf(t.Field).costly == costly && t.holds(r, now) == t.Not {
+			if t := &w.Terms[i]; t.form().costly == costly && t.holds(r, now) == t.Not {
 				return false
 			}
 		}
@@ -67,7 +68,13 @@ func (w *Where) Match(r *ledger.Record, now time.Time) bool {
 
 // holds is Match for a term without its Not.
 func (t *Term) holds(r *ledger.Record, now time.Time) bool {
-	form := formOf(t.Field)
+	form := t.form()
+	switch t.Field {
+	case FieldArgs:
+		return t.holdsPayload(r.Args)
+	case FieldResult:
+		return t.holdsPayload(r.Result)
+	}
 	switch form.kind {
 	case kindTime:
 		at := t.instant(r)
@@ -106,6 +113,28 @@ func (v Value) within(n, age int64) bool {
 		(!v.High.Set || high < v.High.N || high == v.High.N && !v.High.Open)
 }
 
+// Span is between which times, in nanoseconds since 1970, a term about times holds at now: nothing outside does.
+func (t *Term) Span(now time.Time) (low, high int64) {
+	low, high = math.MaxInt64, math.MinInt64
+	for _, v := range t.Values {
+		from, to := int64(math.MinInt64), int64(math.MaxInt64)
+		at := now.UnixNano()
+		// An age turns a range around: the older it is, the earlier.
+		if b := v.Low; b.Set && b.Age {
+			to = at - min(b.N, at)
+		} else if b.Set {
+			from = b.N
+		}
+		if b := v.High; b.Set && b.Age {
+			from = at - min(b.N, at)
+		} else if b.Set {
+			to = b.N
+		}
+		low, high = min(low, from), max(high, to)
+	}
+	return low, high
+}
+
 // String is the canonical text.
 func (w *Where) String() string {
 	var b strings.Builder
@@ -123,13 +152,13 @@ func (t *Term) write(b *strings.Builder) {
 		b.WriteByte('-')
 	}
 	b.WriteString(string(t.Field))
-	if t.Field == FieldTag {
+	if t.Key != "" {
 		b.WriteString("." + t.Key)
 	}
 	for i, v := range t.Values {
 		b.WriteByte(":,"[min(i, 1)])
 		if v.Op == OpRange {
-			v.writeRange(b, formOf(t.Field).kind)
+			v.writeRange(b, t.form().kind)
 			continue
 		}
 		b.WriteString(quoted(v.Text, v.Op == OpBegins))

@@ -40,6 +40,7 @@ func TestCanonical(t *testing.T) {
 		{"submitted:<0s", "submitted:<0s"},
 		{"finished:2026-11-01T02:00:00+02:00..2026-11-02t00:00:00.5z", "finished:2026-11-01T00:00:00Z..2026-11-02T00:00:00.5Z"},
 		{"org:acme id:0193*", "org:acme id:0193*"},
+		{`args.user.id:4711 -args:"Ada L" result.ok:"true"`, `args.user.id:4711 -args:"ada l" result.ok:true`},
 		{"reason:poison,exp*", "reason:poison,exp*"},
 		{`error:"ünï"`, "error:ünï"},
 	} {
@@ -66,8 +67,10 @@ func TestMistakes(t *testing.T) {
 		{"STATE:running", 0, "did you mean"},
 		{"status:running", 0, "did you mean state?"},
 		{"colour:red", 0, "use state, reason, type,"},
-		{"args.user.id:4711", 0, "needs the query index"},
-		{"-result.x:1", 0, "needs the query index"},
+		{"args.:4711", 0, "a name is missing"},
+		{"-result.a..b:1", 0, "a name is missing"},
+		{"args.a:>3", 0, "has no order"},
+		{"args:", 0, "-args:* chooses jobs that have none"},
 		{"tag:env", 0, "tag.env:test"},
 		{"tag.a/b:x", 0, "only A-Z"},
 		{"tag.:x", 0, "tag is empty"},
@@ -155,7 +158,8 @@ func TestMatch(t *testing.T) {
 		Priority: schemas.PriorityHigh, Attempt: 3, SubmittedAt: now.Add(-2 * time.Hour), FinishedAt: ptr(now.Add(-time.Minute)),
 		Owner: ptr("user:ada"), Tags: map[string]string{"env": "test", "empty": ""}, Batch: ptr("b1"),
 		Error:      &ledger.RecordError{Class: schemas.ClassTimeout, Message: "Dial 10.0.0.7: Connection refused"},
-		Resolution: &ledger.RecordResolution{State: schemas.ResolutionOpen}}
+		Resolution: &ledger.RecordResolution{State: schemas.ResolutionOpen},
+		Args:       []byte(`{"user":{"id":4711,"name":"Ada \"L\""},"to":["x@a","y@b"],"ok":true,"none":null,"cut":"of`)}
 	bare := ledger.Record{ID: "x", Type: "report", Queue: "default", State: schemas.StateSubmitted, SubmittedAt: now, NotBefore: ptr(now.Add(time.Hour))}
 	for _, c := range []struct {
 		text       string
@@ -190,6 +194,19 @@ func TestMatch(t *testing.T) {
 		{"resolution:open", true, false},
 		{"id:0193*", true, false},
 		{"org:acme", true, false},
+		{"args.user.id:4711", true, false},
+		{"args.user.id:47*", true, false},
+		{"args.user.id:471", false, false},
+		{"args.id:4711", false, false},
+		{`args.user.name:"Ada \"L\""`, true, false},
+		{"args.user:*", false, false},
+		{"args.to:y@b,z", true, false},
+		{"args.ok:true args.none:null", true, false},
+		{"args:ADA", true, false},
+		{"args:a*", true, false},
+		{"-args.user.id:*", false, true},
+		{"args.cut:*", false, false},
+		{"result:*", false, false},
 		{"attempt:3", true, false},
 		{"attempt:<3", false, true},
 		{"attempt:>=3", true, false},

@@ -1,0 +1,32 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/dartwing/jobledger/ledger"
+)
+
+// AppendRow and ReadRow are the stored form of a fold.
+var (
+	AppendRow = appendRow
+	ReadRow   = readRow
+	RulesOf   = rulesOf
+)
+
+// Rows are all folds of the file.
+func (x *Index) Rows(ctx context.Context, take func(j *ledger.Job, args, result []byte)) error {
+	return x.read(func(f *file) error {
+		return each(ctx, f.reads, `SELECT doc, args, result FROM jobs`, func(rows *sql.Rows) error {
+			var doc, args, result []byte
+			if err := rows.Scan(&doc, &args, &result); err != nil {
+				return err
+			}
+			j, err := readRow(doc)
+			if err == nil {
+				take(j, args, result)
+			}
+			return err
+		})
+	})
+}

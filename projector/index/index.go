@@ -1,0 +1,224 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// retryWait is the pause before the file is opened again after an error.
+	retryWait = time.Second
+	// entriesAhead is how many batches of entries the feed may be ahead of the fold.
+	entriesAhead = 4
+	// failuresMax: a file that fails so often in a row is thrown away.
+	failuresMax = 3
+)
+
+// ErrFolding: the index is not yet where the ledger was when it was opened.
+var ErrFolding = errors.New("the index is being folded")
+
+// Config says what to index, and where.
+type Config struct {
+	// Ledger is asked for events by their position. Required.
+	Ledger *ledger.Ledger
+	// Feed is the process's one tail of the ledger. Required.
+	Feed *ledger.Feed
+	// Dir is the folder of the file; it belongs to one process at a time. Required.
+	Dir string
+	// Logger is required; use zap.NewNop() for none.
+	Logger *zap.Logger
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Ledger == nil:
+		return errors.New("index: Config.Ledger is required")
+	case c.Feed == nil:
+		return errors.New("index: Config.Feed is required")
+	case c.Dir == "":
+		return errors.New("index: Config.Dir is required")
+	case c.Logger == nil:
+		return errors.New("index: Config.Logger is required")
+	}
+	return nil
+}
+
+// Index is one server's index. Run keeps it; all others only read.
+type Index struct {
+	cfg     Config
+	rebuild chan struct{} // takes one
+
+	mu     sync.Mutex
+	file   *file           // nil while none is open
+	users  *sync.WaitGroup // of that file: it is closed when they are done
+	at     schemas.Position
+	ready  bool          // at has been where the ledger ended when the file was opened
+	wanted int           // how often a fold from zero was asked for: a session begun before is not shown any more
+	moved  chan struct{} // closed when at or ready changes
+}
+
+// New returns an index. It opens nothing yet.
+func New(cfg Config) (*Index, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return &Index{cfg: cfg, rebuild: make(chan struct{}, 1), moved: make(chan struct{})}, nil
+}
+
+// Run keeps the index until ctx ends, and returns nil then. Whatever is wrong with the file costs a fold from zero, never
+// more.
+func (x *Index) Run(ctx context.Context) error {
+	failures := 0
+	for ctx.Err() == nil {
+		s := &session{x: x}
+		err := s.run(ctx)
+		if s.wrote {
+			failures = 0
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, errAnew):
+			x.cfg.Logger.Info("the index is thrown away and folded from zero", zap.Error(err))
+			failures = 0
+			err = remove(x.cfg.Dir)
+		default:
+			if failures++; failures >= failuresMax {
+				x.cfg.Logger.Warn("the index is damaged: it is thrown away and folded from zero", zap.Error(err))
+				failures, err = 0, errors.Join(err, remove(x.cfg.Dir))
+			}
+		}
+		if err != nil {
+			x.cfg.Logger.Warn("the index cannot be kept; trying again", zap.Error(err))
+			wait(ctx, retryWait)
+		}
+	}
+	return nil
+}
+
+// errAnew: what stands in the file is worth nothing.
+var errAnew = errors.New("the index begins anew")
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// Rebuild throws the file away while the index goes on; it is folded from zero. WaitFor tells when that is done.
+func (x *Index) Rebuild() {
+	x.mu.Lock()
+	x.ready = false
+	x.wanted++
+	x.change()
+	x.mu.Unlock()
+	select {
+	case x.rebuild <- struct{}{}:
+	default: // it is asked for already
+	}
+}
+
+// change lets all who wait look again. x.mu is held.
+func (x *Index) change() {
+	close(x.moved)
+	x.moved = make(chan struct{})
+}
+
+// Position is how far the file is, and whether it may be read.
+func (x *Index) Position() (at schemas.Position, ready bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.at, x.ready
+}
+
+// WaitFor returns when the index may be read and includes seq. The error wraps that of ctx.
+func (x *Index) WaitFor(ctx context.Context, seq schemas.Seq) error {
+	for {
+		x.mu.Lock()
+		at, ready, moved := x.at, x.ready, x.moved
+		x.mu.Unlock()
+		if ready && at.Seq >= seq {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("the index is at %s, not at %s: %w", at.Seq, seq, ctx.Err())
+		}
+	}
+}
+
+// read calls do with the file while it is open.
+func (x *Index) read(do func(*file) error) error {
+	x.mu.Lock()
+	if !x.ready || x.file == nil {
+		x.mu.Unlock()
+		return ErrFolding
+	}
+	f, users := x.file, x.users
+	users.Add(1)
+	x.mu.Unlock()
+	defer users.Done()
+	return do(f)
+}
+
+// Find answers a query. The error is ErrFolding while the index is not there.
+func (x *Index) Find(ctx context.Context, q *Query) (page *Page, err error) {
+	err = x.read(func(f *file) error {
+		page, err = f.find(ctx, q)
+		return err
+	})
+	return page, err
+}
+
+// Each hands over every job of an org that a filter chooses, the latest submitted first, until take has had enough. It
+// reports false in whole if it gave up behind rowsMax rows. The error is ErrFolding while the index is not there.
+func (x *Index) Each(ctx context.Context, q *Query, rowsMax int, take func(ledger.Record) bool) (at schemas.Position, whole bool, err error) {
+	var next schemas.Seq
+	err = x.read(func(f *file) error {
+		at, err = f.look(ctx, q.Org, &q.Where, q.Before, q.Now, 1<<30, rowsMax, take, &next)
+		return err
+	})
+	return at, next == 0, err
+}
+
+// Counts are the counters of an org, or of all for "", and the position that they are exact at.
+func (x *Index) Counts(ctx context.Context, org schemas.OrgID) (counts map[ledger.CountKey]ledger.Count, at schemas.Position, err error) {
+	err = x.read(func(f *file) error {
+		counts, at, err = f.counted(ctx, org)
+		return err
+	})
+	return counts, at, err
+}
+
+func (f *file) counted(ctx context.Context, org schemas.OrgID) (map[ledger.CountKey]ledger.Count, schemas.Position, error) {
+	tx, err := f.reads.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, schemas.Position{}, err
+	}
+	defer func() { _ = tx.Rollback() }() // it has read only
+	at, err := position(ctx, tx)
+	if err != nil {
+		return nil, at, err
+	}
+	counts, id := map[ledger.CountKey]ledger.Count{}, int64(0)
+	if org != "" {
+		p := planner{ctx: ctx, q: tx, f: f}
+		if id, err = p.number(string(org)); err != nil || id == 0 {
+			return counts, at, err
+		}
+	}
+	return counts, at, f.counters(ctx, tx, id, func(k ledger.CountKey, n ledger.Count) { counts[k] = n })
+}

@@ -1,0 +1,211 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// session is one opening of the file.
+type session struct {
+	x       *Index
+	file    *file
+	fold    *fold
+	writer  *writer
+	end     schemas.Seq // where the ledger ended when the file was opened
+	wrote   bool
+	wanted  int          // Index.wanted at the beginning
+	written atomic.Int64 // number of the last batch written
+}
+
+func (s *session) run(ctx context.Context) (err error) {
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	s.show(s.fold.at)
+	own, stop := context.WithCancel(ctx)
+	defer stop()
+	entries, batches := make(chan []*ledger.Entry, entriesAhead), make(chan *changes)
+	var group sync.WaitGroup
+	var feedErr, writeErr error
+	group.Go(func() {
+		defer close(entries)
+		feedErr = s.follow(own, entries)
+	})
+	group.Go(func() {
+		defer stop()
+		for c := range batches {
+			if writeErr == nil {
+				if writeErr = s.write(own, c); writeErr != nil {
+					stop()
+				}
+			}
+		}
+	})
+	err = s.loop(own, entries, batches)
+	close(batches)
+	stop()
+	group.Wait()
+	switch {
+	case err != nil && !errors.Is(err, context.Canceled):
+		return err
+	case writeErr != nil && !errors.Is(writeErr, context.Canceled):
+		return writeErr
+	case errors.Is(feedErr, ledger.ErrPositionExpired):
+		return fmt.Errorf("%w: %w", errAnew, feedErr)
+	}
+	return feedErr
+}
+
+// open opens the file and makes sure that it belongs to this ledger.
+func (s *session) open(ctx context.Context) (err error) {
+	s.x.mu.Lock()
+	s.wanted = s.x.wanted
+	s.x.mu.Unlock()
+	end, err := s.x.cfg.Ledger.End(ctx)
+	if err != nil {
+		return err
+	}
+	s.end = end.Seq
+	if s.file, err = openFile(ctx, s.x.cfg.Dir); err != nil {
+		return err
+	}
+	if err = s.begin(ctx); err != nil {
+		err = errors.Join(err, s.close())
+	}
+	return err
+}
+
+func (s *session) begin(ctx context.Context) error {
+	at, err := position(ctx, s.file.write)
+	switch {
+	case errors.Is(err, errForm):
+		return fmt.Errorf("%w: %w", errAnew, err)
+	case err != nil:
+		return err
+	}
+	if at.Seq > 0 {
+		there, err := s.x.cfg.Ledger.EventAt(ctx, at.Seq)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound), err == nil && there.ID != at.ID:
+			return fmt.Errorf("%w: the ledger does not hold the event at %s that it was written at", errAnew, at.Seq)
+		case err != nil:
+			return err
+		}
+	}
+	s.fold = newFold(at, s.file.lookup, s.written.Load)
+	if err := s.file.load(ctx, s.fold); err != nil {
+		return err
+	}
+	s.writer, err = newWriter(ctx, s.file)
+	return err
+}
+
+// show lets readers at the file.
+func (s *session) show(at schemas.Position) {
+	x := s.x
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.file == nil {
+		x.file, x.users = s.file, new(sync.WaitGroup)
+	}
+	x.at, x.ready = at, at.Seq >= s.end && s.wanted == x.wanted
+	x.change()
+}
+
+// close takes the file away from readers, waits for them, and closes it.
+func (s *session) close() error {
+	x := s.x
+	x.mu.Lock()
+	users := x.users
+	shown := x.file == s.file && x.file != nil
+	if shown {
+		x.file, x.users, x.ready = nil, nil, false
+		x.change()
+	}
+	x.mu.Unlock()
+	if shown {
+		users.Wait()
+	}
+	if s.writer != nil {
+		s.writer.close()
+	}
+	return s.file.close()
+}
+
+// follow hands over the ledger's entries behind the fold's position.
+func (s *session) follow(ctx context.Context, out chan<- []*ledger.Entry) error {
+	c := s.x.cfg.Feed.SubscribeHistory(s.fold.at)
+	defer c.Close()
+	for {
+		entries, err := c.Next(ctx)
+		if err != nil {
+			return err
+		}
+		select {
+		case out <- entries:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// loop folds, and hands over batches, until ctx ends or the feed does.
+func (s *session) loop(ctx context.Context, entries <-chan []*ledger.Entry, batches chan<- *changes) error {
+	due := time.NewTimer(batchWait)
+	due.Stop()
+	defer due.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.x.rebuild:
+			return fmt.Errorf("%w: it was asked for", errAnew)
+		case es, ok := <-entries:
+			if !ok {
+				return nil
+			}
+			if s.fold.messages == 0 {
+				due.Reset(batchWait)
+			}
+			for _, e := range es {
+				if err := s.fold.apply(ctx, e.Event, e.Err); err != nil {
+					return err
+				}
+			}
+			if s.fold.messages < batchMessages {
+				continue
+			}
+		case <-due.C:
+		}
+		if s.fold.messages == 0 {
+			continue
+		}
+		c, err := s.fold.take()
+		if err != nil {
+			return err
+		}
+		select {
+		case batches <- c:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (s *session) write(ctx context.Context, c *changes) error {
+	if err := s.writer.write(ctx, c); err != nil {
+		return err
+	}
+	s.wrote = true
+	s.written.Store(c.number)
+	s.show(c.at)
+	return nil
+}

@@ -1,0 +1,245 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// writer writes batches into a file. One goroutine owns it.
+type writer struct {
+	f                                                *file
+	upsert, term, drop, gone, count, zone, name, pos *sql.Stmt
+}
+
+const (
+	sqlUpsert = `INSERT INTO jobs(seq, org, idh, state, reason, type, queue, priority, class, resolution, attempt, finished, grp, doc, args, result)
+		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT(seq) DO UPDATE SET state = excluded.state, reason = excluded.reason, class = excluded.class, resolution = excluded.resolution,
+			attempt = excluded.attempt, finished = excluded.finished, grp = excluded.grp, doc = excluded.doc,
+			args = coalesce(excluded.args, args), result = coalesce(excluded.result, result)`
+	sqlCount = `INSERT OR REPLACE INTO counts VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	sqlZone  = `INSERT INTO zones VALUES(?, ?, ?, ?, ?) ON CONFLICT(zone) DO UPDATE SET smin = min(smin, excluded.smin), smax = max(smax, excluded.smax),
+		fmin = min(fmin, excluded.fmin), fmax = max(fmax, excluded.fmax)`
+)
+
+func newWriter(ctx context.Context, f *file) (*writer, error) {
+	w := &writer{f: f}
+	for _, s := range []struct {
+		to   **sql.Stmt
+		text string
+	}{
+		{&w.upsert, sqlUpsert},
+		{&w.term, `INSERT OR IGNORE INTO terms VALUES(?, ?, ?)`},
+		{&w.drop, `DELETE FROM terms WHERE org = ? AND h = ? AND seq = ?`},
+		{&w.gone, `DELETE FROM jobs WHERE seq = ? RETURNING org, doc`},
+		{&w.count, sqlCount}, {&w.zone, sqlZone},
+		{&w.name, `INSERT INTO names VALUES(?, ?)`},
+		{&w.pos, `UPDATE meta SET value = CASE key WHEN 'seq' THEN ? ELSE ? END WHERE key IN ('seq', 'event')`},
+	} {
+		var err error
+		if *s.to, err = f.write.PrepareContext(ctx, s.text); err != nil {
+			return nil, fmt.Errorf("index: %s: %w", s.text, err)
+		}
+	}
+	return w, nil
+}
+
+func (w *writer) close() {
+	for _, s := range []*sql.Stmt{w.upsert, w.term, w.drop, w.gone, w.count, w.zone, w.name, w.pos} {
+		if s != nil {
+			_ = s.Close() // the file is closed next
+		}
+	}
+}
+
+// write is one transaction. We die here: nothing of it is in the file.
+func (w *writer) write(ctx context.Context, c *changes) error {
+	tx, err := w.f.write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // nothing after Commit
+	ids := map[string]int64{}            // of the names that counters bear
+	for _, n := range c.names {
+		if _, err := tx.StmtContext(ctx, w.name).ExecContext(ctx, n.id, n.name); err != nil {
+			return fmt.Errorf("index: name %q: %w", n.name, err)
+		}
+	}
+	if err := w.rules(ctx, tx, c); err != nil {
+		return err
+	}
+	if err := w.rows(ctx, tx, c.rows); err != nil {
+		return err
+	}
+	for k, n := range c.counts {
+		if err := w.counter(ctx, tx, k, n, ids); err != nil {
+			return err
+		}
+	}
+	for n, z := range c.zones {
+		if _, err := tx.StmtContext(ctx, w.zone).ExecContext(ctx, n, z.submitted.min, z.submitted.max, z.finished.min, z.finished.max); err != nil {
+			return fmt.Errorf("index: zone %d: %w", n, err)
+		}
+	}
+	if _, err := tx.StmtContext(ctx, w.pos).ExecContext(ctx, int64(c.at.Seq), string(c.at.ID)); err != nil {
+		return fmt.Errorf("index: position: %w", err)
+	}
+	return tx.Commit()
+}
+
+func (w *writer) rows(ctx context.Context, tx *sql.Tx, rows []row) error {
+	upsert, term := tx.StmtContext(ctx, w.upsert), tx.StmtContext(ctx, w.term)
+	for i := range rows {
+		r := &rows[i]
+		if r.gone != 0 {
+			if err := w.forget(ctx, tx, r.gone); err != nil {
+				return err
+			}
+		}
+		if _, err := upsert.ExecContext(ctx, int64(r.seq), r.org, r.idh, r.state, r.reason, r.kind, r.queue, r.priority, r.class, r.resolution,
+			r.attempt, r.finished, r.group, r.doc, blob(r.args), blob(r.result)); err != nil {
+			return fmt.Errorf("index: row %s: %w", r.seq, err)
+		}
+		for _, h := range r.terms {
+			if _, err := term.ExecContext(ctx, r.org, h, int64(r.seq)); err != nil {
+				return fmt.Errorf("index: terms of row %s: %w", r.seq, err)
+			}
+		}
+	}
+	return nil
+}
+
+// blob is nil for what is not there.
+func blob(b []byte) any {
+	if b == nil {
+		return nil
+	}
+	return b
+}
+
+// forget deletes the row of an earlier life. What its x-index fields left among the terms leads nowhere.
+func (w *writer) forget(ctx context.Context, tx *sql.Tx, seq schemas.Seq) error {
+	var org int64
+	var doc []byte
+	err := tx.StmtContext(ctx, w.gone).QueryRowContext(ctx, int64(seq)).Scan(&org, &doc)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("index: forget row %s: %w", seq, err)
+	}
+	j, err := readRow(doc)
+	if err != nil {
+		return err
+	}
+	for _, h := range terms(j) {
+		if _, err := tx.StmtContext(ctx, w.drop).ExecContext(ctx, org, h, int64(seq)); err != nil {
+			return fmt.Errorf("index: terms of row %s: %w", seq, err)
+		}
+	}
+	return nil
+}
+
+func (w *writer) counter(ctx context.Context, tx *sql.Tx, k ledger.CountKey, n ledger.Count, ids map[string]int64) error {
+	var key [3]int64
+	for i, name := range [3]string{string(k.Org), string(k.Queue), string(k.Type)} {
+		id, ok := ids[name]
+		if !ok {
+			if err := tx.QueryRowContext(ctx, `SELECT id FROM names WHERE name = ?`, name).Scan(&id); err != nil {
+				return fmt.Errorf("index: counter %s: %w", k, err)
+			}
+			ids[name] = id
+		}
+		key[i] = id
+	}
+	if _, err := tx.StmtContext(ctx, w.count).ExecContext(ctx, key[0], key[1], key[2], n.Submitted, n.Queued, n.Running, n.Retrying, n.Completed,
+		n.Canceled, n.DeadLettered, n.DeadLettersOpen, n.Deferred); err != nil {
+		return fmt.Errorf("index: counter %s: %w", k, err)
+	}
+	return nil
+}
+
+// lookup reads a job's row.
+func (f *file) lookup(ctx context.Context, k jobKey) (*ledger.Job, error) {
+	rows, err := f.reads.QueryContext(ctx, `SELECT doc FROM jobs WHERE idh = ?`, idHash(k.org, k.id))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // Err tells
+	for rows.Next() {
+		var doc sql.RawBytes
+		if err := rows.Scan(&doc); err != nil {
+			return nil, err
+		}
+		j, err := readRow(doc)
+		if err != nil {
+			return nil, err
+		}
+		if j.Org == k.org && j.ID == k.id {
+			return j, nil
+		}
+	}
+	return nil, rows.Err()
+}
+
+// load fills a fold with what the file keeps whole.
+func (f *file) load(ctx context.Context, to *fold) error {
+	if err := each(ctx, f.write, `SELECT id, name FROM names`, func(rows *sql.Rows) error {
+		var n named
+		err := rows.Scan(&n.id, &n.name)
+		to.names.known(n.id, n.name)
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := each(ctx, f.write, `SELECT type, body FROM rules`, func(rows *sql.Rows) error {
+		var kind schemas.TypeName
+		var body []byte
+		if err := rows.Scan(&kind, &body); err != nil {
+			return err
+		}
+		r, err := readRules(body)
+		to.rules[kind] = r
+		return err
+	}); err != nil {
+		return err
+	}
+	return f.counters(ctx, f.write, 0, func(k ledger.CountKey, n ledger.Count) { to.counts[k] = &n })
+}
+
+// counters hands over the counters of an org, or all for 0.
+func (f *file) counters(ctx context.Context, q queryer, org int64, take func(ledger.CountKey, ledger.Count)) error {
+	text, args := `SELECT o.name, q.name, t.name, c.submitted, c.queued, c.running, c.retrying, c.completed, c.canceled, c.dead, c.open, c.deferred
+		FROM counts c JOIN names o ON o.id = c.org JOIN names q ON q.id = c.queue JOIN names t ON t.id = c.type`, []any{}
+	if org != 0 {
+		text, args = text+` WHERE c.org = ?`, append(args, org)
+	}
+	return each(ctx, q, text, func(rows *sql.Rows) error {
+		var k ledger.CountKey
+		var n ledger.Count
+		err := rows.Scan(&k.Org, &k.Queue, &k.Type, &n.Submitted, &n.Queued, &n.Running, &n.Retrying, &n.Completed, &n.Canceled, &n.DeadLettered,
+			&n.DeadLettersOpen, &n.Deferred)
+		take(k, n)
+		return err
+	}, args...)
+}
+
+// each hands over every row of a query.
+func each(ctx context.Context, q queryer, text string, take func(*sql.Rows) error, args ...any) error {
+	rows, err := q.QueryContext(ctx, text, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // Err tells
+	for rows.Next() {
+		if err := take(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
