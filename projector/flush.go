@@ -47,6 +47,7 @@ type batch struct {
 	counts []*put
 	all    *put // nil while counters, or another leader, are ahead of the fold
 	doc    ledger.CountsDocument
+	queues map[schemas.QueueName]ledger.Count // at doc
 }
 
 // settled reports whether any put was.
@@ -125,7 +126,7 @@ func (v *views) take() (*batch, error) {
 	if v.settled() {
 		v.moved = false
 		if doc := v.position(); doc.Seq >= v.all.seq { // else another leader is ahead
-			b.doc = doc
+			b.doc, b.queues = doc, v.byQueue()
 			b.all = &put{bucket: ledger.BucketCounts, key: ledger.KeyCountsAll, seq: doc.Seq, life: v.countsBucket, anew: v.anew > 0, slot: &v.all}
 		}
 	}

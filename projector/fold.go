@@ -50,6 +50,7 @@ type views struct {
 	read      aheadOf // for the entries that are folded now
 
 	counts      ledger.Counts
+	queues      ledger.Counts // the same by queue alone, of all orgs and types
 	countSlots  map[ledger.CountKey]*slot
 	dirtyCounts []ledger.CountKey
 	quarantined int64
@@ -70,7 +71,7 @@ func newViews(before foldBefore) *views {
 	return &views{
 		before: before, jobs: newJobCache(jobsCached), waiting: newPacker(), suspects: make(map[jobKey]bool),
 		read:   aheadOf{folds: make(map[jobKey]foldAt), submits: make(map[schemas.Seq]*ledger.Entry)},
-		counts: make(ledger.Counts), countSlots: make(map[ledger.CountKey]*slot),
+		counts: make(ledger.Counts), queues: make(ledger.Counts), countSlots: make(map[ledger.CountKey]*slot),
 		covered: make(map[ledger.CountKey]schemas.Seq), settings: make(map[string]*settingEntry),
 	}
 }
@@ -179,6 +180,7 @@ func (v *views) count(seq schemas.Seq, was, is ledger.Standing) {
 		is = ledger.Standing{}
 	}
 	v.counts.Apply(was, is)
+	v.queues.Apply(ofQueue(was), ofQueue(is))
 	for _, s := range [2]ledger.Standing{was, is} {
 		if s.State != schemas.StateNone {
 			v.touchCount(s.Key)
@@ -223,7 +225,7 @@ func (v *views) writeAnew() {
 	v.anew, v.coveredMax = v.newest.Seq, v.newest.Seq
 	v.jobsAt, v.countsAt, v.configAt = schemas.Position{}, schemas.Position{}, schemas.Position{}
 	v.quarantined, v.illegal = 0, 0
-	v.counts = make(ledger.Counts)
+	v.counts, v.queues = make(ledger.Counts), make(ledger.Counts)
 	clear(v.covered)
 }
 

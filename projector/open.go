@@ -202,6 +202,7 @@ func (p *Projector) load(ctx context.Context, v *views, jobs, counts, config jet
 		k := ledger.CountKey{Org: doc.Org, Queue: doc.Queue, Type: doc.Type}
 		n := doc.Count
 		v.counts[k], v.countSlots[k] = &n, &slot{rev: rev, seq: doc.Seq, known: true}
+		v.addQueue(k, n)
 		latest = later(latest, doc.Position)
 		if doc.Seq > v.countsAt.Seq {
 			v.covered[k], v.coveredMax = doc.Seq, max(v.coveredMax, doc.Seq)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -69,6 +70,7 @@ type Projector struct {
 	suspects map[jobKey]bool
 	slack    time.Duration // expiredSlack
 	silent   int           // flushes in a row of which not one put was answered. Owned by Run.
+	status   atomic.Pointer[Status]
 }
 
 const (
@@ -97,6 +99,8 @@ func New(cfg Config) (*Projector, error) {
 // If this process dies here, the next leader does the same.
 func (p *Projector) Run(ctx context.Context, epoch schemas.Seq) error {
 	log := p.log.With(zap.Uint64("epoch", uint64(epoch)))
+	p.status.Store(nil)
+	defer p.status.Store(nil)
 	for ctx.Err() == nil {
 		err := p.session(ctx)
 		var gone *lostError

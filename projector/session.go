@@ -241,6 +241,7 @@ func (s *session) returned(ctx context.Context, failed error) error {
 			break
 		}
 	}
+	s.p.wrote(b)
 	s.changed()
 	if !s.first.IsZero() {
 		s.timer.Reset(max(0, flushIdle-time.Since(s.first)))

@@ -85,7 +85,9 @@ func (v *views) beginCounts(t *ledger.Tallied) {
 	v.countsAt, v.quarantined, v.illegal = t.Position, t.Quarantined, t.Illegal
 	v.coveredMax = max(v.coveredMax, t.Seq)
 	v.counts = t.Counts
-	for k := range v.counts {
+	v.queues = make(ledger.Counts)
+	for k, n := range v.counts {
+		v.addQueue(k, *n)
 		v.touchCount(k)
 	}
 	v.moved = true

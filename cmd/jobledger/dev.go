@@ -33,7 +33,7 @@ const (
 type devFlags struct {
 	demo, fresh, exitWhenIdle bool
 	store                     string
-	port                      int
+	port, http                int
 }
 
 func (p *program) addDev(app *fisk.Application) {
@@ -56,6 +56,7 @@ Examples:
 	cmd.Flag("demo", "Run a batch of real jobs, some of which fail, time out or are canceled on purpose").UnNegatableBoolVar(&f.demo)
 	cmd.Flag("store", "Data folder").Default(devStore).PlaceHolder("DIR").StringVar(&f.store)
 	cmd.Flag("port", "Port of the NATS server; a busy one moves to a free one").Default("4222").PlaceHolder("N").IntVar(&f.port)
+	cmd.Flag("http", "Port of /metrics, /healthz and /readyz; a busy one moves to a free one").Default("8422").PlaceHolder("N").IntVar(&f.http)
 	cmd.Flag("fresh", "Wipe the data folder first").UnNegatableBoolVar(&f.fresh)
 	cmd.Flag("exit-when-idle", "End when the demo's jobs have: 0 if all ended as expected").UnNegatableBoolVar(&f.exitWhenIdle)
 }
@@ -64,6 +65,8 @@ func (f *devFlags) check(p *program) error {
 	switch {
 	case f.port < 0 || f.port > 65535:
 		return usagef("--port: %d is not a port from 1 to 65535, or 0 for a free one", f.port)
+	case f.http < 0 || f.http > 65535:
+		return usagef("--http: %d is not a port from 1 to 65535, or 0 for a free one", f.http)
 	case f.exitWhenIdle && !f.demo:
 		return usagef("--exit-when-idle is for --demo: without it there is nothing to wait for")
 	case p.flags.Server.fromFlag || p.flags.Context.fromFlag:
@@ -144,13 +147,17 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 	if err != nil {
 		return nil, err
 	}
-	begun := time.Now()
-	d.cell, err = startCell(ctx, cell.Config{Connect: d.connect, Logger: d.log, Version: version, RegisterUnknown: true, Actor: d.actor,
-		Room: roomOf(d.nats), Folds: savedFold(f.store)})
+	listener, err := listenHTTP(loopback, f.http, true)
 	if err != nil {
 		return nil, err
 	}
-	ready := &readyLine{Ready: true, NATSURL: d.nats.URL(), Org: &d.org, Store: &f.store, ReplayedEvents: before.events, Version: version}
+	begun := time.Now()
+	d.cell, err = startCell(ctx, cell.Config{Connect: d.connect, Logger: d.log, Version: version, RegisterUnknown: true, Actor: d.actor,
+		Room: roomOf(d.nats), Folds: savedFold(f.store), HTTP: httpOf(listener, natsd.Version)})
+	if err != nil {
+		return nil, err
+	}
+	ready := &readyLine{Ready: true, NATSURL: d.nats.URL(), HTTPURL: httpURL(listener), Org: &d.org, Store: &f.store, ReplayedEvents: before.events, Version: version}
 	d.talk("jobledger %s   NATS %s   data %s (kept between runs; --fresh wipes)", version, natsd.Version, f.store)
 	saved := "context " + devContext + " saved"
 	if err := newContexts(d.Getenv).save(devContext, natsContext{Description: "jobledger dev", URL: ready.NATSURL}, d.org); err != nil {
@@ -164,6 +171,11 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 		saved += fmt.Sprintf("; port %d is taken by another program", f.port)
 	}
 	d.talk("  NATS      %-28s %s", ready.NATSURL, saved)
+	moved := ""
+	if f.http != 0 && !strings.HasSuffix(*ready.HTTPURL, ":"+strconv.Itoa(f.http)) {
+		moved = fmt.Sprintf("; port %d is taken by another program", f.http)
+	}
+	d.talk("  HTTP      %-28s /metrics /healthz /readyz%s", *ready.HTTPURL, moved)
 	d.talk("  Org       %-28s no login on loopback", d.org)
 	if before.events > 0 {
 		client := &gateway.Client{Conn: nc, Org: d.org, Timeout: replayLimit}

@@ -98,7 +98,7 @@ func TestDevReady(t *testing.T) {
 	ready := decode[readyLine](t, line)
 	if !ready.Ready || ready.NATSURL == "" || strings.HasSuffix(ready.NATSURL, ":"+port) || ready.ReplayedEvents != 0 ||
 		ready.Context == nil || *ready.Context != devContext || ready.Org == nil || *ready.Org != devOrg || *ready.Store != store ||
-		ready.Version != version || !strings.Contains(line, `"http_url":null`) {
+		ready.Version != version || !strings.Contains(line, `"http_url":"http://127.0.0.1:`) {
 		t.Errorf("the ready line is %s", line)
 	}
 	id := strings.TrimSpace(w.must(exitOK, "job", "submit", "never-seen", "{}").stdout)

@@ -98,6 +98,12 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 	want.HotWindow, want.DuplicateWindow = cfg.windows()
 	want.Retention = cfg.kept()
 	want.Folded = p.roomToFold()
+	listener, err := cfg.listenHTTP(log)
+	if err != nil {
+		want.Folded()
+		return err
+	}
+	want.HTTP = httpOf(listener, nc.ConnectedServerVersion())
 	c, err := startCell(ctx, want)
 	if err != nil {
 		want.Folded()
@@ -109,7 +115,7 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 		return err
 	}
 	line := serverLine{Durability: natsd.Durability(cfg.durability.Value), Replicas: after.replicas, readyLine: readyLine{
-		Ready: true, NATSURL: at.url, Context: at.context, Store: at.store, ReplayedEvents: before.events, Version: version}}
+		Ready: true, NATSURL: at.url, HTTPURL: httpURL(listener), Context: at.context, Store: at.store, ReplayedEvents: before.events, Version: version}}
 	if err := p.sayServing(&line, at); err != nil {
 		return err
 	}
@@ -146,6 +152,9 @@ func (p *program) sayServing(line *serverLine, at *place) error {
 	}
 	p.talkf("jobledger %s   %s   replicas %d   %s events", version, at.where, line.Replicas, thousands(line.ReplayedEvents))
 	p.talkf("  NATS      %s", line.NATSURL)
+	if line.HTTPURL != nil {
+		p.talkf("  HTTP      %-28s /metrics /healthz /readyz", *line.HTTPURL)
+	}
 	p.talkf("  promise   %s: %s", line.Durability, line.Durability.Promise(line.Replicas))
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/dartwing/jobledger/internal/natsd"
+	"github.com/dartwing/jobledger/internal/web"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -23,12 +24,14 @@ type serverConfig struct {
 	replicas, dedupWindow     setting
 	hotWindow, retention      setting
 	unsafeBind, reserve       setting
+	http                      setting
 }
 
 // declare adds the server's own flags to a command.
 func (c *serverConfig) declare(cmd flagOwner) {
 	c.store.text(cmd, "store", "JOBLEDGER_STORE", "Data folder of the embedded server")
 	c.listen.text(cmd, "listen", "JOBLEDGER_LISTEN", "host:port of the embedded server")
+	c.http.text(cmd, "http", "JOBLEDGER_HTTP", "host:port of /metrics, /healthz and /readyz; they are not served unless it is given")
 	c.durability.text(cmd, "durability", "JOBLEDGER_DURABILITY", "standard: synced every second; strict: synced before the answer")
 	c.replicas.text(cmd, "replicas", "JOBLEDGER_REPLICAS", "Replicas of the ledger on an outside NATS: 1, 3 or 5; what is there is kept")
 	c.dedupWindow.text(cmd, "dedup-window", "JOBLEDGER_DEDUP_WINDOW", "How long message ids are remembered, up to 1h")
@@ -53,6 +56,7 @@ func (c *serverConfig) keys(f *commonFlags) []configKey {
 	return []configKey{
 		{name: "store", setting: &c.store, fallback: "./jobledger-data"},
 		{name: "listen", setting: &c.listen, fallback: "127.0.0.1:4222", check: checkListen},
+		{name: "http", setting: &c.http, check: checkListen},
 		{name: "durability", setting: &c.durability, fallback: string(natsd.Standard), check: checkDurability},
 		{name: "unsafe_bind", setting: &c.unsafeBind, fallback: "no", check: checkYesNo},
 		{name: "replicas", setting: &c.replicas, check: checkReplicas},
@@ -94,7 +98,7 @@ type effective struct {
 // checks all of them: flag > environment > file > default. It returns every
 // problem, not only the first.
 func (c *serverConfig) load(p *program, file string) ([]effective, []problem) {
-	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve} {
+	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve, &c.http} {
 		s.fill(p.Getenv)
 	}
 	entries, problems := readConfFile(file)
@@ -166,6 +170,9 @@ func (c *serverConfig) conflicts(p *program) []problem {
 	if hot, dedup := c.windows(); hot > 0 && hot < ledger.HotWindowMin(dedup) {
 		return []problem{{Message: fmt.Sprintf("hot_window: %s is below %s, twice the time in which work submitted again is found: choose a longer one, or 0 for never",
 			hot, ledger.HotWindowMin(dedup))}}
+	}
+	if c.http.Value != "" && !web.Loopback(c.http.Value) && c.unsafeBind.Value != "yes" {
+		return []problem{{Message: fmt.Sprintf("http: %s is not a loopback address, and there is neither TLS nor a login: put a proxy before a loopback address, or --unsafe-bind yes", c.http.Value)}}
 	}
 	if c.outside(p) {
 		return nil

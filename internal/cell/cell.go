@@ -64,6 +64,8 @@ type Config struct {
 	Folds dispatcher.Folds
 	// Right is that of dispatcher.Config, asked also before a server runs a batch itself. nil: every job may run.
 	Right ledger.Right
+	// HTTP is where health, readiness and metrics are served; zero: nowhere.
+	HTTP HTTP
 	// Ready, if set, is called once requests are taken. It must not block.
 	Ready func(Info)
 	// Folded, if set, is called once the dispatcher's fold is where the ledger ended at the start. It must not block.
@@ -99,6 +101,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	o := opener{cfg: &cfg}
 	defer func() { o.close() }()
+	defer cfg.HTTP.close()
 	dispatch := o.ledger("dispatcher", nil)
 	feeding := o.ledger(Feed, nil)
 	projecting := o.ledger("projector", nil)
@@ -141,12 +144,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	door, err := gateway.New(gateway.Config{Ledger: commands, Conn: requests, Feed: feed, Logger: component(cfg.Logger, "gateway"),
-		RegisterUnknown: cfg.RegisterUnknown, Actor: cfg.Actor, Version: cfg.Version, Schedules: host.Schedule, Ready: func() {
-			if cfg.Ready != nil {
-				cfg.Ready(Info{ServerID: cfg.ServerID, Cell: cell, End: end})
-			}
-		}})
+	door, err := newDoor(&cfg, commands, requests, feed, host, Info{ServerID: cfg.ServerID, Cell: cell, End: end})
 	if err != nil {
 		return err
 	}
@@ -158,8 +156,12 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	seen, err := observe(ctx, &cfg, commands, watched{feed, host, views, space, end})
+	if err != nil {
+		return err
+	}
 	// Batches are stopped first: the dispatcher takes leave of their worker.
-	return runParts(ctx, []part{{"level", commands.WatchLevel}, {"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"folded", folded(host, end.Seq, cfg.Folded)}, {"gateway", door.Run}, {"batches", batches.Run}})
+	return runParts(ctx, append(seen, []part{{"level", commands.WatchLevel}, {"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"folded", folded(host, end.Seq, cfg.Folded)}, {"gateway", door.Run}, {"batches", batches.Run}}...))
 }
 
 // folded tells once that the fold has come as far as end; it goes on until ctx ends, as every part does.
@@ -171,6 +173,15 @@ func folded(host *dispatcher.Host, end schemas.Seq, tell func()) func(context.Co
 		<-ctx.Done() // if the dispatcher has ended, it says why itself
 		return nil
 	}
+}
+
+func newDoor(cfg *Config, l *ledger.Ledger, conn *nats.Conn, feed *ledger.Feed, host *dispatcher.Host, info Info) (*gateway.Gateway, error) {
+	return gateway.New(gateway.Config{Ledger: l, Conn: conn, Feed: feed, Logger: component(cfg.Logger, "gateway"),
+		RegisterUnknown: cfg.RegisterUnknown, Actor: cfg.Actor, Version: cfg.Version, Schedules: host.Schedule, Ready: func() {
+			if cfg.Ready != nil {
+				cfg.Ready(info)
+			}
+		}})
 }
 
 func newBatches(cfg *Config, l *ledger.Ledger, feed *ledger.Feed) (*handlers.Batches, error) {

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/internal/cell"
+	"github.com/dartwing/jobledger/internal/metrics"
+	"github.com/dartwing/jobledger/internal/web"
+	"github.com/dartwing/jobledger/ledger"
+)
+
+const loopback = "127.0.0.1"
+
+// listenHTTP listens for HTTP; what keeps it from that is said with a code.
+func listenHTTP(host string, port int, fallback bool) (net.Listener, error) {
+	l, err := web.Listen(host, port, fallback)
+	var busy *web.BusyError
+	switch {
+	case errors.As(err, &busy):
+		return nil, failf(ledger.CodeInUse, "--http: %w", err)
+	case err != nil:
+		return nil, failf(ledger.CodeUnavailable, "--http: %w", err)
+	}
+	return l, nil
+}
+
+// listenHTTP listens where the configuration says; nil where it says nothing.
+func (c *serverConfig) listenHTTP(log *zap.Logger) (net.Listener, error) {
+	if c.http.Value == "" {
+		return nil, nil
+	}
+	host, text, _ := net.SplitHostPort(c.http.Value) // checked
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, usagef("--http: %w", err)
+	}
+	l, err := listenHTTP(host, port, false)
+	if err == nil && !web.Loopback(c.http.Value) {
+		log.Warn("unsafe_bind: whoever reaches this address sees the cell's metrics", zap.String("http", c.http.Value))
+	}
+	return l, err
+}
+
+// httpOf is what a cell serves on a listener, nothing on none. nats is the version of the server it runs on.
+func httpOf(l net.Listener, nats string) cell.HTTP {
+	b := buildVersion()
+	return cell.HTTP{Listener: l, Build: metrics.Build{Version: b.Version, Revision: deref(b.Revision), GoVersion: b.GoVersion, NATSVersion: nats}}
+}
+
+// httpURL is where a listener answers; nil for none.
+func httpURL(l net.Listener) *string {
+	if l == nil {
+		return nil
+	}
+	url := "http://" + l.Addr().String()
+	return &url
+}
