@@ -117,6 +117,12 @@ func covers(ctx context.Context, j *ledger.Record) bool {
 	return p == nil || rights.Decide(p, rights.JobsRead, j.Org).Covers(p, rights.Job{Owner: deref(j.Owner), SubmittedBy: deref(j.SubmittedBy)})
 }
 
+// onlyOf reports whether what an answer tells of other orgs than this one is not for the caller.
+func onlyOf(ctx context.Context, a rights.Action, org schemas.OrgID) bool {
+	p := caller(ctx)
+	return p != nil && rights.Decide(p, a, org) != rights.All
+}
+
 // narrow has a filter choose none but the jobs that the caller may see.
 func (g *Gateway) narrow(ctx context.Context, org schemas.OrgID, f *Filter) error {
 	p := caller(ctx)

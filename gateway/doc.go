@@ -36,6 +36,9 @@
 //	.org.set           body SetRequest · reply Org
 //	.org.rm            body RemoveOrgRequest · reply OrgRemoval: delete the org of the subject, for good
 //	.org.history       reply SettingHistory
+//	.token.add         body AddTokenRequest · reply NewToken: a credential for the org of the subject
+//	.token.ls          body TokensRequest · reply Tokens
+//	.token.rm.<id>     body ReasonRequest · reply Token: revoke it for good
 //	.queue.ls          reply Queues
 //	.queue.info.<name> reply Queue
 //	.queue.set.<name>  body SetRequest · reply Queue

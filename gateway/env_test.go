@@ -22,6 +22,7 @@ type world struct {
 	t      *testing.T
 	client *gateway.Client
 	stop   func() // stops the gateway and waits for it
+	g      *gateway.Gateway
 }
 
 func start(t *testing.T, change ...func(*gateway.Config)) *world {
@@ -58,7 +59,7 @@ func start(t *testing.T, change ...func(*gateway.Config)) *world {
 	case <-time.After(time.Minute):
 		t.Fatal("the gateway is not ready")
 	}
-	return &world{Env: env, t: t, client: &gateway.Client{Conn: env.Connect(), Org: "acme", Timeout: time.Minute}, stop: stop}
+	return &world{Env: env, t: t, client: &gateway.Client{Conn: env.Connect(), Org: "acme", Timeout: time.Minute}, stop: stop, g: g}
 }
 
 // run calls a component's Run until the function it returns is called, at the latest at the end of the test.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -65,7 +66,9 @@ func (g *Gateway) holdSet(ctx context.Context, r *request) ([]byte, error) {
 		if s.Queue != "" || s.Type != "" || s.Resource != "" {
 			return nil, badField("scope", errors.New("a batch is paused by itself: name nothing beside it but its org"))
 		}
-		s.Org = cmp.Or(s.Org, r.org) // batches of other orgs may have the same id
+		if s.Org = cmp.Or(s.Org, r.org); s.Org == cellOrg { // batches of other orgs may have the same id
+			return nil, badField("scope", errors.New("name the org of the batch"))
+		}
 	}
 	if p := caller(ctx); p != nil && req.Scope.Org != r.org && rights.Decide(p, rights.HoldsPlatform, r.org) != rights.All {
 		return nil, denied(p, rights.HoldsPlatform, r.org) // R-627 ends at the org
@@ -123,11 +126,14 @@ func (g *Gateway) waitingIn(ctx context.Context, s schemas.HoldScope) (*int64, e
 }
 
 // holdList answers the holds that are on.
-func (g *Gateway) holdList(ctx context.Context, _ *request) ([]byte, error) {
+func (g *Gateway) holdList(ctx context.Context, r *request) ([]byte, error) {
 	reply := Holds{Items: []Hold{}}
 	var err error
 	if reply.Items, err = g.holds(ctx); err != nil {
 		return nil, err
+	}
+	if onlyOf(ctx, rights.SettingsRead, r.org) {
+		reply.Items = slices.DeleteFunc(reply.Items, func(h Hold) bool { return h.Scope.Org != "" && h.Scope.Org != r.org })
 	}
 	return json.Marshal(&reply)
 }

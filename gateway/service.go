@@ -89,6 +89,8 @@ type Gateway struct {
 	log     *zap.Logger
 	l       *ledger.Ledger
 	views   views
+	all     []*endpoint
+	door    *doorkeeper
 	waiters waiters
 	work    chan struct{} // one token a request under way
 	waits   chan struct{} // one token a long poll
@@ -101,8 +103,10 @@ func New(cfg Config) (*Gateway, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Gateway{cfg: cfg, log: cfg.Logger, l: cfg.Ledger, views: &kvViews{l: cfg.Ledger},
-		work: make(chan struct{}, requestsMax), waits: make(chan struct{}, waitsMax), large: make(chan struct{}, largeMax)}, nil
+	g := &Gateway{cfg: cfg, log: cfg.Logger, l: cfg.Ledger, views: &kvViews{l: cfg.Ledger}, door: newDoorkeeper(cfg.Ledger),
+		work: make(chan struct{}, requestsMax), waits: make(chan struct{}, waitsMax), large: make(chan struct{}, largeMax)}
+	g.all = g.endpoints()
+	return g, nil
 }
 
 // Run serves until ctx ends, then takes no more requests, answers the waits, lets the others end within
@@ -172,11 +176,10 @@ func (g *Gateway) serve(waitCtx, work context.Context) (micro.Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register service %s: %w", Name, err)
 	}
-	all := g.endpoints()
-	for _, ep := range all {
+	for _, ep := range g.all {
 		byName[ep.name] = ep
 	}
-	for _, ep := range all {
+	for _, ep := range g.all {
 		ctx := work
 		if ep.waits {
 			ctx = waitCtx
@@ -271,7 +274,7 @@ func newRequest(m micro.Request) *request {
 
 // check refuses names that no job or type can have; the pattern of the subject has done the rest.
 func (r *request) check() error {
-	if err := schemas.CheckToken("org", string(r.org)); err != nil {
+	if err := schemas.CheckToken("org", string(r.org)); err != nil && r.org != cellOrg {
 		return badField("org", err)
 	}
 	if r.name == "" {
@@ -355,15 +358,25 @@ func errorReply(r *request, e *ledger.Error) *nats.Msg {
 	if e.Field != "" {
 		message = e.Field + ": " + message
 	}
-	body, err := json.Marshal(envelope{envelopeError{Code: e.Code, Message: message, Details: e.Details, RequestID: r.id}})
-	if err != nil { // details of an unknown kind
-		body, _ = json.Marshal(envelope{envelopeError{Code: e.Code, Message: message, RequestID: r.id}})
-	}
+	body := errorBody(r.id, e)
 	h := nats.Header{
 		micro.ErrorHeader:     {strings.Map(printable, message)},
 		micro.ErrorCodeHeader: {strconv.Itoa(e.Code.Status())},
 	}
 	return &nats.Msg{Subject: r.reply, Header: h, Data: body}
+}
+
+// errorBody is the envelope of an error.
+func errorBody(id string, e *ledger.Error) []byte {
+	message := e.Message
+	if e.Field != "" {
+		message = e.Field + ": " + message
+	}
+	body, err := json.Marshal(envelope{envelopeError{Code: e.Code, Message: message, Details: e.Details, RequestID: id}})
+	if err != nil { // details of an unknown kind
+		body, _ = json.Marshal(envelope{envelopeError{Code: e.Code, Message: message, RequestID: id}})
+	}
+	return body
 }
 
 // printable keeps what a header may hold.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
+	"github.com/dartwing/jobledger/gateway/rights"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -51,6 +53,7 @@ func (g *Gateway) typeInfo(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	reply.hideOrgs(ctx, r.org)
 	return json.Marshal(reply)
 }
 
@@ -70,7 +73,14 @@ func (g *Gateway) typeNow(ctx context.Context, name schemas.TypeName) (*Type, er
 	return &t, nil
 }
 
-func (g *Gateway) typeList(ctx context.Context, _ *request) ([]byte, error) {
+// hideOrgs leaves of the orgs to which the type is closed the asking one, for who may not know the others.
+func (t *Type) hideOrgs(ctx context.Context, org schemas.OrgID) {
+	if onlyOf(ctx, rights.SettingsRead, org) {
+		t.DisabledOrgs = slices.DeleteFunc(slices.Clone(t.DisabledOrgs), func(o schemas.OrgID) bool { return o != org })
+	}
+}
+
+func (g *Gateway) typeList(ctx context.Context, r *request) ([]byte, error) {
 	all, err := g.l.Types(ctx)
 	if err != nil {
 		return nil, err
@@ -83,6 +93,7 @@ func (g *Gateway) typeList(ctx context.Context, _ *request) ([]byte, error) {
 	for _, settings := range all {
 		t := TypeOf(settings)
 		g.describe(ctx, &t)
+		t.hideOrgs(ctx, r.org)
 		reply.Items = append(reply.Items, t)
 	}
 	return json.Marshal(&reply)

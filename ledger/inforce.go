@@ -235,3 +235,21 @@ func (l *Ledger) Queue(ctx context.Context, name schemas.QueueName) (*schemas.Qu
 	}
 	return nil, err
 }
+
+// Token returns the settings of a credential, at most a second old; nil if there is none with that id. Nobody may change
+// them.
+func (l *Ledger) Token(ctx context.Context, id string) (*schemas.TokenSettings, error) {
+	set, err := l.inForce(ctx, KindToken, id)
+	if t, ok := set.(*schemas.TokenSet); ok {
+		return &t.Settings, nil
+	}
+	return nil, err
+}
+
+// TokenHeld is Token without a look at the ledger: whether one with that id is known in this process, however old what is
+// known of it may be.
+func (l *Ledger) TokenHeld(id string) bool {
+	l.settings.mu.Lock()
+	defer l.settings.mu.Unlock()
+	return l.settings.held[schemas.ControlSubject("cell", KindToken, id).Control].set != nil
+}

@@ -1,0 +1,232 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/gateway/rights"
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+const (
+	// bodyMax bounds the body of an HTTP request (INTERFACE 3).
+	bodyMax = 2 << 20
+	// retryAfter is what a caller is told to wait whom a limit refused, or a server that is not ready.
+	retryAfter = time.Second
+	// cellOrg stands where a request names no org: no org can be called so, for a name has no dot, and no subject either.
+	cellOrg = "."
+)
+
+// HTTPConfig says who gets in over HTTP.
+type HTTPConfig struct {
+	// Anyone is whom a caller without a token is taken for; nil: nobody, a token is required. For `dev` on loopback alone:
+	// such a caller is refused if it comes from elsewhere, or for another host name than the loopback's.
+	Anyone *rights.Principal
+}
+
+// HTTP returns the API of INTERFACE 3, below /v1. It serves the same endpoints as the NATS service, as long as Run runs.
+func (g *Gateway) HTTP(cfg HTTPConfig) http.Handler {
+	h := &httpAPI{g: g, cfg: cfg, verbs: map[string]*endpoint{}}
+	for _, ep := range g.all {
+		h.verbs[ep.name] = ep
+	}
+	mux := http.NewServeMux()
+	for _, rt := range routes {
+		mux.Handle(rt.pattern, h.route(rt))
+	}
+	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
+		h.refuse(w, requestID(r), ledger.Errorf(ledger.CodeNotFound, "there is no %s %s", r.Method, r.URL.Path))
+	})
+	// A page of another site may make a browser send requests, to loopback too; it cannot make it send a token.
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.refuse(w, requestID(r), ledger.Errorf(ledger.CodePermissionDenied, "a page of another site may not change anything here"))
+	}))
+	return guard.Handler(mux)
+}
+
+// httpAPI serves the endpoints over HTTP.
+type httpAPI struct {
+	g     *Gateway
+	cfg   HTTPConfig
+	verbs map[string]*endpoint
+}
+
+// route is one line of the API: what of an HTTP request goes into the endpoint's.
+type route struct {
+	pattern  string // of http.ServeMux; {org} and {name} go into the request
+	endpoint string
+	// fill puts together the endpoint's body and headers; nil: they are the HTTP request's body, and none.
+	fill func(in *httpRequest) error
+	// status of what was done; 0: 200. reply looks at the body of the answer.
+	status func(body []byte) int
+}
+
+// httpRequest is a request on its way from HTTP to an endpoint.
+type httpRequest struct {
+	*http.Request
+	*request
+}
+
+func (h *httpAPI) route(rt route) http.Handler {
+	ep := h.verbs[rt.endpoint]
+	if ep == nil {
+		panic("gateway: route " + rt.pattern + " names no endpoint: " + rt.endpoint)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
+		id := requestID(hr)
+		w.Header().Set("X-Request-Id", id)
+		in := &httpRequest{Request: hr, request: &request{org: schemas.OrgID(hr.PathValue("org")), name: hr.PathValue("name"), id: id, reply: "http",
+			headers: nats.Header{}, start: time.Now()}}
+		if in.org == "" {
+			in.org = schemas.OrgID(cmp.Or(hr.URL.Query().Get("org"), cellOrg))
+		}
+		use := ep
+		ctx, err := h.enter(hr)
+		if err == nil {
+			err = in.read(w)
+		}
+		if err == nil && rt.fill != nil {
+			err = rt.fill(in)
+		}
+		var body []byte
+		if err == nil {
+			if in.Request.URL.Query().Has("wait") && rt.endpoint == "get" {
+				use = h.verbs["wait"]
+			}
+			body, err = h.g.serveOne(ctx, use, in.request)
+		}
+		use.stats.answered.Add(1)
+		use.stats.micros.Add(time.Since(in.start).Microseconds())
+		if err != nil {
+			use.stats.failed.Add(1)
+			h.refuse(w, id, err)
+			return
+		}
+		status := http.StatusOK
+		if rt.status != nil {
+			status = rt.status(body)
+		}
+		if use.waits && !finished(body) {
+			status = http.StatusAccepted
+		}
+		if rt.endpoint == "submit" || rt.endpoint == "batch" {
+			var made SubmitReply
+			if json.Unmarshal(body, &made) == nil {
+				w.Header().Set("Location", "/v1/orgs/"+string(made.Org)+"/jobs/"+string(made.ID))
+			}
+		}
+		writeJSON(w, status, body)
+	})
+}
+
+// serveOne takes a place for a request and carries it out.
+func (g *Gateway) serveOne(ctx context.Context, ep *endpoint, r *request) ([]byte, error) {
+	places := g.work
+	if ep.waits {
+		places = g.waits
+		if len(places) == cap(places) {
+			return nil, ledger.Errorf(ledger.CodeRateLimited, "%d requests wait here already: ask again without wait", waitsMax)
+		}
+	}
+	select {
+	case places <- struct{}{}:
+		defer func() { <-places }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return g.run(ctx, ep, r)
+}
+
+// enter recognises the caller.
+func (h *httpAPI) enter(r *http.Request) (context.Context, error) {
+	const scheme = "Bearer "
+	auth := r.Header.Get("Authorization")
+	if len(auth) > len(scheme) && strings.EqualFold(auth[:len(scheme)], scheme) {
+		p, err := h.g.door.recognise(r.Context(), strings.TrimSpace(auth[len(scheme):]))
+		if err != nil {
+			return nil, err
+		}
+		return withCaller(r.Context(), p), nil
+	}
+	switch {
+	case auth != "":
+		return nil, ledger.Errorf(ledger.CodeUnauthenticated, "the Authorization header is not of the form: Bearer <token>")
+	case h.cfg.Anyone == nil:
+		return nil, ledger.Errorf(ledger.CodeUnauthenticated, "a token is required: Authorization: Bearer <token>")
+	case !loopback(r):
+		return nil, ledger.Errorf(ledger.CodeUnauthenticated, "without a token only this machine gets in, by a name of its own: localhost or 127.0.0.1")
+	}
+	return withCaller(r.Context(), h.cfg.Anyone), nil
+}
+
+// read takes the body, within its bound.
+func (in *httpRequest) read(w http.ResponseWriter) error {
+	if in.Method == http.MethodGet || in.Method == http.MethodHead {
+		return nil
+	}
+	body, err := readAll(http.MaxBytesReader(w, in.Body, bodyMax), in.ContentLength)
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return ledger.Errorf(ledger.CodePayloadTooLarge, "the body is above %d bytes", bodyMax)
+		}
+		return ledger.Errorf(ledger.CodeInvalidArgument, "the body cannot be read: %v", err)
+	}
+	in.body = body
+	return nil
+}
+
+// requestID is the caller's name for the request, if it is one, else a new one.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); schemas.CheckToken("request id", id) == nil {
+		return id
+	}
+	return uuid.NewString()
+}
+
+// refuse answers with the error's envelope.
+func (h *httpAPI) refuse(w http.ResponseWriter, id string, err error) {
+	e := ledger.AsError(err)
+	if e.Code == ledger.CodeInternal || e.Code == ledger.CodeUnavailable {
+		h.g.log.Warn("a request failed", zap.String("request_id", id), zap.Error(err))
+	}
+	header := w.Header()
+	header.Set("X-Request-Id", id)
+	switch e.Code {
+	case ledger.CodeUnauthenticated:
+		header.Set("WWW-Authenticate", `Bearer realm="jobledger"`)
+	case ledger.CodeRateLimited, ledger.CodeQueueFull, ledger.CodeUnavailable:
+		header.Set("Retry-After", strconv.Itoa(int(retryAfter/time.Second)))
+	}
+	writeJSON(w, e.Code.Status(), errorBody(id, e))
+}
+
+func writeJSON(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // who does not read on has gone
+}
+
+// finished reports whether a record tells of a job that has ended.
+func finished(record []byte) bool {
+	var j struct {
+		State schemas.State `json:"state"`
+	}
+	return json.Unmarshal(record, &j) == nil && j.State.Finished()
+}

@@ -1,0 +1,215 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/dartwing/jobledger/gateway"
+	"github.com/dartwing/jobledger/gateway/rights"
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// door is a route, the right that it asks for, and what may pass: by whole, who reaches a whole org; by cell, who reaches
+// all orgs.
+type door struct {
+	method, path, body string
+	action             rights.Action
+	whole, cell        bool
+}
+
+// jobDoors are those of one job, at {job}.
+var jobDoors = []door{
+	{method: "GET", path: "", action: rights.JobsRead},
+	{method: "GET", path: "?wait=1ms", action: rights.JobsRead},
+	{method: "GET", path: "/history", action: rights.JobsRead},
+	{method: "GET", path: "/explain", action: rights.JobsRead},
+	{method: "GET", path: "/result", action: rights.PayloadsRead},
+	{method: "POST", path: "/resubmit", body: `{"reason":"x"}`, action: rights.JobsSubmit},
+	{method: "POST", path: "/resolve", body: `{"note":"x"}`, action: rights.JobsResolve},
+	{method: "POST", path: "/retry", body: `{"reason":"x"}`, action: rights.JobsRetry},
+	{method: "POST", path: "/cancel", body: `{"reason":"x"}`, action: rights.JobsCancel},
+}
+
+// doors are the others. {own} is a schedule of the caller.
+var doors = []door{
+	{method: "GET", path: "/v1/orgs/acme/jobs", action: rights.JobsRead},
+	{method: "GET", path: "/v1/orgs/acme/errors", action: rights.JobsRead},
+	{method: "GET", path: "/v1/orgs/acme/counts", action: rights.MetricsRead, whole: true},
+	{method: "POST", path: "/v1/orgs/acme/bulk", body: `{"action":"cancel","filter":{"type":["none"]},"dry_run":true}`, action: rights.JobsBulk, whole: true},
+	{method: "GET", path: "/v1/orgs/acme/schedules", action: rights.SchedulesRead},
+	{method: "PUT", path: "/v1/orgs/acme/schedules/{own}", body: `{"type":"echo","every_s":3600,"replace":true}`, action: rights.SchedulesEdit},
+	{method: "POST", path: "/v1/orgs/acme/schedules/{own}/pause", body: `{"reason":"x"}`, action: rights.SchedulesEdit},
+	{method: "GET", path: "/v1/orgs/acme", action: rights.SettingsRead, whole: true},
+	{method: "GET", path: "/v1/orgs/acme/holds", action: rights.SettingsRead, whole: true},
+	{method: "POST", path: "/v1/orgs/acme/holds", body: `{"scope":{"org":"acme","type":"none"},"on":true,"reason":"x"}`, action: rights.HoldsOrg, whole: true},
+	{method: "POST", path: "/v1/orgs/acme/holds", body: `{"scope":{"org":"other"},"on":true,"reason":"x"}`, action: rights.HoldsPlatform, cell: true},
+	{method: "POST", path: "/v1/orgs/acme/holds", body: `{"scope":{"type":"none"},"on":true,"reason":"x"}`, action: rights.HoldsPlatform, cell: true},
+	{method: "POST", path: "/v1/holds", body: `{"scope":{"queue":"none"},"on":true,"reason":"x"}`, action: rights.HoldsPlatform, cell: true},
+	{method: "GET", path: "/v1/types?org=acme", action: rights.SettingsRead, whole: true},
+	{method: "GET", path: "/v1/types/echo?org=acme", action: rights.SettingsRead, whole: true},
+	{method: "PUT", path: "/v1/types/new", body: `{"name":"new"}`, action: rights.TypesEdit, cell: true},
+	{method: "PATCH", path: "/v1/types/echo", body: `{"set":{"priority":"high"},"reason":"x"}`, action: rights.TypesEdit, cell: true},
+	{method: "PATCH", path: "/v1/queues/mail", body: `{"set":{"max_running":5},"new":true,"reason":"x"}`, action: rights.LimitsEdit, cell: true},
+	{method: "GET", path: "/v1/queues?org=acme", action: rights.SettingsRead, cell: true},
+	{method: "GET", path: "/v1/workers?org=acme", action: rights.WorkersRead, cell: true},
+	{method: "POST", path: "/v1/workers/none/drain", body: `{"reason":"x"}`, action: rights.WorkersDrain, cell: true},
+	{method: "GET", path: "/v1/orgs?org=acme", action: rights.SettingsRead, cell: true},
+	{method: "PATCH", path: "/v1/orgs/acme", body: `{"set":{"weight":2},"new":true,"reason":"x"}`, action: rights.OrgsEdit, cell: true},
+	{method: "DELETE", path: "/v1/orgs/none?reason=x", action: rights.OrgsEdit, cell: true},
+	{method: "GET", path: "/v1/orgs/acme/tokens", action: rights.TokensEdit, cell: true},
+	{method: "POST", path: "/v1/orgs/acme/tokens", body: `{"title":"x","role":"auditor","reason":"x"}`, action: rights.TokensEdit, cell: true},
+	{method: "DELETE", path: "/v1/tokens/none?reason=x", action: rights.TokensEdit, cell: true},
+}
+
+// refusal is how a door answered who may not pass; empty: it let him through, whatever it found then.
+func refusal(a *answer) ledger.Code {
+	switch c := a.code(); c {
+	case ledger.CodeUnauthenticated, ledger.CodePermissionDenied, ledger.CodeNotFound:
+		return c
+	}
+	return ""
+}
+
+// TestHTTPRights tries each role at each door, with jobs of its own and of others (R-601..R-633, R-108).
+func TestHTTPRights(t *testing.T) {
+	s := serveHTTP(t, gateway.HTTPConfig{})
+	const me, bob = "user:me", "user:bob"
+	publisher := s.token("acme", gateway.AddTokenRequest{Role: schemas.RolePublisher, Actor: me}).Secret
+	shop := s.token("acme", gateway.AddTokenRequest{Role: schemas.RolePublisher, Actor: "service_account:shop"}).Secret
+	path := map[rights.Job]string{} // of the latest job of a kind
+	submit := func(secret, principal string) rights.Job {
+		t.Helper()
+		a := s.call(secret, "POST", "/v1/orgs/acme/jobs", `{"type":"echo","not_before":"1h","dedup":"off","principal":"`+principal+`"}`)
+		if a.status != http.StatusCreated {
+			t.Fatal(a)
+		}
+		var made gateway.SubmitReply
+		if err := json.Unmarshal(a.body, &made); err != nil {
+			t.Fatal(err)
+		}
+		by := me
+		if secret == shop {
+			by = "service_account:shop"
+		}
+		path[rights.Job{Owner: principal, SubmittedBy: by}] = a.header.Get("Location")
+		return rights.Job{Owner: principal, SubmittedBy: by}
+	}
+	for _, role := range append(schemas.Roles(), "operator of another org", "member of another org") {
+		t.Run(strings.ReplaceAll(string(role), " ", "_"), func(t *testing.T) {
+			org, is := schemas.OrgID("acme"), role
+			if name, _, elsewhere := strings.Cut(string(role), " of another"); elsewhere {
+				org, is = "other", schemas.Role(name)
+			}
+			secret := s.token(org, gateway.AddTokenRequest{Role: is, Actor: me}).Secret
+			p := &rights.Principal{Actor: schemas.Actor{Type: "user", ID: "me"}, Grants: []rights.Grant{{Org: org, Role: is}}}
+			if is == schemas.RoleAdmin {
+				p.Grants[0].Org = ""
+			}
+			for _, d := range jobDoors {
+				for _, j := range []rights.Job{submit(shop, me), submit(publisher, bob), submit(shop, bob)} {
+					var want ledger.Code
+					switch sees, may := rights.Decide(p, rights.JobsRead, "acme"), rights.Decide(p, d.action, "acme"); {
+					case !sees.Covers(p, j):
+						want = ledger.CodeNotFound
+					case !may.Covers(p, j):
+						want = ledger.CodePermissionDenied
+					}
+					got := s.call(secret, d.method, path[j]+d.path, d.body)
+					if refusal(got) != want {
+						t.Errorf("%s %s of a job of %s, submitted by %s: %s, want %q", d.method, d.path, j.Owner, j.SubmittedBy, got, want)
+					}
+				}
+			}
+			for _, d := range doors {
+				reach := rights.Decide(p, d.action, "acme")
+				open := reach != rights.None && reach != rights.Held && (!d.whole || reach.Whole()) && (!d.cell || reach == rights.All)
+				if is == schemas.RolePublisher && d.action == rights.JobsRead {
+					open = false // it reads by id, and lists none
+				}
+				got := s.call(secret, d.method, strings.ReplaceAll(d.path, "{own}", "of-"+strings.ReplaceAll(string(role), " ", "-")), d.body)
+				if refused := got.code() == ledger.CodePermissionDenied; refused == open {
+					t.Errorf("%s %s: %s, want it open: %v", d.method, d.path, got, open)
+				}
+			}
+		})
+	}
+}
+
+// TestHTTPMember: a member sees its own jobs and schedules alone, in lists too, submits in its own name, of the types that
+// it may use, behind parents that it may see (R-602, R-603, R-605, R-621).
+func TestHTTPMember(t *testing.T) {
+	s := serveHTTP(t, gateway.HTTPConfig{})
+	ada := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleMember, Actor: "user:ada", Permissions: []string{"fax.send"}}).Secret
+	bob := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleMember, Actor: "user:bob"}).Secret
+	op := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleOperator}).Secret
+	if _, err := s.Ledger.PutType(t.Context(), schemas.TypeSettings{Name: "fax", Permission: "fax.send"}, ledger.Meta{}, "a test"); err != nil {
+		t.Fatal(err)
+	}
+	submit := func(secret, fields string) *answer {
+		return s.call(secret, "POST", "/v1/orgs/acme/jobs", `{"not_before":"1h","dedup":"off"`+fields+`}`)
+	}
+	hers := submit(ada, `,"type":"fax"`)
+	if hers.status != http.StatusCreated {
+		t.Fatal(hers)
+	}
+	if got := submit(bob, `,"type":"fax"`); got.code() != ledger.CodePermissionDenied || !strings.Contains(string(got.body), "fax.send") {
+		t.Errorf("a type that needs a permission: %s", got)
+	}
+	if got := s.call(bob, "POST", "/v1/orgs/acme/batches", `{"each":{"type":"echo"},"items":[{},{"type":"fax"}]}`); got.code() != ledger.CodePermissionDenied {
+		t.Errorf("it in a batch: %s", got)
+	}
+	if got := s.call(bob, "PUT", "/v1/orgs/acme/schedules/nightly", `{"type":"fax","every_s":3600}`); got.code() != ledger.CodePermissionDenied {
+		t.Errorf("it in a schedule: %s", got)
+	}
+	if got := submit(bob, `,"type":"echo","principal":"user:ada"`); got.code() != ledger.CodePermissionDenied {
+		t.Errorf("in ada's name: %s", got)
+	}
+	id := strings.TrimPrefix(hers.header.Get("Location"), "/v1/orgs/acme/jobs/")
+	if got := submit(bob, `,"type":"echo","parents":["`+id+`"]`); got.code() != ledger.CodeNotFound {
+		t.Errorf("behind ada's job: %s", got)
+	}
+	if got := submit(ada, `,"type":"echo","parents":["`+id+`"]`); got.status != http.StatusCreated {
+		t.Errorf("behind her own job: %s", got)
+	}
+	if got := submit(bob, `,"type":"echo"`); got.status != http.StatusCreated {
+		t.Error(got)
+	}
+	if got := s.call(ada, "PUT", "/v1/orgs/acme/schedules/hers", `{"type":"echo","every_s":3600}`); got.status != http.StatusOK {
+		t.Error(got)
+	}
+	for who, want := range map[string][]string{ada: {"user:ada", "user:ada"}, bob: {"user:bob"}, op: {"user:ada", "user:ada", "user:bob"}} {
+		for _, filter := range []string{"", "&owner=user:ada,user:bob", "&q=owner:user:ada,user:bob"} {
+			got := s.call(who, "GET", "/v1/orgs/acme/jobs?min_seq="+s.end().String()+filter, "")
+			var page gateway.List
+			if err := json.Unmarshal(got.body, &page); err != nil {
+				t.Fatalf("%v: %s", err, got)
+			}
+			var owners []string
+			for _, j := range page.Items {
+				owners = append(owners, *j.Owner)
+			}
+			slices.Sort(owners)
+			if !slices.Equal(owners, want) {
+				t.Errorf("a list%s shows jobs of %v, want %v", filter, owners, want)
+			}
+		}
+	}
+	if got := s.call(bob, "GET", "/v1/orgs/acme/jobs?owner=user:ada", ""); !strings.Contains(string(got.body), `"items":[]`) {
+		t.Errorf("a list of ada's: %s", got)
+	}
+	if got := s.call(bob, "GET", "/v1/orgs/acme/schedules", ""); !strings.Contains(string(got.body), `"items":[]`) {
+		t.Errorf("bob's schedules: %s", got)
+	}
+	for _, c := range [][2]string{{"GET", ""}, {"DELETE", "?reason=x"}, {"PUT", ""}} {
+		if got := s.call(bob, c[0], "/v1/orgs/acme/schedules/hers"+c[1], `{"type":"echo","every_s":60,"replace":true}`); got.code() != ledger.CodeNotFound {
+			t.Errorf("%s of ada's schedule: %s", c[0], got)
+		}
+	}
+	if got := s.call(ada, "POST", hers.header.Get("Location")+"/cancel", `{"reason":"x","cascade":true}`); got.code() != ledger.CodePermissionDenied {
+		t.Errorf("a cascade may reach others: %s", got)
+	}
+}

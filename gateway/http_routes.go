@@ -1,0 +1,379 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// routes is the API (INTERFACE 3). Each is an endpoint of the NATS service under another name.
+var routes = []route{
+	{pattern: "POST /v1/orgs/{org}/jobs", endpoint: "submit", fill: fillSubmit, status: created},
+	{pattern: "GET /v1/orgs/{org}/jobs", endpoint: "list", fill: fillList},
+	{pattern: "GET /v1/orgs/{org}/jobs/{name}", endpoint: "get", fill: fillWait},
+	{pattern: "GET /v1/orgs/{org}/jobs/{name}/history", endpoint: "history", fill: query("cursor")},
+	{pattern: "GET /v1/orgs/{org}/jobs/{name}/explain", endpoint: "explain"},
+	{pattern: "GET /v1/orgs/{org}/jobs/{name}/result", endpoint: "result"},
+	{pattern: "POST /v1/orgs/{org}/jobs/{name}/cancel", endpoint: "cancel", fill: fillIfMatch},
+	{pattern: "POST /v1/orgs/{org}/jobs/{name}/retry", endpoint: "retry", fill: fillIfMatch},
+	{pattern: "POST /v1/orgs/{org}/jobs/{name}/resolve", endpoint: "resolve", fill: fillIfMatch},
+	{pattern: "POST /v1/orgs/{org}/jobs/{name}/resubmit", endpoint: "resubmit", fill: fillKey, status: created},
+	{pattern: "POST /v1/orgs/{org}/batches", endpoint: "batch", fill: fillKey, status: created},
+	{pattern: "POST /v1/orgs/{org}/bulk", endpoint: "bulk"},
+	{pattern: "GET /v1/orgs/{org}/counts", endpoint: "count", fill: fillCount},
+	{pattern: "GET /v1/orgs/{org}/errors", endpoint: "errors", fill: fillErrors},
+
+	{pattern: "GET /v1/orgs/{org}/schedules", endpoint: "schedule-ls"},
+	{pattern: "GET /v1/orgs/{org}/schedules/{name}", endpoint: "schedule-info"},
+	{pattern: "PUT /v1/orgs/{org}/schedules/{name}", endpoint: "schedule-add", fill: fillIfMatch},
+	{pattern: "DELETE /v1/orgs/{org}/schedules/{name}", endpoint: "schedule-rm", fill: query("reason")},
+	{pattern: "POST /v1/orgs/{org}/schedules/{name}/pause", endpoint: "schedule-pause"},
+	{pattern: "POST /v1/orgs/{org}/schedules/{name}/resume", endpoint: "schedule-resume"},
+	{pattern: "POST /v1/orgs/{org}/schedules/{name}/trigger", endpoint: "schedule-trigger", status: created},
+	{pattern: "POST /v1/orgs/{org}/schedules/{name}/backfill", endpoint: "schedule-backfill"},
+	{pattern: "GET /v1/orgs/{org}/schedules/{name}/next", endpoint: "schedule-next", fill: query("count")},
+
+	{pattern: "GET /v1/orgs", endpoint: "org-ls"},
+	{pattern: "GET /v1/orgs/{org}", endpoint: "org-info"},
+	{pattern: "PATCH /v1/orgs/{org}", endpoint: "org-set", fill: fillIfMatch},
+	{pattern: "DELETE /v1/orgs/{org}", endpoint: "org-rm", fill: query("reason")},
+	{pattern: "GET /v1/orgs/{org}/tokens", endpoint: "token-ls"},
+	{pattern: "POST /v1/orgs/{org}/tokens", endpoint: "token-add", status: made},
+	{pattern: "DELETE /v1/tokens/{name}", endpoint: "token-rm", fill: query("reason")},
+
+	{pattern: "GET /v1/queues", endpoint: "queue-ls"},
+	{pattern: "GET /v1/queues/{name}", endpoint: "queue-info"},
+	{pattern: "PATCH /v1/queues/{name}", endpoint: "queue-set", fill: fillIfMatch},
+	{pattern: "GET /v1/types", endpoint: "type-ls"},
+	{pattern: "GET /v1/types/{name}", endpoint: "type-info"},
+	{pattern: "PUT /v1/types/{name}", endpoint: "type-add"},
+	{pattern: "PATCH /v1/types/{name}", endpoint: "type-set", fill: fillIfMatch},
+	{pattern: "GET /v1/orgs/{org}/holds", endpoint: "hold-ls"},
+	{pattern: "POST /v1/orgs/{org}/holds", endpoint: "hold-set"},
+	{pattern: "GET /v1/holds", endpoint: "hold-ls"},
+	{pattern: "POST /v1/holds", endpoint: "hold-set"},
+	{pattern: "GET /v1/workers", endpoint: "worker-ls"},
+	{pattern: "GET /v1/workers/{name}", endpoint: "worker-info"},
+	{pattern: "POST /v1/workers/{name}/drain", endpoint: "worker-drain"},
+}
+
+// created is 201, or 200 for a submit that found its job.
+func created(body []byte) int {
+	var reply SubmitReply
+	if json.Unmarshal(body, &reply) == nil && reply.Duplicate {
+		return http.StatusOK
+	}
+	return http.StatusCreated
+}
+
+func made([]byte) int { return http.StatusCreated }
+
+// submitBody is a submit over HTTP: the job's args, and what the headers of INTERFACE 4 say.
+type submitBody struct {
+	Type          schemas.TypeName  `json:"type"`
+	Args          json.RawMessage   `json:"args"`
+	Queue         string            `json:"queue"`
+	Priority      string            `json:"priority"`
+	NotBefore     string            `json:"not_before"` // RFC 3339, or a duration from now
+	Deadline      string            `json:"deadline"`
+	Parents       []string          `json:"parents"` // ids; "id;cancel" sets one's policy
+	ParentsPolicy string            `json:"parents_policy"`
+	ID            string            `json:"id"`
+	Key           string            `json:"key"`
+	Dedup         string            `json:"dedup"` // off: none
+	OnDuplicate   string            `json:"on_duplicate"`
+	Tags          map[string]string `json:"tags"`
+	Resource      string            `json:"resource"`
+	Principal     string            `json:"principal"`
+	MaxAttempts   *int              `json:"max_attempts"`
+	RunTimeoutS   *float64          `json:"run_timeout_s"`
+	Batch         string            `json:"batch"`
+	Reason        string            `json:"reason"`
+}
+
+// fillSubmit turns the body into what the NATS service takes: args as they are, the rest as headers.
+func fillSubmit(in *httpRequest) error {
+	var b submitBody
+	if err := in.decodeStrictly(&b); err != nil {
+		return err
+	}
+	if b.Type == "" {
+		return badField("type", errors.New("a type is required"))
+	}
+	in.name = string(b.Type)
+	add := func(header, value string) {
+		if value != "" {
+			in.headers[header] = append(in.headers[header], value)
+		}
+	}
+	add(HeaderQueue, b.Queue)
+	add(HeaderPriority, b.Priority)
+	add(HeaderNotBefore, b.NotBefore)
+	add(HeaderDeadline, b.Deadline)
+	add(HeaderAfterPolicy, b.ParentsPolicy)
+	add(HeaderJobID, b.ID)
+	add(HeaderDedup, b.Dedup)
+	add(HeaderOnDuplicate, b.OnDuplicate)
+	add(HeaderResource, b.Resource)
+	add(HeaderPrincipal, b.Principal)
+	add(HeaderBatch, b.Batch)
+	add(HeaderReason, b.Reason)
+	for _, p := range b.Parents {
+		add(HeaderAfter, p)
+	}
+	for k, v := range b.Tags {
+		if strings.Contains(k, "=") {
+			return badField("tags", fmt.Errorf("the name %q has an equals sign", k))
+		}
+		add(HeaderTag, k+"="+v)
+	}
+	if b.MaxAttempts != nil {
+		add(HeaderMaxAttempts, strconv.Itoa(*b.MaxAttempts))
+	}
+	if b.RunTimeoutS != nil {
+		add(HeaderRunTimeout, time.Duration(*b.RunTimeoutS*float64(time.Second)).String())
+	}
+	in.body = b.Args
+	return in.identify(b.Key)
+}
+
+// fillKey is for what stores a job and has its options in headers.
+func fillKey(in *httpRequest) error { return in.identify("") }
+
+// identify takes over the caller's idempotency key, trace and identity of the request. A request id that is a UUID names
+// the event, so that a repetition finds its own job.
+func (in *httpRequest) identify(key string) error {
+	given := in.Header.Get("Idempotency-Key")
+	if given != "" && key != "" && given != key {
+		return badField("key", errors.New("the body and the header Idempotency-Key name different keys"))
+	}
+	if key == "" {
+		key = given
+	}
+	if key != "" {
+		in.headers[HeaderKey] = []string{key}
+	}
+	for _, name := range []string{schemas.HeaderTraceparent, schemas.HeaderTracestate} {
+		if v := in.Header.Get(name); v != "" {
+			in.headers[name] = []string{v}
+		}
+	}
+	if _, err := uuid.Parse(in.Header.Get("X-Request-Id")); err == nil {
+		in.headers[HeaderRequestID] = []string{in.Header.Get("X-Request-Id")}
+	}
+	return nil
+}
+
+// fillIfMatch turns If-Match into if_seq: the change is made only while the thing is as the caller saw it.
+func fillIfMatch(in *httpRequest) error {
+	match := in.Header.Get("If-Match")
+	if match == "" {
+		return nil
+	}
+	seq, err := schemas.ParseSeq(strings.Trim(match, `"`))
+	if err != nil {
+		return badField("If-Match", err)
+	}
+	return in.addField("if_seq", seq)
+}
+
+// addField adds a field to the body, which stays as it is otherwise, byte for byte.
+func (in *httpRequest) addField(name string, value any) error {
+	v, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	body := bytes.TrimSpace(in.body)
+	if len(body) == 0 {
+		body = []byte("{}")
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(body, &fields); err != nil || fields == nil {
+		return ledger.Errorf(ledger.CodeInvalidArgument, "the body cannot be read: it is not a JSON object")
+	}
+	if _, twice := fields[name]; twice {
+		return badField(name, errors.New("it stands in the body, too"))
+	}
+	comma := ","
+	if len(fields) == 0 {
+		comma = ""
+	}
+	in.body = slices.Concat([]byte(`{"`+name+`":`), v, []byte(comma), body[1:])
+	return nil
+}
+
+// query puts values of the query into the body, as texts, or as numbers where they are counts.
+func query(names ...string) func(in *httpRequest) error {
+	return func(in *httpRequest) error {
+		values := in.URL.Query()
+		if err := known(values, names...); err != nil {
+			return err
+		}
+		in.body = nil
+		for _, name := range names {
+			v := values.Get(name)
+			if v == "" {
+				continue
+			}
+			var field any = v
+			if name == "count" {
+				n, err := strconv.Atoi(v)
+				if err != nil {
+					return badField(name, err)
+				}
+				field = n
+			}
+			if err := in.addField(name, field); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// known refuses a query that says more than is read: a slip must not choose every job.
+func known(values url.Values, names ...string) error {
+	for name := range values {
+		if !slices.Contains(names, name) {
+			return badField(name, fmt.Errorf("the query has no such parameter: use %s", strings.Join(names, ", ")))
+		}
+	}
+	return nil
+}
+
+// fillWait turns wait=30s into a long poll.
+func fillWait(in *httpRequest) error {
+	values := in.URL.Query()
+	if err := known(values, "wait"); err != nil || !values.Has("wait") {
+		return err
+	}
+	d, err := time.ParseDuration(values.Get("wait"))
+	if err != nil || d <= 0 {
+		return badField("wait", fmt.Errorf("%q is no time to wait: use such as 30s, at most %s", values.Get("wait"), WaitMax))
+	}
+	in.body, err = json.Marshal(WaitRequest{TimeoutMS: schemas.MillisOf(min(d, WaitMax))})
+	return err
+}
+
+// filterNames are the filters of a query, beside q for the grammar of docs/SEARCH.md.
+var filterNames = []string{"q", "state", "reason", "type", "queue", "priority", "owner", "batch", "tag", "error", "group", "resolution", "since", "until"}
+
+// filter reads the filters of a query. A value may be several, separated by commas, or the parameter repeated.
+func filter(values url.Values) (f Filter, err error) {
+	f = Filter{Where: values.Get("q"), State: several[schemas.State](values, "state"), Reason: several[string](values, "reason"),
+		Type: several[schemas.TypeName](values, "type"), Queue: several[schemas.QueueName](values, "queue"), Priority: several[schemas.Priority](values, "priority"),
+		Owner: several[string](values, "owner"), Batch: several[string](values, "batch"), Error: values.Get("error"), Group: values.Get("group"),
+		Resolution: values.Get("resolution")}
+	for _, tag := range values["tag"] {
+		k, v, ok := strings.Cut(tag, "=")
+		if !ok {
+			return f, badField("tag", fmt.Errorf("%q is not name=value", tag))
+		}
+		if f.Tags == nil {
+			f.Tags = map[string]string{}
+		}
+		f.Tags[k] = v
+	}
+	for name, to := range map[string]**time.Time{"since": &f.Since, "until": &f.Until} {
+		if v := values.Get(name); v != "" {
+			t, err := time.Parse(time.RFC3339, v)
+			if err != nil {
+				return f, badField(name, err)
+			}
+			*to = &t
+		}
+	}
+	return f, nil
+}
+
+func several[T ~string](values url.Values, name string) (all []T) {
+	for _, v := range values[name] {
+		for one := range strings.SplitSeq(v, ",") {
+			if one != "" {
+				all = append(all, T(one))
+			}
+		}
+	}
+	return all
+}
+
+// fillList turns the query into a ListRequest.
+func fillList(in *httpRequest) error {
+	values := in.URL.Query()
+	if err := known(values, append([]string{"limit", "cursor", "min_seq"}, filterNames...)...); err != nil {
+		return err
+	}
+	f, err := filter(values)
+	if err != nil {
+		return err
+	}
+	req := ListRequest{Filter: f.sent(), Limit: LimitDefault, Cursor: values.Get("cursor")}
+	if v := values.Get("limit"); v != "" {
+		if req.Limit, err = strconv.Atoi(v); err != nil {
+			return badField("limit", err)
+		}
+	}
+	if req.MinSeq, err = minSeq(values); err != nil {
+		return err
+	}
+	in.body, err = json.Marshal(req)
+	return err
+}
+
+func minSeq(values url.Values) (schemas.Seq, error) {
+	v := values.Get("min_seq")
+	if v == "" {
+		return 0, nil
+	}
+	seq, err := schemas.ParseSeq(v)
+	if err != nil {
+		return 0, badField("min_seq", err)
+	}
+	return seq, nil
+}
+
+// fillCount turns the query into a CountRequest.
+func fillCount(in *httpRequest) error {
+	values := in.URL.Query()
+	if err := known(values, "by", "q", "state", "type", "queue", "min_seq"); err != nil {
+		return err
+	}
+	req := CountRequest{By: values.Get("by"), Where: values.Get("q"), State: several[schemas.State](values, "state"),
+		Type: several[schemas.TypeName](values, "type"), Queue: several[schemas.QueueName](values, "queue")}
+	var err error
+	if req.MinSeq, err = minSeq(values); err != nil {
+		return err
+	}
+	in.body, err = json.Marshal(req)
+	return err
+}
+
+// fillErrors turns the query into an ErrorsRequest.
+func fillErrors(in *httpRequest) error {
+	values := in.URL.Query()
+	if err := known(values, append([]string{"by", "min_seq"}, filterNames...)...); err != nil {
+		return err
+	}
+	f, err := filter(values)
+	if err != nil {
+		return err
+	}
+	req := ErrorsRequest{By: values.Get("by"), Filter: f.sent()}
+	if req.MinSeq, err = minSeq(values); err != nil {
+		return err
+	}
+	in.body, err = json.Marshal(req)
+	return err
+}
