@@ -27,6 +27,7 @@ Example:
 
 	jobledger org resume acme --reason "paid"`)
 	p.addOrgRm(org)
+	p.addOrgToken(org)
 }
 
 func (p *program) addOrgLs(org *fisk.CmdClause) {
