@@ -8,6 +8,7 @@
 //	timers   a tenth of the jobs come due within one second, under limits
 //	restart  a server is killed with as many timers and as many waiting jobs, and folds the ledger anew
 //	years    jobs come and go for many hot windows (-window): what the server needs follows the window, not the history
+//	search   jobs of a thousand orgs, then as many of one, straight into a query index; what each kind of filter takes
 //	rules    `bench flow` with every rule in force and without, in pairs (see internal/pairs)
 //
 // # Where the figures come from

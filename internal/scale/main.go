@@ -32,8 +32,11 @@ var parts = []struct {
 	run  func(ctx context.Context, b *bed) error
 }{{"flood", flood}, {"bands", bands}, {"timers", timers}, {"restart", restart}, {"years", years}}
 
-// partRules compares runs of the program and needs no server of ours.
-const partRules = "rules"
+// partRules compares runs of the program, and partSearch fills a query index: neither needs a server of ours.
+const (
+	partRules  = "rules"
+	partSearch = "search"
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -74,7 +77,7 @@ func parse(args []string) (*options, error) {
 	for _, p := range parts {
 		all = append(all, p.name)
 	}
-	all = append(all, partRules)
+	all = append(all, partRules, partSearch)
 	if *only == "" {
 		o.parts = all
 		return o, nil
@@ -118,6 +121,12 @@ func run(ctx context.Context, args []string, out, talk io.Writer) (err error) {
 		b := &bed{jobs: o.jobs, window: o.window, store: filepath.Join(dir, p.name), start: start, part: p.name, results: results, talk: talk, log: zap.NewNop()}
 		if err := b.measure(ctx, p.run); err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", p.name, err), results.print(out, o.asJSON))
+		}
+	}
+	if slices.Contains(o.parts, partSearch) {
+		fmt.Fprintf(talk, "%s, %d jobs\n", partSearch, o.jobs)
+		if err := search(ctx, o.jobs, dir, results, talk); err != nil {
+			return errors.Join(fmt.Errorf("%s: %w", partSearch, err), results.print(out, o.asJSON))
 		}
 	}
 	if slices.Contains(o.parts, partRules) {

@@ -43,6 +43,9 @@ func TestParts(t *testing.T) {
 			t.Fatalf("%s: %v", p.name, err)
 		}
 	}
+	if err := search(t.Context(), results.Jobs, t.TempDir(), results, io.Discard); err != nil {
+		t.Fatal(err)
+	}
 	var text strings.Builder
 	if err := results.print(&text, false); err != nil {
 		t.Fatal(err)
@@ -52,7 +55,7 @@ func TestParts(t *testing.T) {
 			t.Errorf("%s: %s: %v", f.Part, f.What, f.Value)
 		}
 	}
-	for _, want := range []string{"behind the flood", "critical jobs", "weights 1:2:4", "in bands / one org", "lost", "serves after", "last / first"} {
+	for _, want := range []string{"behind the flood", "critical jobs", "weights 1:2:4", "in bands / one org", "lost", "serves after", "last / first", "index file, a job"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("nothing about %q in\n%s", want, &text)
 		}

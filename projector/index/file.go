@@ -68,6 +68,7 @@ func tables() []string {
 type file struct {
 	path         string
 	write, reads *sql.DB
+	byID         *sql.Stmt // folds by idHash
 }
 
 // openFile opens the file of a folder and makes it where it is missing. It does not judge what is in it.
@@ -92,6 +93,9 @@ func openFile(ctx context.Context, dir string) (*file, error) {
 	}
 	f.reads.SetMaxOpenConns(readersMax)
 	f.reads.SetMaxIdleConns(readersMax)
+	if f.byID, err = f.reads.PrepareContext(ctx, `SELECT doc FROM jobs WHERE idh = ?`); err != nil {
+		return nil, errors.Join(err, f.close())
+	}
 	return f, nil
 }
 
@@ -131,8 +135,11 @@ func form() string { return fileForm + "." + ledger.ViewsForm() }
 
 func (f *file) close() error {
 	var err error
+	if f.byID != nil {
+		err = f.byID.Close()
+	}
 	if f.reads != nil {
-		err = f.reads.Close()
+		err = errors.Join(err, f.reads.Close())
 	}
 	return errors.Join(err, f.write.Close())
 }

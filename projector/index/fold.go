@@ -185,11 +185,14 @@ type changes struct {
 	number int64
 	at     schemas.Position
 	rows   []row
-	counts map[ledger.CountKey]ledger.Count
+	counts map[countKey]ledger.Count
 	zones  map[int64]*zone
 	names  []named
 	rules  []ruled
 }
+
+// countKey is a ledger.CountKey in numbers.
+type countKey struct{ org, queue, kind int64 }
 
 // row is what is written of a job.
 type row struct {
@@ -206,7 +209,7 @@ type row struct {
 
 // take makes a batch of all that has changed.
 func (f *fold) take() (*changes, error) {
-	c := &changes{number: f.batch, at: f.at, counts: make(map[ledger.CountKey]ledger.Count, len(f.moved)), zones: f.zones}
+	c := &changes{number: f.batch, at: f.at, counts: make(map[countKey]ledger.Count, len(f.moved)), zones: f.zones}
 	c.rows = make([]row, 0, len(f.dirty))
 	docs := make([]byte, 0, 256*len(f.dirty))
 	for _, ent := range f.dirty {
@@ -221,10 +224,7 @@ func (f *fold) take() (*changes, error) {
 		ent.dirty, ent.batch, ent.args, ent.result = false, f.batch, nil, nil
 	}
 	for k := range f.moved {
-		f.names.of(string(k.Org))
-		f.names.of(string(k.Queue))
-		f.names.of(string(k.Type))
-		c.counts[k] = *f.counts[k]
+		c.counts[countKey{f.names.of(string(k.Org)), f.names.of(string(k.Queue)), f.names.of(string(k.Type))}] = *f.counts[k]
 	}
 	for _, t := range f.ruled {
 		c.rules = append(c.rules, ruled{t, f.rules[t]})

@@ -30,6 +30,16 @@ func (s *session) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	s.show(s.fold.at)
+	err = s.pump(ctx, s.follow)
+	if errors.Is(err, ledger.ErrPositionExpired) {
+		return fmt.Errorf("%w: %w", errAnew, err)
+	}
+	return err
+}
+
+// pump folds what follow hands over, and writes one batch while the next is folded, until follow ends, whose error it
+// returns unless another came first.
+func (s *session) pump(ctx context.Context, follow func(context.Context, chan<- []*ledger.Entry) error) error {
 	own, stop := context.WithCancel(ctx)
 	defer stop()
 	entries, batches := make(chan []*ledger.Entry, entriesAhead), make(chan *changes)
@@ -37,10 +47,9 @@ func (s *session) run(ctx context.Context) (err error) {
 	var feedErr, writeErr error
 	group.Go(func() {
 		defer close(entries)
-		feedErr = s.follow(own, entries)
+		feedErr = follow(own, entries)
 	})
 	group.Go(func() {
-		defer stop()
 		for c := range batches {
 			if writeErr == nil {
 				if writeErr = s.write(own, c); writeErr != nil {
@@ -49,17 +58,19 @@ func (s *session) run(ctx context.Context) (err error) {
 			}
 		}
 	})
-	err = s.loop(own, entries, batches)
+	err := s.loop(own, entries, batches)
+	if err != nil {
+		stop()
+	}
 	close(batches)
-	stop()
+	for range entries { // what is not folded any more
+	}
 	group.Wait()
 	switch {
 	case err != nil && !errors.Is(err, context.Canceled):
 		return err
 	case writeErr != nil && !errors.Is(writeErr, context.Canceled):
 		return writeErr
-	case errors.Is(feedErr, ledger.ErrPositionExpired):
-		return fmt.Errorf("%w: %w", errAnew, feedErr)
 	}
 	return feedErr
 }
@@ -157,21 +168,19 @@ func (s *session) follow(ctx context.Context, out chan<- []*ledger.Entry) error 
 	}
 }
 
-// loop folds, and hands over batches, until ctx ends or the feed does.
+// loop folds, and hands over batches, until ctx ends or there are no more entries.
 func (s *session) loop(ctx context.Context, entries <-chan []*ledger.Entry, batches chan<- *changes) error {
 	due := time.NewTimer(batchWait)
 	due.Stop()
 	defer due.Stop()
-	for {
+	for open := true; open; {
+		var es []*ledger.Entry
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.x.rebuild:
 			return fmt.Errorf("%w: it was asked for", errAnew)
-		case es, ok := <-entries:
-			if !ok {
-				return nil
-			}
+		case es, open = <-entries:
 			if s.fold.messages == 0 {
 				due.Reset(batchWait)
 			}
@@ -180,7 +189,7 @@ func (s *session) loop(ctx context.Context, entries <-chan []*ledger.Entry, batc
 					return err
 				}
 			}
-			if s.fold.messages < batchMessages {
+			if open && s.fold.messages < batchMessages {
 				continue
 			}
 		case <-due.C:
@@ -198,6 +207,7 @@ func (s *session) loop(ctx context.Context, entries <-chan []*ledger.Entry, batc
 			return nil
 		}
 	}
+	return nil
 }
 
 func (s *session) write(ctx context.Context, c *changes) error {

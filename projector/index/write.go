@@ -64,7 +64,6 @@ func (w *writer) write(ctx context.Context, c *changes) error {
 		return fmt.Errorf("index: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // nothing after Commit
-	ids := map[string]int64{}            // of the names that counters bear
 	for _, n := range c.names {
 		if _, err := tx.StmtContext(ctx, w.name).ExecContext(ctx, n.id, n.name); err != nil {
 			return fmt.Errorf("index: name %q: %w", n.name, err)
@@ -76,9 +75,11 @@ func (w *writer) write(ctx context.Context, c *changes) error {
 	if err := w.rows(ctx, tx, c.rows); err != nil {
 		return err
 	}
+	count := tx.StmtContext(ctx, w.count)
 	for k, n := range c.counts {
-		if err := w.counter(ctx, tx, k, n, ids); err != nil {
-			return err
+		if _, err := count.ExecContext(ctx, k.org, k.queue, k.kind, n.Submitted, n.Queued, n.Running, n.Retrying, n.Completed,
+			n.Canceled, n.DeadLettered, n.DeadLettersOpen, n.Deferred); err != nil {
+			return fmt.Errorf("index: counter: %w", err)
 		}
 	}
 	for n, z := range c.zones {
@@ -145,28 +146,9 @@ func (w *writer) forget(ctx context.Context, tx *sql.Tx, seq schemas.Seq) error 
 	return nil
 }
 
-func (w *writer) counter(ctx context.Context, tx *sql.Tx, k ledger.CountKey, n ledger.Count, ids map[string]int64) error {
-	var key [3]int64
-	for i, name := range [3]string{string(k.Org), string(k.Queue), string(k.Type)} {
-		id, ok := ids[name]
-		if !ok {
-			if err := tx.QueryRowContext(ctx, `SELECT id FROM names WHERE name = ?`, name).Scan(&id); err != nil {
-				return fmt.Errorf("index: counter %s: %w", k, err)
-			}
-			ids[name] = id
-		}
-		key[i] = id
-	}
-	if _, err := tx.StmtContext(ctx, w.count).ExecContext(ctx, key[0], key[1], key[2], n.Submitted, n.Queued, n.Running, n.Retrying, n.Completed,
-		n.Canceled, n.DeadLettered, n.DeadLettersOpen, n.Deferred); err != nil {
-		return fmt.Errorf("index: counter %s: %w", k, err)
-	}
-	return nil
-}
-
 // lookup reads a job's row.
 func (f *file) lookup(ctx context.Context, k jobKey) (*ledger.Job, error) {
-	rows, err := f.reads.QueryContext(ctx, `SELECT doc FROM jobs WHERE idh = ?`, idHash(k.org, k.id))
+	rows, err := f.byID.QueryContext(ctx, idHash(k.org, k.id))
 	if err != nil {
 		return nil, err
 	}
