@@ -32,18 +32,39 @@ func (g *Gateway) count(ctx context.Context, r *request) ([]byte, error) {
 	if err := r.decode(&req); err != nil {
 		return nil, err
 	}
-	req.By = cmp.Or(req.By, ByState)
-	if req.By != ByState && req.By != ByType && req.By != ByQueue {
-		return nil, badField("by", fmt.Errorf("%q is unknown: use %s, %s or %s", req.By, ByState, ByType, ByQueue))
-	}
-	chosen, err := req.chosen()
-	if err != nil {
+	if err := req.validate(); err != nil {
 		return nil, err
 	}
 	if err := g.views.waitFor(ctx, req.MinSeq); err != nil {
 		return nil, err
 	}
 	counts, seq, err := g.views.counts(ctx, r.org)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := CountOf(req, counts, seq)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(reply)
+}
+
+// validate checks what is asked, before anything is read.
+func (r *CountRequest) validate() error {
+	if r.By != "" && r.By != ByState && r.By != ByType && r.By != ByQueue {
+		return badField("by", fmt.Errorf("%q is unknown: use %s, %s or %s", r.By, ByState, ByType, ByQueue))
+	}
+	_, err := r.chosen()
+	return err
+}
+
+// CountOf answers a request from counters that are exact at a sequence. The error says what of the request is wrong.
+func CountOf(req CountRequest, counts map[ledger.CountKey]ledger.Count, seq schemas.Seq) (*Count, error) {
+	if err := req.validate(); err != nil {
+		return nil, err
+	}
+	req.By = cmp.Or(req.By, ByState)
+	chosen, err := req.chosen()
 	if err != nil {
 		return nil, err
 	}
@@ -76,13 +97,13 @@ func (g *Gateway) count(ctx context.Context, r *request) ([]byte, error) {
 				reply.Items = append(reply.Items, CountItem{Key: string(s), Count: groups[string(s)]})
 			}
 		}
-		return json.Marshal(&reply)
+		return &reply, nil
 	}
 	for k, n := range groups {
 		reply.Items = append(reply.Items, CountItem{Key: k, Count: n})
 	}
 	slices.SortFunc(reply.Items, func(a, b CountItem) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Key, b.Key)) })
-	return json.Marshal(&reply)
+	return &reply, nil
 }
 
 func groupOf(by string, k ledger.CountKey, s schemas.State) string {

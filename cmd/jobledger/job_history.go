@@ -26,9 +26,9 @@ func (p *program) jobHistory(ctx context.Context, id, at string) error {
 	if err := checkJobID(id); err != nil {
 		return err
 	}
-	until, err := (&replayFlags{to: at}).query(p)
+	until, err := p.bound("--at", at)
 	if err != nil {
-		return usagef("--at: give a sequence or a time: %w", err)
+		return err
 	}
 	c, err := p.openClient("job history")
 	if err != nil {
@@ -42,7 +42,7 @@ func (p *program) jobHistory(ctx context.Context, id, at string) error {
 	state := schemas.StateNone
 	for i := range lines {
 		h := &lines[i]
-		if until.To.Seq > 0 && h.Seq > until.To.Seq || !until.To.Time.IsZero() && h.Time.After(until.To.Time) {
+		if until.Seq > 0 && h.Seq > until.Seq || !until.Time.IsZero() && h.Time.After(until.Time) {
 			break
 		}
 		if h.To != nil && !h.Illegal {

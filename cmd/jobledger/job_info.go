@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,16 +17,22 @@ import (
 )
 
 func (p *program) addJobInfo(job *fisk.CmdClause) {
-	var id string
+	var id, at string
 	cmd := p.command(job, "info", "Show everything about one job", func(ctx context.Context) error {
+		if at != "" {
+			return p.jobInfoAt(ctx, id, at)
+		}
 		return p.jobInfo(ctx, id)
 	})
-	cmd.HelpLong(`Always current: it reads the job's own events.
+	cmd.HelpLong(`Always current: it reads the job's own events. With --at it shows how the job stood
+then, and connects to the ledger itself.
 
-Example:
+Examples:
 
-	jobledger job info 0193f0c2-... --json | jq .attempts`)
+	jobledger job info 0193f0c2-... --json | jq .attempts
+	jobledger job info 0193f0c2-... --at "2026-11-23 14:00" --tz UTC`)
 	cmd.Arg("id", "The job").Required().StringVar(&id)
+	cmd.Flag("at", "As it stood then: a sequence, a time, or how long ago").PlaceHolder("SEQ|TIME").StringVar(&at)
 }
 
 func (p *program) jobInfo(ctx context.Context, id string) error {
@@ -41,18 +48,47 @@ func (p *program) jobInfo(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if p.flags.JSON {
-		text, err := r.Encode()
-		if err != nil {
-			return err
-		}
-		return p.printf("%s\n", text)
-	}
 	waits := ""
-	if !r.State.Finished() && r.State != schemas.StateRunning {
+	if !p.flags.JSON && !r.State.Finished() && r.State != schemas.StateRunning {
 		waits = p.holdsFact(ctx, c, r.ID)
 	}
-	return p.printRecord(r, waits)
+	return p.showRecord(r, waits)
+}
+
+// jobInfoAt shows a job as it stood at a moment.
+func (p *program) jobInfoAt(ctx context.Context, id, at string) error {
+	if err := checkJobID(id); err != nil {
+		return err
+	}
+	then, err := p.bound("--at", at)
+	if err != nil {
+		return err
+	}
+	l, org, err := p.openOrgHistory(ctx, "job info")
+	if err != nil {
+		return err
+	}
+	defer l.Conn().Close()
+	r, err := l.RecordAt(ctx, org, schemas.JobID(id), then)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return failf(ledger.CodeNotFound, "org %s had no job %s then, or its history is past its retention", org, id)
+	}
+	if err != nil {
+		return err
+	}
+	return p.showRecord(r, "")
+}
+
+// showRecord prints a record for a program or a person.
+func (p *program) showRecord(r *ledger.Record, waits string) error {
+	if !p.flags.JSON {
+		return p.printRecord(r, waits)
+	}
+	text, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	return p.printf("%s\n", text)
 }
 
 // fact is one line of a record; an empty value is not shown.

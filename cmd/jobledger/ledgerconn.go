@@ -9,6 +9,7 @@ import (
 
 	"github.com/dartwing/jobledger/internal/packs"
 	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
 )
 
 // checkTimeout bounds the look at the ledger before a command starts; it is
@@ -34,6 +35,20 @@ func (p *program) openLedger(ctx context.Context, name string, log *zap.Logger, 
 // ledger: they come in packs, where the connection is not encrypted.
 func (p *program) openHistory(ctx context.Context, name string, log *zap.Logger) (*ledger.Ledger, error) {
 	return p.openLedger(ctx, name, log, nats.SetCustomDialer(packs.Dialer{Timeout: p.flags.Timeout}))
+}
+
+// openOrgHistory is openHistory for a command that is about one org.
+func (p *program) openOrgHistory(ctx context.Context, name string) (*ledger.Ledger, schemas.OrgID, error) {
+	t, err := p.resolveTarget()
+	if err != nil {
+		return nil, "", err
+	}
+	org, err := p.org(t)
+	if err != nil {
+		return nil, "", err
+	}
+	l, err := p.openHistory(ctx, name, p.logger(zap.WarnLevel))
+	return l, org, err
 }
 
 // checkedLedger opens the ledger on nc, which it closes if the ledger could

@@ -128,20 +128,28 @@ func (f *replayFlags) query(p *program) (ledger.ReplayQuery, error) {
 		name, text string
 		to         *ledger.ReplayBound
 	}{{"from", f.from, &q.From}, {"to", f.to, &q.To}} {
-		if bound.text == "" {
-			continue
-		}
 		var err error
-		if isNumber(bound.text) {
-			bound.to.Seq, err = schemas.ParseSeq(bound.text)
-		} else {
-			bound.to.Time, err = parseTime(bound.text, p.Now(), p.flags.zone, -1)
-		}
-		if err != nil {
-			return q, usagef("--%s: %w", bound.name, err)
+		if *bound.to, err = p.bound("--"+bound.name, bound.text); err != nil {
+			return q, err
 		}
 	}
 	return q, nil
+}
+
+// bound reads a sequence, a time, or how long ago; what names the flag. Empty is open.
+func (p *program) bound(what, text string) (b ledger.ReplayBound, err error) {
+	switch {
+	case text == "":
+		return b, nil
+	case isNumber(text):
+		b.Seq, err = schemas.ParseSeq(text)
+	default:
+		b.Time, err = parseTime(text, p.Now(), p.flags.zone, -1)
+	}
+	if err != nil {
+		return b, usagef("%s: give a sequence or a time: %w", what, err)
+	}
+	return b, nil
 }
 
 func isNumber(s string) bool {

@@ -130,7 +130,7 @@ func TestDocs(t *testing.T) {
 		{"docs/DEPENDENCIES.md", "", []string{`"parent_states"`, `"n":1`, `"n":2`, "waiting_on_parent", "canceled: exit code 5"}},
 		{"docs/BACKUP.md", `trap 'kill $(jobs -p) 2> /dev/null || true' EXIT` + "\n", // the drill's server, if it goes wrong
 			[]string{"manifest.json: OK", "put back", `"ok":true`, "completed", "the copy does not know it", "no: the store is not empty"}},
-		{"docs/HISTORY.md", "", []string{"submitted", csvColumns, "last seq ", "system:worker"}},
+		{"docs/HISTORY.md", "", []string{"submitted", csvColumns, "last seq ", "system:worker", "State: running", "read the history of demo up to sequence"}},
 		{"docs/SCHEDULES.md", "", []string{"_s-tick-1-", "* * * * * * UTC", "jobs would be submitted", "jobs submitted", "paused", "is removed"}},
 	} {
 		t.Run(filepath.Base(c.file), func(t *testing.T) {
