@@ -133,6 +133,11 @@ func (h *httpAPI) route(rt route) http.Handler {
 
 // serveOne takes a place for a request and carries it out.
 func (g *Gateway) serveOne(ctx context.Context, ep *endpoint, r *request) ([]byte, error) {
+	ctx, leave, err := g.admit(ctx, ep)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	places := g.work
 	if ep.waits {
 		places = g.waits
@@ -147,6 +152,22 @@ func (g *Gateway) serveOne(ctx context.Context, ep *endpoint, r *request) ([]byt
 		return nil, ctx.Err()
 	}
 	return g.run(ctx, ep, r)
+}
+
+// admit counts a request as under way while the gateway runs. A wait ends with the gateway; any other goes on to its end.
+func (g *Gateway) admit(ctx context.Context, ep *endpoint) (in context.Context, leave func(), err error) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if g.open == nil {
+		return nil, nil, ledger.Errorf(ledger.CodeUnavailable, "this server takes no requests: it is starting, or about to stop")
+	}
+	g.running.Add(1)
+	ctx, cancel := context.WithCancel(ctx)
+	release := func() bool { return true }
+	if ep.waits {
+		release = context.AfterFunc(g.open, cancel)
+	}
+	return ctx, func() { release(); cancel(); g.running.Done() }, nil
 }
 
 // enter recognises the caller.

@@ -244,3 +244,20 @@ func TestHTTPAnyone(t *testing.T) {
 		t.Errorf("a wrong token is not taken for none: %s", got)
 	}
 }
+
+// TestHTTPStops: a wait ends with the gateway, and from then on no request is taken.
+func TestHTTPStops(t *testing.T) {
+	s := serveHTTP(t, gateway.HTTPConfig{})
+	op := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleOperator}).Secret
+	made := s.call(op, "POST", "/v1/orgs/acme/jobs", `{"type":"echo","not_before":"1h"}`)
+	waited := make(chan *answer, 1)
+	go func() { waited <- s.call(op, "GET", made.header.Get("Location")+"?wait=30s", "") }()
+	s.until("the wait is held", func() bool { return s.g.Waiting() == 1 })
+	s.stop()
+	if got := <-waited; got.status != http.StatusAccepted {
+		t.Errorf("a wait that the gateway left: %s", got)
+	}
+	if got := s.call(op, "GET", "/v1/orgs/acme/jobs", ""); got.code() != ledger.CodeUnavailable || got.header.Get("Retry-After") == "" {
+		t.Errorf("a request behind the end: %s", got)
+	}
+}

@@ -96,6 +96,9 @@ type Gateway struct {
 	waits   chan struct{} // one token a long poll
 	large   chan struct{} // one token a submit with large args
 	running sync.WaitGroup
+
+	mu   sync.RWMutex
+	open context.Context // while requests over HTTP are taken: it ends the waits; nil: they are not
 }
 
 // New returns a gateway. It does not talk to the server.
@@ -146,10 +149,12 @@ func (g *Gateway) serveUntil(ctx context.Context) error {
 	}
 	flushed()
 	g.log.Info("the command service takes requests", zap.String("service", Name), zap.String("id", s.Info().ID))
+	g.opened(ctx)
 	if g.cfg.Ready != nil {
 		g.cfg.Ready()
 	}
 	<-ctx.Done()
+	g.closed()
 	err = s.Stop()
 	late := time.AfterFunc(stopWait, stop)
 	defer late.Stop()
@@ -158,6 +163,19 @@ func (g *Gateway) serveUntil(ctx context.Context) error {
 		return fmt.Errorf("stop the command service: %w", err)
 	}
 	return nil
+}
+
+// opened has requests over HTTP be taken, until closed; their waits end with ctx.
+func (g *Gateway) opened(ctx context.Context) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open = ctx
+}
+
+func (g *Gateway) closed() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open = nil
 }
 
 // serve registers the service. waitCtx ends the waits, work the other requests.

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/dartwing/jobledger/gateway"
+	"github.com/dartwing/jobledger/gateway/rights"
 	"github.com/dartwing/jobledger/internal/cell"
 	"github.com/dartwing/jobledger/internal/natsd"
 	"github.com/dartwing/jobledger/ledger"
@@ -56,7 +57,7 @@ Examples:
 	cmd.Flag("demo", "Run a batch of real jobs, some of which fail, time out or are canceled on purpose").UnNegatableBoolVar(&f.demo)
 	cmd.Flag("store", "Data folder").Default(devStore).PlaceHolder("DIR").StringVar(&f.store)
 	cmd.Flag("port", "Port of the NATS server; a busy one moves to a free one").Default("4222").PlaceHolder("N").IntVar(&f.port)
-	cmd.Flag("http", "Port of /metrics, /healthz and /readyz; a busy one moves to a free one").Default("8422").PlaceHolder("N").IntVar(&f.http)
+	cmd.Flag("http", "Port of the HTTP API, /metrics, /healthz and /readyz; a busy one moves to a free one").Default("8422").PlaceHolder("N").IntVar(&f.http)
 	cmd.Flag("fresh", "Wipe the data folder first").UnNegatableBoolVar(&f.fresh)
 	cmd.Flag("exit-when-idle", "End when the demo's jobs have: 0 if all ended as expected").UnNegatableBoolVar(&f.exitWhenIdle)
 }
@@ -151,9 +152,11 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 	if err != nil {
 		return nil, err
 	}
+	served := httpOf(listener, natsd.Version)
+	served.Anyone = &rights.Principal{Actor: d.actor, Grants: []rights.Grant{{Role: schemas.RoleAdmin}}} // no login on loopback
 	begun := time.Now()
 	d.cell, err = startCell(ctx, cell.Config{Connect: d.connect, Logger: d.log, Version: version, RegisterUnknown: true, Actor: d.actor,
-		Room: roomOf(d.nats), Folds: savedFold(f.store), HTTP: httpOf(listener, natsd.Version)})
+		Room: roomOf(d.nats), Folds: savedFold(f.store), HTTP: served})
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +178,7 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 	if f.http != 0 && !strings.HasSuffix(*ready.HTTPURL, ":"+strconv.Itoa(f.http)) {
 		moved = fmt.Sprintf("; port %d is taken by another program", f.http)
 	}
-	d.talk("  HTTP      %-28s /metrics /healthz /readyz%s", *ready.HTTPURL, moved)
+	d.talk("  HTTP      %-28s /v1 /metrics /healthz /readyz%s", *ready.HTTPURL, moved)
 	d.talk("  Org       %-28s no login on loopback", d.org)
 	if before.events > 0 {
 		client := &gateway.Client{Conn: nc, Org: d.org, Timeout: replayLimit}

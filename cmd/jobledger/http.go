@@ -40,7 +40,7 @@ func (c *serverConfig) listenHTTP(log *zap.Logger) (net.Listener, error) {
 	}
 	l, err := listenHTTP(host, port, false)
 	if err == nil && !web.Loopback(c.http.Value) {
-		log.Warn("unsafe_bind: whoever reaches this address sees the cell's metrics", zap.String("http", c.http.Value))
+		log.Warn("unsafe_bind: whoever reaches this address sees the cell's metrics, and tokens and jobs cross the network unencrypted", zap.String("http", c.http.Value))
 	}
 	return l, err
 }

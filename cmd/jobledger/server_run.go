@@ -153,7 +153,7 @@ func (p *program) sayServing(line *serverLine, at *place) error {
 	p.talkf("jobledger %s   %s   replicas %d   %s events", version, at.where, line.Replicas, thousands(line.ReplayedEvents))
 	p.talkf("  NATS      %s", line.NATSURL)
 	if line.HTTPURL != nil {
-		p.talkf("  HTTP      %-28s /metrics /healthz /readyz", *line.HTTPURL)
+		p.talkf("  HTTP      %-28s /v1 /metrics /healthz /readyz", *line.HTTPURL)
 	}
 	p.talkf("  promise   %s: %s", line.Durability, line.Durability.Promise(line.Replicas))
 	return nil

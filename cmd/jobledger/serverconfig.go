@@ -31,7 +31,7 @@ type serverConfig struct {
 func (c *serverConfig) declare(cmd flagOwner) {
 	c.store.text(cmd, "store", "JOBLEDGER_STORE", "Data folder of the embedded server")
 	c.listen.text(cmd, "listen", "JOBLEDGER_LISTEN", "host:port of the embedded server")
-	c.http.text(cmd, "http", "JOBLEDGER_HTTP", "host:port of /metrics, /healthz and /readyz; they are not served unless it is given")
+	c.http.text(cmd, "http", "JOBLEDGER_HTTP", "host:port of the HTTP API, /metrics, /healthz and /readyz; they are not served unless it is given")
 	c.durability.text(cmd, "durability", "JOBLEDGER_DURABILITY", "standard: synced every second; strict: synced before the answer")
 	c.replicas.text(cmd, "replicas", "JOBLEDGER_REPLICAS", "Replicas of the ledger on an outside NATS: 1, 3 or 5; what is there is kept")
 	c.dedupWindow.text(cmd, "dedup-window", "JOBLEDGER_DEDUP_WINDOW", "How long message ids are remembered, up to 1h")

@@ -5,7 +5,7 @@
 //	dispatcher  on every server; the leader's also runs the projector
 //	gateway     the command service
 //	batches     submits the items of batches and follows them
-//	metrics     counts the tail, and http answers /metrics, /healthz and /readyz, where that is wanted
+//	metrics     counts the tail, and http answers /metrics, /healthz, /readyz and the API below /v1, where that is wanted
 //
 // Several cells may run in one process, and several servers serve one cell: nothing here is global.
 //

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/dartwing/jobledger/dispatcher"
+	"github.com/dartwing/jobledger/gateway"
+	"github.com/dartwing/jobledger/gateway/rights"
 	"github.com/dartwing/jobledger/internal/metrics"
 	"github.com/dartwing/jobledger/internal/web"
 	"github.com/dartwing/jobledger/ledger"
@@ -29,6 +31,8 @@ type HTTP struct {
 	// Listener is closed by Run. nil: nothing is served.
 	Listener net.Listener
 	Build    metrics.Build
+	// Anyone is whom a caller of the API without a token is taken for: gateway.HTTPConfig.
+	Anyone *rights.Principal
 }
 
 // close closes what listens, also where nothing was served.
@@ -44,6 +48,7 @@ type watched struct {
 	host  *dispatcher.Host
 	views *projector.Projector
 	space *ledger.SpaceWatch
+	door  *gateway.Gateway
 	end   schemas.Position // of the ledger at the start
 }
 
@@ -63,6 +68,7 @@ func observe(ctx context.Context, cfg *Config, l *ledger.Ledger, of watched) ([]
 	if err != nil {
 		return nil, err
 	}
+	s.Handle("/v1/", of.door.HTTP(gateway.HTTPConfig{Anyone: cfg.HTTP.Anyone}))
 	context.AfterFunc(ctx, s.Drain)
 	return []part{{"http", s.Run}, {"metrics", m.Run}}, nil
 }
