@@ -15,6 +15,7 @@
 //	.payload.<id>      body PayloadRequest · reply PayloadPage: args or result of any size, page by page
 //	.list              body ListRequest · reply List
 //	.count             body CountRequest · reply Count
+//	.events            body EventsRequest · reply Events: what happens behind a position, as soon as something does
 //	.cancel.<id>       body CancelRequest · reply CancelReply
 //	.retry.<id>        body RetryRequest · reply RetryReply
 //	.resolve.<id>      body ResolveRequest · reply ResolveReply
@@ -75,5 +76,8 @@
 //     another org is not_found, exactly like one that does not exist.
 //   - Reads of one job fold its subject from the stream's leader and are current; lists and counts come from
 //     the KV views and say as_of_seq.
+//   - The live feed (Live) is one ring of recent events for all who follow, bounded in bytes. A position is the ledger's, so
+//     that any server goes on where another one was; where a follower was too slow or a position is too old, it is told
+//     (docs/LIVE.md).
 //   - Handlers are bounded: requestsMax at once, and waitsMax long polls.
 package gateway

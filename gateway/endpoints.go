@@ -46,6 +46,7 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "bulk", action: rights.JobsBulk, whole: true, pattern: "bulk", handle: g.bulk, about: "cancel, retry or resolve many jobs"},
 		{name: "errors", action: rights.JobsRead, pattern: "errors", handle: g.deadLetters, about: "dead letters, grouped by what they died of"},
 		{name: "list", action: rights.JobsRead, pattern: "list", handle: g.list, about: "jobs that match a filter, newest first"},
+		{name: "events", action: rights.JobsWatch, pattern: "events", handle: g.events, waits: true, about: "what happens, behind a position, as soon as something does"},
 		{name: "count", action: rights.MetricsRead, whole: true, pattern: "count", handle: g.count, about: "how many jobs stand where"},
 		{name: "worker-ls", action: rights.WorkersRead, cell: true, pattern: "worker.ls", handle: g.workerList, about: "all workers"},
 		{name: "worker-info", action: rights.WorkersRead, cell: true, pattern: "worker.info.*", handle: g.workerInfo, about: "a worker and what it runs"},

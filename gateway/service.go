@@ -49,7 +49,10 @@ type Config struct {
 	Ledger *ledger.Ledger
 	// Conn takes the requests. Give it a connection of its own (ENGINE 10). Required.
 	Conn *nats.Conn
-	// Feed is the process's one tail; waits ride on it. Required.
+	// Progress, if set, is the connection on which progress of attempts is heard; else Conn. One of its own keeps a flood of
+	// it from requests.
+	Progress *nats.Conn
+	// Feed is the process's one tail; waits and the live feed ride on it. Required.
 	Feed *ledger.Feed
 	// Logger is required; use zap.NewNop() for none.
 	Logger *zap.Logger
@@ -92,6 +95,7 @@ type Gateway struct {
 	all     []*endpoint
 	door    *doorkeeper
 	waiters waiters
+	live    *Live
 	work    chan struct{} // one token a request under way
 	waits   chan struct{} // one token a long poll
 	large   chan struct{} // one token a submit with large args
@@ -106,7 +110,10 @@ func New(cfg Config) (*Gateway, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Logger, l: cfg.Ledger, views: &kvViews{l: cfg.Ledger}, door: newDoorkeeper(cfg.Ledger),
+	if cfg.Progress == nil {
+		cfg.Progress = cfg.Conn
+	}
+	g := &Gateway{cfg: cfg, log: cfg.Logger, l: cfg.Ledger, live: newLive(cfg.Ledger, cfg.Feed, cfg.Progress, cfg.Logger), views: &kvViews{l: cfg.Ledger}, door: newDoorkeeper(cfg.Ledger),
 		work: make(chan struct{}, requestsMax), waits: make(chan struct{}, waitsMax), large: make(chan struct{}, largeMax)}
 	g.all = g.endpoints()
 	return g, nil
@@ -116,22 +123,31 @@ func New(cfg Config) (*Gateway, error) {
 // stopWait, and returns nil. Call it once. The error is that of an endpoint that cannot be registered.
 func (g *Gateway) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	watching, watched := make(chan struct{}), make(chan error, 1)
-	go func() {
-		err := g.waiters.watch(ctx, g.cfg.Feed, func() { close(watching) })
-		if ctx.Err() != nil {
-			err = nil
-		}
-		cancel()
-		watched <- err
-	}()
+	watching, followed := make(chan struct{}), make(chan error, 2)
+	for _, follow := range []func() error{
+		func() error { return g.waiters.watch(ctx, g.cfg.Feed, func() { close(watching) }) },
+		func() error { return g.live.run(ctx) },
+	} {
+		go func() {
+			err := follow()
+			if ctx.Err() != nil {
+				err = nil
+			}
+			cancel()
+			followed <- err
+		}()
+	}
+	ended := func() error { cancel(); return errors.Join(<-followed, <-followed) }
 	select {
 	case <-watching: // from here no finished job is missed
 	case <-ctx.Done():
-		return <-watched
+		return ended()
 	}
-	return errors.Join(g.serveUntil(ctx), func() error { cancel(); return <-watched }())
+	return errors.Join(g.serveUntil(ctx), ended())
 }
+
+// Live is the server's live feed. It works while Run does.
+func (g *Gateway) Live() *Live { return g.live }
 
 // serveUntil takes requests while ctx lasts.
 func (g *Gateway) serveUntil(ctx context.Context) error {

@@ -102,3 +102,20 @@ func (l *Ledger) Progress(ctx context.Context, org schemas.OrgID, job schemas.Jo
 	}
 	return DecodeProgress(subject, m.Data)
 }
+
+// AttemptOf is the attempt that an event begins or ends, by the sequence of its running; 0 for neither.
+func AttemptOf(e *schemas.Event) (fence schemas.Seq, ended bool) {
+	switch d := e.Data.(type) {
+	case *schemas.Running:
+		return e.Seq, false
+	case *schemas.CancelRequested, *schemas.Checkpointed, *schemas.LateResult:
+		return 0, false
+	case *schemas.Canceled:
+		return d.Fence.Seq, true
+	case *schemas.DeadLettered:
+		return d.Fence.Seq, true
+	case interface{ Named() *schemas.AttemptHead }:
+		return d.Named().Fence.Seq, true
+	}
+	return 0, false
+}

@@ -53,7 +53,7 @@ func TestJobProgress(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := decode[watchLine](t, line)
-			if got.Event != eventProgress {
+			if got.Event != "progress" {
 				continue
 			}
 			if got.Seq != nil || *got.ID != schemas.JobID(id) || *got.Attempt != 1 || got.Progress.Percent != n || len(got.Progress.Steps) != 3 {

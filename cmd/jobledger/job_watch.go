@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/choria-io/fisk"
-	"go.uber.org/zap"
-
 	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -18,7 +17,9 @@ import (
 
 // watchFlags choose what `job watch` shows.
 type watchFlags struct {
-	ids, types, states []string
+	ids   []string
+	after uint64
+	filterFlags
 }
 
 func (p *program) addJobWatch(job *fisk.CmdClause) {
@@ -26,33 +27,38 @@ func (p *program) addJobWatch(job *fisk.CmdClause) {
 	cmd := p.command(job, "watch", "Follow jobs live", func(ctx context.Context) error { return p.watch(ctx, &f) })
 	cmd.HelpLong(`Prints a line for each event of the org's jobs from now on, and for what running
 jobs report of their progress. With ids it begins where these jobs stand and ends
-when all of them have ended.
+when all of them have ended. A filter is asked about the job as it is behind the
+event. A cut connection or a restarted server costs nothing: it goes on behind the
+last event. Stopped, it says the last sequence, so that --after can resume there, as
+long as the servers remember it.
 
 Examples:
 
 	jobledger job watch
 	jobledger job watch --type email-send --state dead_lettered -j
+	jobledger job watch --where 'tag.env:prod owner:user:ada' --after 4711
 	jobledger job watch 0193f0c2-...`)
 	cmd.Arg("id", "Jobs to follow; all of the org when absent").StringsVar(&f.ids)
-	cmd.Flag("type", "Only jobs of these types").PlaceHolder("TYPE").StringsVar(&f.types)
-	cmd.Flag("state", "Only events that lead to these states").PlaceHolder("STATE").StringsVar(&f.states)
+	cmd.Flag("after", "Begin behind this sequence").PlaceHolder("SEQ").Uint64Var(&f.after)
+	f.declare(cmd)
 }
 
 // watchLine is one event of `job watch --json`.
 type watchLine struct {
-	Seq      *schemas.Seq           `json:"seq"` // null for progress, which has no position
-	Time     time.Time              `json:"time"`
-	Org      *schemas.OrgID         `json:"org"`
-	ID       *schemas.JobID         `json:"id"`
-	Type     *schemas.TypeName      `json:"type"`
-	Event    schemas.EventName      `json:"event"`
-	State    *schemas.State         `json:"state"`
-	Attempt  *int                   `json:"attempt"`
-	Progress *ledger.RecordProgress `json:"progress"`
+	Seq        *schemas.Seq           `json:"seq"` // null for progress, which has no position
+	Time       time.Time              `json:"time"`
+	Org        *schemas.OrgID         `json:"org"`
+	ID         *schemas.JobID         `json:"id"`
+	Type       *schemas.TypeName      `json:"type"`
+	Event      schemas.EventName      `json:"event"`
+	State      *schemas.State         `json:"state"`
+	Attempt    *int                   `json:"attempt"`
+	Progress   *ledger.RecordProgress `json:"progress"`
+	From       *schemas.State         `json:"from"`
+	Reason     *string                `json:"reason"`
+	Generation *int                   `json:"generation"`
+	RetryAt    *time.Time             `json:"retry_at"`
 }
-
-// eventProgress stands for an event's name in a line of progress.
-const eventProgress schemas.EventName = "progress"
 
 // errAllEnded ends a watch whose jobs have all ended.
 var errAllEnded = errors.New("all jobs have ended")
@@ -61,7 +67,8 @@ func (p *program) watch(ctx context.Context, f *watchFlags) error {
 	if err := checkJobIDs(f.ids); err != nil {
 		return err
 	}
-	if err := (&jobFilters{state: f.states}).check(); err != nil {
+	filter, err := f.filter(p)
+	if err != nil {
 		return err
 	}
 	c, err := p.openClient("job watch")
@@ -69,32 +76,19 @@ func (p *program) watch(ctx context.Context, f *watchFlags) error {
 		return err
 	}
 	defer c.Conn.Close()
-	l, err := ledger.New(ledger.Config{Conn: c.Conn, Logger: p.logger(zap.WarnLevel)})
-	if err != nil {
-		return err
-	}
-	// The end is read before the jobs: what happens to them in between is
-	// shown, perhaps twice, and never missed.
-	end, err := l.End(ctx)
-	if err != nil {
-		return err
-	}
-	w := watcher{p: p, types: split[string](f.types), states: split[string](f.states)}
+	w := watcher{p: p}
+	req := gateway.WatchRequest{Filter: filter, After: schemas.Position{Seq: schemas.Seq(f.after)}}
 	if len(f.ids) > 0 {
-		if err := w.begin(ctx, c, f.ids); err != nil {
+		if err := w.pick(&req, f.ids); err != nil {
 			return err
 		}
-		if len(w.open) == 0 {
-			return nil
-		}
+		// The position is asked for before the jobs are read: what happens to them in between is shown, never missed.
+		req.Began = func(schemas.Position) error { return w.begin(ctx, c, f.ids) }
 	}
-	q := ledger.ReplayQuery{Org: c.Org, From: ledger.ReplayBound{Seq: end.Seq + 1}}
-	err = l.Watch(ctx, q, func(u ledger.Update) error {
-		if u.Progress != nil {
-			return w.progress(u.Progress)
-		}
-		return w.show(u.Entry)
-	})
+	err = c.Watch(ctx, req, w.show)
+	if w.last > 0 && len(f.ids) == 0 {
+		p.talkf("last seq %d", w.last)
+	}
 	if errors.Is(err, errAllEnded) {
 		return nil
 	}
@@ -103,9 +97,24 @@ func (p *program) watch(ctx context.Context, f *watchFlags) error {
 
 // watcher shows events as they come.
 type watcher struct {
-	p             *program
-	types, states []string
-	open          map[schemas.JobID]schemas.Seq // jobs that have not ended and what was shown of them; nil watches all
+	p      *program
+	types  []schemas.TypeName // with ids: the server tells of all that happens to them, so that their end is seen
+	states []schemas.State
+	open   map[schemas.JobID]schemas.Seq // jobs that have not ended and what was shown of them; nil watches all
+	last   schemas.Seq
+}
+
+// pick asks for everything about a few jobs; what of it is shown is chosen here.
+func (w *watcher) pick(r *gateway.WatchRequest, ids []string) error {
+	w.types, w.states = r.Type, r.State
+	r.Type, r.State = nil, nil
+	if !reflect.DeepEqual(r.Filter, gateway.Filter{}) {
+		return usagef("give ids or a filter: of jobs that are named only --state and --type choose what is shown")
+	}
+	for _, id := range ids {
+		r.Jobs = append(r.Jobs, schemas.JobID(id))
+	}
+	return nil
 }
 
 // begin shows where the jobs stand.
@@ -130,24 +139,32 @@ func (w *watcher) begin(ctx context.Context, c *gateway.Client, ids []string) er
 			return err
 		}
 	}
+	if len(w.open) == 0 {
+		return errAllEnded
+	}
 	return nil
 }
 
-func (w *watcher) show(e *ledger.Entry) error {
-	h := ledger.LineOf(e)
+func (w *watcher) show(ev *gateway.LiveEvent) error {
+	if ev.ID == nil {
+		return nil // of no job
+	}
 	if w.open != nil {
-		seen, watched := w.open[e.Job]
-		if !watched || e.Seq <= seen {
+		seen, watched := w.open[*ev.ID]
+		if !watched || ev.Seq != nil && *ev.Seq <= seen {
 			return nil
 		}
 	}
-	if w.wanted(h.Type, h.To) {
-		if err := w.print(h); err != nil {
+	if w.wanted(ev.Type, ev.To) {
+		if err := w.print(ev); err != nil {
 			return err
 		}
 	}
-	if h.To != nil && h.To.Finished() && w.open != nil {
-		delete(w.open, e.Job)
+	if ev.Seq != nil {
+		w.last = *ev.Seq
+	}
+	if ev.To != nil && ev.To.Finished() && w.open != nil {
+		delete(w.open, *ev.ID)
 		if len(w.open) == 0 {
 			return errAllEnded
 		}
@@ -156,34 +173,27 @@ func (w *watcher) show(e *ledger.Entry) error {
 }
 
 func (w *watcher) wanted(typ *schemas.TypeName, state *schemas.State) bool {
-	byType := len(w.types) == 0 || typ != nil && slices.Contains(w.types, string(*typ))
-	byState := len(w.states) == 0 || state != nil && slices.Contains(w.states, string(*state))
+	byType := len(w.types) == 0 || typ != nil && slices.Contains(w.types, *typ)
+	byState := len(w.states) == 0 || state != nil && slices.Contains(w.states, *state)
 	return byType && byState
 }
 
-func (w *watcher) print(h ledger.HistoryLine) error {
-	if !w.p.flags.JSON {
-		return w.p.printf("%s\n", w.p.eventLine(h))
+func (w *watcher) print(ev *gateway.LiveEvent) error {
+	if w.p.flags.JSON {
+		return w.p.line(watchLine{Seq: ev.Seq, Time: ev.Time, Org: ev.Org, ID: ev.ID, Type: ev.Type, Event: ev.Event, State: ev.To,
+			Attempt: ev.Attempt, Progress: ev.Progress, From: ev.From, Reason: ev.Reason, Generation: ev.Generation, RetryAt: ev.RetryAt})
 	}
-	return w.p.line(watchLine{Seq: &h.Seq, Time: h.Time, Org: h.Org, ID: h.ID, Type: h.Type, Event: h.Event, State: h.To, Attempt: h.Attempt})
-}
-
-// progress shows what a running attempt says.
-func (w *watcher) progress(p *ledger.LiveProgress) error {
-	if _, watched := w.open[p.Job]; w.open != nil && !watched {
-		return nil
-	}
-	running := schemas.StateRunning
-	if !w.wanted(&p.Type, &running) {
-		return nil
-	}
-	r := p.Record()
-	if !w.p.flags.JSON {
-		text := fmt.Sprintf("%8s  %s  %-16s  %s/%s  %s  attempt %d  %s", "", w.p.recordTime(w.p.Now()), eventProgress, p.Org, p.Job, p.Type, p.Attempt, progressText(r))
+	if ev.Progress != nil {
+		text := fmt.Sprintf("%8s  %s  %-16s  %s/%s  %s  attempt %d  %s", "", w.p.recordTime(ev.Time), ev.Event, *ev.Org, *ev.ID, *ev.Type,
+			*ev.Attempt, progressText(ev.Progress))
 		return w.p.printf("%s\n", quiet(oneLine.Replace(text)))
 	}
-	return w.p.line(watchLine{Time: w.p.Now().UTC(), Org: &p.Org, ID: &p.Job, Type: &p.Type, Event: eventProgress,
-		State: &running, Attempt: &p.Attempt, Progress: r})
+	h := ledger.HistoryLine{Seq: *ev.Seq, Time: ev.Time, Event: ev.Event, Attempt: ev.Attempt, Reason: ev.Reason}
+	h.Org, h.ID, h.Type = ev.Org, ev.ID, ev.Type
+	if ev.Actor != nil {
+		h.Actor = *ev.Actor
+	}
+	return w.p.printf("%s\n", w.p.eventLine(h))
 }
 
 // stepsInLine is how many steps of a checklist a line shows; of a longer one it

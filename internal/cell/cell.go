@@ -109,7 +109,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	archiving := o.ledger("archiver", nil)
 	var args gateway.ArgsChecker
 	commands := o.ledger("commands", args.Check)
-	requests := o.conn("gateway")
+	requests, progress := o.conn("gateway"), o.conn("progress")
 	batching := o.ledger("batches", args.Check)
 	if o.err != nil {
 		return o.err
@@ -144,7 +144,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	door, err := newDoor(&cfg, commands, requests, feed, host, Info{ServerID: cfg.ServerID, Cell: cell, End: end})
+	door, err := newDoor(&cfg, commands, requests, progress, feed, host, Info{ServerID: cfg.ServerID, Cell: cell, End: end})
 	if err != nil {
 		return err
 	}
@@ -175,8 +175,8 @@ func folded(host *dispatcher.Host, end schemas.Seq, tell func()) func(context.Co
 	}
 }
 
-func newDoor(cfg *Config, l *ledger.Ledger, conn *nats.Conn, feed *ledger.Feed, host *dispatcher.Host, info Info) (*gateway.Gateway, error) {
-	return gateway.New(gateway.Config{Ledger: l, Conn: conn, Feed: feed, Logger: component(cfg.Logger, "gateway"),
+func newDoor(cfg *Config, l *ledger.Ledger, conn, progress *nats.Conn, feed *ledger.Feed, host *dispatcher.Host, info Info) (*gateway.Gateway, error) {
+	return gateway.New(gateway.Config{Ledger: l, Conn: conn, Progress: progress, Feed: feed, Logger: component(cfg.Logger, "gateway"),
 		RegisterUnknown: cfg.RegisterUnknown, Actor: cfg.Actor, Version: cfg.Version, Schedules: host.Schedule, Ready: func() {
 			if cfg.Ready != nil {
 				cfg.Ready(info)

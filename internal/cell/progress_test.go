@@ -58,15 +58,16 @@ func TestSystemResume(t *testing.T) {
 	progress := make(chan seen, 1000)
 	client := env.Client(acme)
 	watching, stopWatch := context.WithCancel(t.Context())
-	watched := make(chan error, 1)
+	watched, began := make(chan error, 1), make(chan struct{})
 	go func() {
-		watched <- client.Watch(watching, gateway.WatchRequest{From: 1}, func(u ledger.Update) error {
-			if p := u.Progress; p != nil {
-				progress <- seen{p.Attempt, p.Percent, time.Now()}
+		watched <- client.Watch(watching, gateway.WatchRequest{Began: func(schemas.Position) error { close(began); return nil }}, func(ev *gateway.LiveEvent) error {
+			if ev.Progress != nil {
+				progress <- seen{*ev.Attempt, ev.Progress.Percent, time.Now()}
 			}
 			return nil
 		})
 	}()
+	<-began
 	id, err := client.Submit(t.Context(), ledger.SubmitRequest{Type: "sync", Args: json.RawMessage(`{}`)})
 	if err != nil {
 		t.Fatal(err)
