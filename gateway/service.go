@@ -100,6 +100,8 @@ type Gateway struct {
 	waits   chan struct{} // one token a long poll
 	large   chan struct{} // one token a submit with large args
 	running sync.WaitGroup
+	taking  sync.Mutex
+	stopped bool // nothing is added to running any more
 
 	mu   sync.RWMutex
 	open context.Context // while requests over HTTP are taken: it ends the waits; nil: they are not
@@ -174,6 +176,9 @@ func (g *Gateway) serveUntil(ctx context.Context) error {
 	err = s.Stop()
 	late := time.AfterFunc(stopWait, stop)
 	defer late.Stop()
+	g.taking.Lock()
+	g.stopped = true
+	g.taking.Unlock()
 	g.running.Wait()
 	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		return fmt.Errorf("stop the command service: %w", err)
@@ -247,14 +252,25 @@ func (g *Gateway) take(ctx context.Context, ep *endpoint, m micro.Request) {
 			return // unanswered: unknown to the caller, who asks again
 		}
 	}
+	leave := func() {
+		if ep.waits {
+			<-g.waits
+		} else {
+			<-g.work
+		}
+	}
+	g.taking.Lock()
+	defer g.taking.Unlock()
+	if g.stopped { // it came while the service stopped: a wait is asked again at once, all else as what is unanswered
+		if leave(); ep.waits {
+			e := ledger.Errorf(ledger.CodeUnavailable, "the server stops: ask again")
+			e.Details = map[string]any{ledger.DetailReason: ledger.ReasonNoResponse}
+			g.answer(ep, r, nil, e)
+		}
+		return
+	}
 	g.running.Go(func() {
-		defer func() {
-			if ep.waits {
-				<-g.waits
-			} else {
-				<-g.work
-			}
-		}()
+		defer leave()
 		body, err := g.run(ctx, ep, r)
 		g.answer(ep, r, body, err)
 	})
