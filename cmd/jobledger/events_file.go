@@ -44,16 +44,24 @@ func (p *program) openEvents(ctx context.Context, l *ledger.Ledger, form *eventF
 
 // newFile creates a file. One that holds something is written over with --force only.
 func (p *program) newFile(name string) (*os.File, error) {
-	if s, err := os.Stat(name); err == nil && s.Size() > 0 && !p.flags.Force {
-		return nil, usagef("--output: %s exists: go on in it with --resume, or write over it with --force", name)
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, usagef("--output: %w", err)
+	if err := p.mayWrite(name, "go on in it with --resume, or write over it with --force"); err != nil {
+		return nil, err
 	}
 	f, err := os.Create(name)
 	if err != nil {
 		return nil, usagef("--output: %w", err)
 	}
 	return f, nil
+}
+
+// mayWrite refuses a file that holds something; instead says what to do.
+func (p *program) mayWrite(name, instead string) error {
+	if s, err := os.Stat(name); err == nil && s.Size() > 0 && !p.flags.Force {
+		return usagef("--output: %s exists: %s", name, instead)
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return usagef("--output: %w", err)
+	}
+	return nil
 }
 
 // resume cuts what is no whole line off, and has q begin behind the last event in f. begun: f has its heading.

@@ -18,6 +18,7 @@ const (
 	formatNDJSON = "ndjson"
 	formatCloud  = "cloudevents"
 	formatCSV    = "csv"
+	formatSQLite = "sqlite"
 )
 
 // eventSink takes events one after the other.

@@ -36,6 +36,14 @@ func (l *liveLine) set(text func() string) {
 	}
 }
 
+// now shows a text at once, for what follows may take a while.
+func (l *liveLine) now(text string) {
+	l.mu.Lock()
+	l.drawn = time.Time{}
+	l.mu.Unlock()
+	l.set(func() string { return text })
+}
+
 // clear removes the line, for what comes after it.
 func (l *liveLine) clear() {
 	l.mu.Lock()

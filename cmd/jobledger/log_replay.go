@@ -45,10 +45,11 @@ Examples:
 	jobledger log replay --org acme --from 2h
 	jobledger log replay --from 1000 --to 2000 --format cloudevents
 	jobledger log replay --org acme --actor user:ada --format csv -o ada.csv
+	jobledger log replay --org acme --to 2026-11-23T14:00:00Z --format sqlite -o then.db
 	jobledger log replay --org acme --event dead_lettered -j | jq .data.reason`)
 	f.declare(cmd)
-	cmd.Flag("format", "table, ndjson, cloudevents or csv; else a table on a terminal and ndjson elsewhere").
-		EnumVar(&f.format, formatTable, formatNDJSON, formatCloud, formatCSV)
+	cmd.Flag("format", "table, ndjson, cloudevents, csv or sqlite; else a table on a terminal and ndjson elsewhere").
+		EnumVar(&f.format, formatTable, formatNDJSON, formatCloud, formatCSV, formatSQLite)
 	cmd.Flag("to", "Last event: a sequence, a time, or how long ago").PlaceHolder("SEQ|TIME").StringVar(&f.to)
 	cmd.Flag("output", "Write into this file").Short('o').PlaceHolder("FILE").StringVar(&file)
 	cmd.Flag("resume", "Go on behind the last event in the file").BoolVar(&resume)
@@ -59,14 +60,20 @@ func (p *program) replay(ctx context.Context, f *replayFlags, file string, resum
 	if err != nil {
 		return err
 	}
-	if resume && file == "" {
+	switch {
+	case resume && file == "":
 		return usagef("--resume goes on in a file: name it with --output")
+	case f.format == formatSQLite && (file == "" || resume):
+		return usagef("--format sqlite writes a file at once: name it with --output, without --resume")
 	}
 	l, err := p.openHistory(ctx, "log replay", p.logger(zap.WarnLevel))
 	if err != nil {
 		return err
 	}
 	defer l.Conn().Close()
+	if f.format == formatSQLite {
+		return p.replaySQLite(ctx, l, q, file)
+	}
 	form := &eventForm{program: p, format: f.form(p, file)}
 	out, err := p.openEvents(ctx, l, form, file, resume, &q)
 	if err != nil {

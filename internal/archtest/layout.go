@@ -66,6 +66,7 @@ var layout = []Layer{
 	{Folder: "internal/web"},
 	{Folder: "internal/natsd", Imports: []string{"internal/packs"}, Modules: []string{"github.com/nats-io/nats-server/v2"}},
 	{Folder: "internal/backup", Imports: core, Modules: []string{"github.com/klauspost/compress/s2"}}, // the form of the server's snapshots
+	{Folder: "internal/historydb", Imports: core, Modules: []string{"modernc.org/sqlite"}},
 	{Folder: "internal/cell", Imports: append([]string{"gateway", "internal/metrics", "internal/web", "projector/index"}, edge...), Modules: []string{"golang.org/x/sync"}},
 	{Folder: "internal/sim", Imports: edge}, // tests only
 	{Folder: "internal/demo", Imports: append([]string{"handlers"}, core...)},
@@ -78,7 +79,7 @@ var layout = []Layer{
 	{
 		Folder:  "cmd",
 		Program: true,
-		Imports: append([]string{"gateway", "internal/backup", "internal/cell", "internal/demo", "internal/metrics", "internal/natsd", "internal/near", "internal/packs", "internal/web"}, edge...),
+		Imports: append([]string{"gateway", "internal/backup", "internal/cell", "internal/demo", "internal/historydb", "internal/metrics", "internal/natsd", "internal/near", "internal/packs", "internal/web"}, edge...),
 		Modules: []string{
 			"github.com/choria-io/fisk",
 			"github.com/dustin/go-humanize",
