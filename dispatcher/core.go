@@ -52,8 +52,9 @@ type Core struct {
 
 	settings settings
 	gates    map[scope]*gate
-	root     *gate // before everything
-	odd      int   // holds in force on scopes that only holds have
+	root     *gate          // before everything
+	odd      int            // holds in force on scopes that only holds have
+	broken   map[scope]bool // gates whose breaker has opened, for metrics; it may have closed since
 	retired  []*gate
 	retireAt int64
 	wakes    heap[wakening]
@@ -88,7 +89,7 @@ type Core struct {
 func NewCore(times Times) *Core {
 	c := &Core{
 		times: times, dedup: newDedupTables(), family: newParentTables(), schedules: newScheduleTable(), dissolution: newDissolution(), settings: newSettings(),
-		gates: make(map[scope]*gate), slots: []*lane{nil},
+		gates: make(map[scope]*gate), broken: make(map[scope]bool), slots: []*lane{nil},
 		pairs: make(map[pairKey]*pair), queues: make(map[schemas.QueueName]*queue),
 		tombs: make(map[schemas.Seq]tomb), moved: make(map[schemas.Seq]schemas.Seq),
 		deadlines: make(map[schemas.Seq]deadline),

@@ -121,6 +121,7 @@ func (c *Core) judge(st *stake, at int64, v verdict) {
 	case !b.open:
 		b.count(at, v)
 		if b.open {
+			c.broken[g.scope] = true
 			c.recall(g.scope)
 		}
 	case st.probe && v == good:

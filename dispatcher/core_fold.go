@@ -116,7 +116,7 @@ func (c *Core) queued(e *schemas.Event, d *schemas.Queued, again bool) {
 		c.toQueued(a, e)
 		return
 	default:
-		c.unwait(id, e.Seq, again)
+		c.unwait(id, e.Seq, &d.Head, again)
 	}
 	// By an operator (run now) or an earlier leader: nobody is known to have offered it. It is Queued whatever the
 	// limits say; those of one are judged when it is to be offered.
@@ -296,14 +296,14 @@ func (c *Core) closed(e *schemas.Event, h *schemas.Head, fence schemas.Fence, to
 		if _, ok := c.active[id]; ok {
 			return
 		}
-		c.unwait(id, e.Seq, again)
+		c.unwait(id, e.Seq, h, again)
 	}
 	c.finished(id, to)
 }
 
 // unwait removes a job that waited until the event at, wherever it waits: in a flight's hand, with its
 // parents, in a lane or a timer.
-func (c *Core) unwait(id, at schemas.Seq, again bool) {
+func (c *Core) unwait(id, at schemas.Seq, h *schemas.Head, again bool) {
 	f, ch := c.flights[id], c.family.children[id]
 	switch {
 	case ch != nil:
@@ -313,7 +313,7 @@ func (c *Core) unwait(id, at schemas.Seq, again bool) {
 	case c.dedup.doomed[id] != 0: // in no lane
 	case c.unseen(id) && !c.waits(id): // nor is one whose beginning left the ledger
 	case !again:
-		c.bury(id, at)
+		c.bury(id, at, h)
 	}
 }
 

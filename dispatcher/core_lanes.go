@@ -137,6 +137,8 @@ type lane struct {
 	listed bool        // in node.ready[level]
 	key    schemas.Seq // at of the head when it was listed: the order among lanes of a level
 	at     *gate       // of its batch, where it waits; nil if nowhere
+	aged   bool        // it has a seat in depth.aged, by agedAt
+	agedAt schemas.Seq
 }
 
 type laneKey struct {
@@ -205,6 +207,7 @@ type pair struct {
 	nodes  map[schemas.OrgID]*node
 	ready  heap[seat] // nodes with entries by their turn's key; keys in it may be stale, never too great
 	pools  []*pool    // of live workers that serve the pair
+	jobs   int        // entries in lanes, dead ones included
 	queued int        // Queued jobs
 	active int        // Queued and Running jobs
 }
@@ -217,6 +220,8 @@ type queue struct {
 	now   uint64  // virtual time: the key.served under which the latest start was made
 	order uint64  // last turnKey.order given out
 	idle  []*turn // turns without nodes, to be forgotten
+	// depths are what waits in it, by level.
+	depths *[levels]depth
 	// weights are the shares of orgs that differ here from their own.
 	weights map[schemas.OrgID]int
 }
@@ -237,7 +242,7 @@ func (c *Core) pair(q schemas.QueueName, t schemas.TypeName) *pair {
 	}
 	qu, ok := c.queues[q]
 	if !ok {
-		qu = &queue{name: q, turns: make(map[schemas.OrgID]*turn)}
+		qu = &queue{name: q, turns: make(map[schemas.OrgID]*turn), depths: newDepths()}
 		if set := c.settings.queues[q]; set != nil {
 			qu.weights = set.Weights
 		}
@@ -371,9 +376,7 @@ func (c *Core) entered(l *lane) {
 		t.key = turnKey{served: max(t.key.served, q.now), order: q.order}
 		t.picks, t.last = 0, [levels]uint64{}
 	}
-	t.jobs++
-	n.jobs++
-	c.waiting++
+	c.add(l, 1)
 	if c.gone(n.org) {
 		c.seekDissolved(n.org)
 	}
@@ -425,75 +428,6 @@ var priorities = [levels]schemas.Priority{schemas.PriorityLow, schemas.PriorityN
 // take removes the head of a lane.
 func (c *Core) take(l *lane) entry {
 	e := l.jobs.pop()
-	l.node.jobs--
-	l.node.turn.jobs--
-	c.waiting--
+	c.add(l, -1)
 	return e
-}
-
-// tomb marks entries of a job as dead: those that began to wait before the event at.
-type tomb struct {
-	at schemas.Seq
-	n  int // dead entries still in a lane or timer
-}
-
-// tombsSwept is how many tombs are kept before lanes and timers are swept of dead entries.
-const tombsSwept = 4096
-
-// bury marks the entry of a job that left its waiting state by an event we did not decide.
-func (c *Core) bury(id, at schemas.Seq) {
-	t := c.tombs[id]
-	c.tombs[id] = tomb{at: at, n: t.n + 1}
-	delete(c.moved, id)
-	if len(c.tombs) > tombsSwept && len(c.tombs) > (c.waiting+c.timers.len())/4 {
-		c.sweepTombs()
-	}
-}
-
-// dead reports whether e was buried, and uses up its tomb: the caller drops the entry.
-func (c *Core) dead(e entry) bool {
-	t, ok := c.tombs[e.id]
-	if !ok || e.at > t.at {
-		return false
-	}
-	if t.n--; t.n <= 0 {
-		delete(c.tombs, e.id)
-	} else {
-		c.tombs[e.id] = t
-	}
-	return true
-}
-
-// sweepTombs removes every dead entry at once, when tombs have become a quarter of all that waits: a tomb
-// costs more than the entry it marks, and one that marks nothing (an illegal event) would stay for ever.
-func (c *Core) sweepTombs() {
-	alive := func(e entry) bool { t, ok := c.tombs[e.id]; return !ok || e.at > t.at }
-	for _, p := range c.pairs {
-		for _, n := range p.nodes {
-			for _, l := range n.lanes {
-				before := l.jobs.n
-				l.jobs.filter(alive)
-				gone := before - l.jobs.n
-				n.jobs, n.turn.jobs, c.waiting = n.jobs-gone, n.turn.jobs-gone, c.waiting-gone
-			}
-		}
-	}
-	c.timers.filter(func(t timer) bool {
-		if t.slot == 0 || alive(c.entryOf(t)) {
-			return true
-		}
-		c.release(t.slot)
-		return false
-	})
-	clear(c.tombs)
-	c.stats.Swept++
-	c.letAllIn() // what waits at gates may be empty now
-	for _, p := range c.pairs {
-		p.ready.filter(func(s seat) bool { return s.node.jobs > 0 })
-		for _, n := range p.nodes {
-			if n.jobs == 0 {
-				c.unlist(n)
-			}
-		}
-	}
 }

@@ -39,6 +39,7 @@ func (c *Core) entryOf(t timer) entry {
 func (c *Core) hold(l *lane) uint32 {
 	l.timers++
 	l.node.timers++
+	l.depth().timers++
 	if l.timers > 1 {
 		return l.slot
 	}
@@ -57,6 +58,7 @@ func (c *Core) hold(l *lane) uint32 {
 func (c *Core) release(slot uint32) *lane {
 	l := c.slots[slot]
 	l.node.timers--
+	l.depth().timers--
 	if l.timers--; l.timers == 0 {
 		c.slots[slot] = nil
 		c.freeSlots = append(c.freeSlots, slot)

@@ -24,29 +24,32 @@ import (
 const savedFields = `
 Core: times=its_user's position first dedup family schedules dissolution settings gates positionID cellStart cell ahead stray now timers
 Core: pairs queues waiting tombs moved slots freeSlots=from_slots deadlines deadlineTimes=from_timers odd=from_holds active fences=from_active
-Core: root=of_gates retired=gates_that_nobody_names wakes=from_gates retireAt=a_look_at_once sweepAt=a_look_at_once
+Core: broken=from_gates root=of_gates retired=gates_that_nobody_names wakes=from_gates retireAt=a_look_at_once sweepAt=a_look_at_once
 Core: epoch=of_an_epoch leading=of_an_epoch unsettled=of_an_epoch leadAt=of_an_epoch unsent=of_an_epoch flights=put_back flown=of_the_process notes=of_an_epoch
 Core: sessions=from_active,_the_rest_is_of_beats pools=of_beats clock=of_the_process sessionsAt=of_the_process stats=of_the_process
 Times: Lease=its_user's Reoffer=its_user's CancelMargin=its_user's Sweep=its_user's
 pairKey: queue typ
-pair: queue typ gates=by_scope nodes=from_lanes ready=from_lanes pools=of_beats queued=from_active active=from_active
-queue: name pairs=from_pairs turns now order idle weights=a_setting
+pair: jobs=from_lanes queue typ gates=by_scope nodes=from_lanes ready=from_lanes pools=of_beats queued=from_active active=from_active
+depth: lanes=from_lanes timers=from_timers dead=not_known_of_saved_tombs aged=from_lanes room=from_lanes
+agedSeat: at=from_lanes lane=from_lanes
+queue: name depths=from_lanes pairs=from_pairs turns now order idle weights=a_setting
 turn: org key nodes=from_lanes idle jobs=from_lanes batons=made_when_somebody_looks picks last
 turnKey: served order
 node: pair=from_lanes turn=by_org org gates=by_scope at=made_when_somebody_looks lanes strands=from_lanes ready=from_lanes shown=from_lanes jobs=from_lanes timers=from_timers listed=from_lanes
 seat: key=the_turn's node
-lane: laneKey node strand=by_resource jobs timers=from_timers slot=from_slots listed=it_has_entries key=its_head's at=made_when_somebody_looks
+lane: aged=from_lanes agedAt=from_lanes laneKey node strand=by_resource jobs timers=from_timers slot=from_slots listed=it_has_entries key=its_head's at=made_when_somebody_looks
 laneKey: level resource batch
 fifo: chunks read=what_was_taken_is_not_saved front n
 strand: node resource gates=by_scope lanes at=made_when_somebody_looks key=the_turn's baton=made_when_somebody_looks
 line: gate=made_when_somebody_looks pair=the_same strands=the_same holder=the_same
 entry: id at
-tomb: at n
+tomb: at n in=not_known_of_saved_ones
 timer: due id after slot
 heap[github.com/dartwing/jobledger/dispatcher.timer]: less=code items
 heap[github.com/dartwing/jobledger/dispatcher.wakening]: less=code items
 heap[github.com/dartwing/jobledger/dispatcher.seat]: less=code items=from_lanes
 heap[*github.com/dartwing/jobledger/dispatcher.lane]: less=code items=from_lanes
+heap[github.com/dartwing/jobledger/dispatcher.agedSeat]: less=code items=from_lanes
 heap[*github.com/dartwing/jobledger/dispatcher.strand]: less=code items=made_when_somebody_looks
 deadline: due at fired
 wakening: due gate

@@ -102,6 +102,9 @@ func (m *image) giveGates(c *Core) {
 			rule := g.breaker.rule
 			*g.breaker = x.breaker
 			g.breaker.rule = rule
+			if g.breaker.open {
+				c.broken[g.scope] = true
+			}
 		}
 		if g.wake = x.wake; g.wake != 0 {
 			c.wakes.push(wakening{g.wake, g})
@@ -120,7 +123,7 @@ func (c *Core) laneAt(p lanePlace) *lane {
 
 func (m *image) giveLanes(c *Core) []*lane {
 	for _, x := range m.queues {
-		q := &queue{name: x.name, now: x.now, order: x.order, turns: make(map[schemas.OrgID]*turn, len(x.turns))}
+		q := &queue{name: x.name, now: x.now, order: x.order, turns: make(map[schemas.OrgID]*turn, len(x.turns)), depths: newDepths()}
 		if set := c.settings.queues[x.name]; set != nil {
 			q.weights = set.Weights
 		}
@@ -134,9 +137,7 @@ func (m *image) giveLanes(c *Core) []*lane {
 		x := &m.lanes[i]
 		l := c.laneAt(x.place)
 		l.jobs = fifo{chunks: x.chunks, n: x.n}
-		l.node.jobs += x.n
-		l.node.turn.jobs += x.n
-		c.waiting += x.n
+		c.add(l, x.n)
 		lanes[i] = l
 	}
 	return lanes
@@ -185,6 +186,7 @@ func (m *image) giveTimers(c *Core, lanes []*lane) error {
 		l := c.slots[t.slot]
 		l.timers++
 		l.node.timers++
+		l.depth().timers++
 	}
 	return nil
 }

@@ -90,6 +90,11 @@ func (t *twins) same(what string, a, b any) {
 
 func (t *twins) Decide(now time.Time, mono time.Duration, max int) []Decision {
 	out := t.Core.Decide(now, mono, max)
+	for _, c := range []*Core{t.Core, t.other} {
+		if wrong := depthsWrong(c); wrong != "" {
+			panic(wrong) // in the seed that is printed
+		}
+	}
 	if t.other != nil {
 		t.same("Decide", out, t.other.Decide(now, mono, max))
 		t.same("Stats", t.Core.Stats(), t.other.Stats())

@@ -47,26 +47,42 @@ func shows(t *testing.T, url, line string) bool {
 }
 
 // A server's metrics tell what its jobs did, and how they stand; it says that it is ready (R-46, R-47, R-751). A standby
-// counts the same, and says that it does not lead.
+// counts the same, and says that it does not lead. What was before their start they do not count, but know to wait.
 func TestObserved(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t)
+	c := env.Client("acme")
+	before := env.RunServer()
+	first := submit(t, c, 0)
+	before.Stop()
 	serve, leads := withHTTP(t)
 	env.RunServer(serve)
 	until(t, "a leader", func() bool { return shows(t, leads, "jobledger_dispatcher_leader 1") })
 	other, stands := withHTTP(t)
 	env.RunServer(other)
+	until(t, "a job that nobody serves", func() bool { return shows(t, leads, `jobledger_jobs_unserved{queue="default",type="echo"} 1`) })
+	if !shows(t, leads, `jobledger_queue_depth{priority="normal",queue="default"} 1`) {
+		t.Error("the queue's depth is not told")
+	}
+	until(t, "since when it waits", func() bool {
+		_, body := get(t, leads+"/metrics")
+		return strings.Contains(body, "\njobledger_queue_oldest_age_seconds{priority=\"normal\",queue=\"default\"} ")
+	})
 	work(t, env)
-	c := env.Client("acme")
-	for i := range 3 {
-		finish(t, c, submit(t, c, i), time.Minute)
+	finish(t, c, first, time.Minute)
+	for i := range 2 {
+		finish(t, c, submit(t, c, i+1), time.Minute)
+	}
+	until(t, "the worker", func() bool { return shows(t, leads, `jobledger_workers{queue="default",type="echo"} 1`) })
+	if !shows(t, leads, `jobledger_worker_slots{queue="default"} 8`) {
+		t.Error("the worker's slots are not told")
 	}
 	for _, url := range []string{leads, stands} {
 		for _, line := range []string{
-			`jobledger_jobs_submitted_total{priority="normal",queue="default",result="accepted",type="echo"} 3`,
+			`jobledger_jobs_submitted_total{priority="normal",queue="default",result="accepted",type="echo"} 2`,
 			`jobledger_jobs_finished_total{queue="default",state="completed",type="echo"} 3`,
 			`jobledger_attempts_finished_total{error_class="",outcome="completed",queue="default",type="echo"} 3`,
-			`jobledger_job_wait_seconds_count{priority="normal",queue="default"} 3`,
+			`jobledger_job_wait_seconds_count{priority="normal",queue="default"} 2`, // of the other nobody knows,
 			`jobledger_build_info{go_version="",nats_version="9",revision="",version="1.2.3"} 1`,
 			`jobledger_projection_lag_events{projection="dispatcher"} 0`,
 		} {

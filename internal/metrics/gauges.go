@@ -33,7 +33,8 @@ var (
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descBuild, descLeader, descJobs, descDead, descLagEvents, descLagSeconds, descQuarantined, descIllegal,
-		descEvents, descBytes, descFree, descTotal, descReserve} {
+		descEvents, descBytes, descFree, descTotal, descReserve,
+		descDepth, descOldest, descOverdue, descUnserved, descWorkers, descSlots, descBusy, descHolds, descBreaker, descReoffers} {
 		out <- d
 	}
 }
@@ -43,6 +44,10 @@ type sink chan<- prometheus.Metric
 
 func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
 	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (s sink) counter(d *prometheus.Desc, v float64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
 }
 
 // Collect implements prometheus.Collector.
@@ -59,6 +64,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	if s := m.cfg.Projector.Status(); s != nil && leading {
 		to.views(s)
 	}
+	m.dispatch(to)
 	if events, bytes, ok := m.size.known(); ok {
 		to.gauge(descEvents, float64(events))
 		to.gauge(descBytes, float64(bytes))
@@ -82,12 +88,16 @@ func number(b bool) float64 {
 
 // views tells what the projector counts.
 func (s sink) views(v *projector.Status) {
+	n := 0
 	for name, c := range v.Queues {
+		if n++; n > seriesMax {
+			break
+		}
 		for _, state := range schemas.States() {
 			s.gauge(descJobs, float64(c.Of(state)), string(name), string(state))
 		}
 		s.gauge(descDead, float64(c.DeadLettersOpen), string(name))
 	}
 	s.gauge(descQuarantined, float64(v.Quarantined), "jobs")
-	s <- prometheus.MustNewConstMetric(descIllegal, prometheus.CounterValue, float64(v.Illegal))
+	s.counter(descIllegal, float64(v.Illegal))
 }

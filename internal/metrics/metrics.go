@@ -69,9 +69,13 @@ func (c *Config) validate() error {
 type Metrics struct {
 	cfg      Config
 	registry *prometheus.Registry
-	fold     *fold
 	lag      lagWatch
-	size     sizes
+	ages     ages
+
+	mu   sync.Mutex // held over a batch of events
+	fold *fold
+
+	size sizes
 }
 
 // New returns metrics that count nothing before Run.
@@ -110,12 +114,32 @@ func (m *Metrics) count(ctx context.Context, c *ledger.Cursor) error {
 		if err != nil {
 			return err
 		}
-		for _, e := range entries {
-			if e.Err == nil {
-				m.fold.apply(e.Event)
-			}
+		m.apply(entries)
+	}
+}
+
+func (m *Metrics) apply(entries []*ledger.Entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range entries {
+		if e.Err == nil {
+			m.fold.apply(e.Event)
 		}
 	}
+}
+
+// stored says when an event was stored, if that is known by now.
+func (m *Metrics) stored(seq schemas.Seq) (time.Time, bool) {
+	if seq == 0 {
+		return time.Time{}, false
+	}
+	m.mu.Lock()
+	at, ok := m.fold.times.of(seq)
+	m.mu.Unlock()
+	if ok {
+		return time.Unix(0, at), true
+	}
+	return m.ages.of(seq)
 }
 
 // watch notes where the ledger ends and how large it is.
@@ -125,6 +149,7 @@ func (m *Metrics) watch(ctx context.Context) {
 	m.lag.note(m.cfg.From.Seq, time.Now())
 	for {
 		m.size.look(ctx, m.cfg.Ledger)
+		m.ages.look(ctx, m.cfg.Ledger)
 		select {
 		case <-ctx.Done():
 			return
