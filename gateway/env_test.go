@@ -19,13 +19,13 @@ import (
 // world is a ledger with a feed, views and a gateway, and a client of org acme.
 type world struct {
 	*ledgertest.Env
-	t      *testing.T
+	t      testing.TB
 	client *gateway.Client
 	stop   func() // stops the gateway and waits for it
 	g      *gateway.Gateway
 }
 
-func start(t *testing.T, change ...func(*gateway.Config)) *world {
+func start(t testing.TB, change ...func(*gateway.Config)) *world {
 	t.Helper()
 	env := ledgertest.Start(t)
 	var checker gateway.ArgsChecker
@@ -63,7 +63,7 @@ func start(t *testing.T, change ...func(*gateway.Config)) *world {
 }
 
 // run calls a component's Run until the function it returns is called, at the latest at the end of the test.
-func run(t *testing.T, f func(context.Context) error) (stop func()) {
+func run(t testing.TB, f func(context.Context) error) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -23,7 +23,7 @@ type site struct {
 	url string
 }
 
-func serveHTTP(t *testing.T, cfg gateway.HTTPConfig) *site {
+func serveHTTP(t testing.TB, cfg gateway.HTTPConfig) *site {
 	t.Helper()
 	w := start(t)
 	server := httptest.NewServer(w.g.HTTP(cfg))
