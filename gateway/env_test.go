@@ -155,3 +155,26 @@ func code(err error) ledger.Code {
 	}
 	return ledger.AsError(err).Code
 }
+
+// submitDone is the id of a job that has completed, submitDead that of a dead letter.
+func (w *world) submitDone() string {
+	w.t.Helper()
+	made, err := w.client.Submit(w.t.Context(), ledger.SubmitRequest{Type: "echo", NoDedup: true})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.finish(w.start(made.ID), `{"n":1}`)
+	return string(made.ID)
+}
+
+func (w *world) submitDead() string {
+	w.t.Helper()
+	made, err := w.client.Submit(w.t.Context(), ledger.SubmitRequest{Type: "echo", NoDedup: true})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	j := w.start(made.ID)
+	w.do(j.ID, &ledger.Outcome{Fence: j.Fence, Generation: j.Generation, Attempt: j.Attempt, Kind: schemas.EventFailed,
+		Error: &schemas.JobError{Class: schemas.ClassPermanent, Message: "broken 17"}, Now: time.Now()})
+	return string(made.ID)
+}

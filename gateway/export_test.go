@@ -16,3 +16,25 @@ func (v *Live) Subscriptions() int {
 	defer v.mu.Unlock()
 	return v.subscribed
 }
+
+// Route is a line of the API, for the document that describes it.
+type Route struct {
+	Pattern, Endpoint, About, Action string
+	Params                           []string
+	Creates, Matches                 bool
+	Takes, Gives                     any
+}
+
+// Routes lists the API.
+func Routes() (all []Route) {
+	about := map[string]*endpoint{}
+	for _, ep := range (&Gateway{}).endpoints() {
+		about[ep.name] = ep
+	}
+	for _, rt := range routes {
+		ep := about[rt.endpoint]
+		all = append(all, Route{Pattern: rt.pattern, Endpoint: rt.endpoint, About: ep.about, Action: string(ep.action), Params: rt.params(), Creates: rt.status != nil,
+			Takes: rt.takes, Gives: rt.gives})
+	}
+	return all
+}

@@ -45,6 +45,7 @@ func (g *Gateway) HTTP(cfg HTTPConfig) http.Handler {
 	for _, rt := range routes {
 		mux.Handle(rt.pattern, h.route(rt))
 	}
+	mux.HandleFunc("GET /v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, openAPI) })
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, requestID(r), ledger.Errorf(ledger.CodeNotFound, "there is no %s %s", r.Method, r.URL.Path))
 	})
@@ -67,16 +68,28 @@ type httpAPI struct {
 type route struct {
 	pattern  string // of http.ServeMux; {org} and {name} go into the request
 	endpoint string
+	query    []string // the parameters that are read; where the path names no org, org is one of them
 	// fill puts together the endpoint's body and headers; nil: they are the HTTP request's body, and none.
 	fill func(in *httpRequest) error
 	// status of what was done; 0: 200. reply looks at the body of the answer.
 	status func(body []byte) int
+
+	takes, gives any // zero values of what the bodies are
+}
+
+// params are the parameters of the query that a route reads.
+func (rt *route) params() []string {
+	if strings.Contains(rt.pattern, "{org}") {
+		return rt.query
+	}
+	return append([]string{"org"}, rt.query...)
 }
 
 // httpRequest is a request on its way from HTTP to an endpoint.
 type httpRequest struct {
 	*http.Request
 	*request
+	asked []string // the parameters that its route reads
 }
 
 func (h *httpAPI) route(rt route) http.Handler {
@@ -84,10 +97,11 @@ func (h *httpAPI) route(rt route) http.Handler {
 	if ep == nil {
 		panic("gateway: route " + rt.pattern + " names no endpoint: " + rt.endpoint)
 	}
+	params := rt.params()
 	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
 		id := requestID(hr)
 		w.Header().Set("X-Request-Id", id)
-		in := &httpRequest{Request: hr, request: &request{org: schemas.OrgID(hr.PathValue("org")), name: hr.PathValue("name"), id: id, reply: "http",
+		in := &httpRequest{Request: hr, asked: rt.query, request: &request{org: schemas.OrgID(hr.PathValue("org")), name: hr.PathValue("name"), id: id, reply: "http",
 			headers: nats.Header{}, start: time.Now()}}
 		if in.org == "" {
 			in.org = schemas.OrgID(cmp.Or(hr.URL.Query().Get("org"), cellOrg))
@@ -96,6 +110,9 @@ func (h *httpAPI) route(rt route) http.Handler {
 		ctx, err := h.enter(hr)
 		if err == nil {
 			err = in.read(w)
+		}
+		if err == nil {
+			err = known(hr.URL.Query(), params)
 		}
 		if err == nil && rt.fill != nil {
 			err = rt.fill(in)

@@ -18,55 +18,56 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// routes is the API (INTERFACE 3). Each is an endpoint of the NATS service under another name.
+// routes is the API (INTERFACE 3). Each is an endpoint of the NATS service under another name. takes and gives are the forms
+// of the bodies, for openapi.json.
 var routes = []route{
-	{pattern: "POST /v1/orgs/{org}/jobs", endpoint: "submit", fill: fillSubmit, status: created},
-	{pattern: "GET /v1/orgs/{org}/jobs", endpoint: "list", fill: fillList},
-	{pattern: "GET /v1/orgs/{org}/jobs/{name}", endpoint: "get", fill: fillWait},
-	{pattern: "GET /v1/orgs/{org}/jobs/{name}/history", endpoint: "history", fill: query("cursor")},
-	{pattern: "GET /v1/orgs/{org}/jobs/{name}/explain", endpoint: "explain"},
-	{pattern: "GET /v1/orgs/{org}/jobs/{name}/result", endpoint: "result"},
-	{pattern: "POST /v1/orgs/{org}/jobs/{name}/cancel", endpoint: "cancel", fill: fillIfMatch},
-	{pattern: "POST /v1/orgs/{org}/jobs/{name}/retry", endpoint: "retry", fill: fillIfMatch},
-	{pattern: "POST /v1/orgs/{org}/jobs/{name}/resolve", endpoint: "resolve", fill: fillIfMatch},
-	{pattern: "POST /v1/orgs/{org}/jobs/{name}/resubmit", endpoint: "resubmit", fill: fillKey, status: created},
-	{pattern: "POST /v1/orgs/{org}/batches", endpoint: "batch", fill: fillKey, status: created},
-	{pattern: "POST /v1/orgs/{org}/bulk", endpoint: "bulk"},
-	{pattern: "GET /v1/orgs/{org}/counts", endpoint: "count", fill: fillCount},
-	{pattern: "GET /v1/orgs/{org}/errors", endpoint: "errors", fill: fillErrors},
+	{pattern: "POST /v1/orgs/{org}/jobs", endpoint: "submit", fill: fillSubmit, status: created, takes: submitBody{}, gives: SubmitReply{}},
+	{pattern: "GET /v1/orgs/{org}/jobs", endpoint: "list", query: slices.Concat(filterNames, []string{"limit", "cursor", "min_seq"}), fill: fillList, gives: List{}},
+	{pattern: "GET /v1/orgs/{org}/jobs/{name}", endpoint: "get", query: []string{"wait"}, fill: fillWait, gives: ledger.Record{}},
+	{pattern: "GET /v1/orgs/{org}/jobs/{name}/history", endpoint: "history", query: []string{"cursor"}, fill: fillQuery, gives: History{}},
+	{pattern: "GET /v1/orgs/{org}/jobs/{name}/explain", endpoint: "explain", gives: Explanation{}},
+	{pattern: "GET /v1/orgs/{org}/jobs/{name}/result", endpoint: "result", gives: ResultReply{}},
+	{pattern: "POST /v1/orgs/{org}/jobs/{name}/cancel", endpoint: "cancel", fill: fillIfMatch, takes: CancelRequest{}, gives: CancelReply{}},
+	{pattern: "POST /v1/orgs/{org}/jobs/{name}/retry", endpoint: "retry", fill: fillIfMatch, takes: RetryRequest{}, gives: RetryReply{}},
+	{pattern: "POST /v1/orgs/{org}/jobs/{name}/resolve", endpoint: "resolve", fill: fillIfMatch, takes: ResolveRequest{}, gives: ResolveReply{}},
+	{pattern: "POST /v1/orgs/{org}/jobs/{name}/resubmit", endpoint: "resubmit", fill: fillKey, status: created, takes: ResubmitRequest{}, gives: ResubmitReply{}},
+	{pattern: "POST /v1/orgs/{org}/batches", endpoint: "batch", fill: fillKey, status: created, takes: ledger.BatchSpec{}, gives: SubmitReply{}},
+	{pattern: "POST /v1/orgs/{org}/bulk", endpoint: "bulk", takes: BulkRequest{}, gives: BulkReply{}},
+	{pattern: "GET /v1/orgs/{org}/counts", endpoint: "count", query: []string{"by", "q", "state", "type", "queue", "min_seq"}, fill: fillCount, gives: Count{}},
+	{pattern: "GET /v1/orgs/{org}/errors", endpoint: "errors", query: slices.Concat([]string{"by", "min_seq"}, filterNames), fill: fillErrors, gives: ErrorGroups{}},
 
-	{pattern: "GET /v1/orgs/{org}/schedules", endpoint: "schedule-ls"},
-	{pattern: "GET /v1/orgs/{org}/schedules/{name}", endpoint: "schedule-info"},
-	{pattern: "PUT /v1/orgs/{org}/schedules/{name}", endpoint: "schedule-add", fill: fillIfMatch},
-	{pattern: "DELETE /v1/orgs/{org}/schedules/{name}", endpoint: "schedule-rm", fill: query("reason")},
-	{pattern: "POST /v1/orgs/{org}/schedules/{name}/pause", endpoint: "schedule-pause"},
-	{pattern: "POST /v1/orgs/{org}/schedules/{name}/resume", endpoint: "schedule-resume"},
-	{pattern: "POST /v1/orgs/{org}/schedules/{name}/trigger", endpoint: "schedule-trigger", status: created},
-	{pattern: "POST /v1/orgs/{org}/schedules/{name}/backfill", endpoint: "schedule-backfill"},
-	{pattern: "GET /v1/orgs/{org}/schedules/{name}/next", endpoint: "schedule-next", fill: query("count")},
+	{pattern: "GET /v1/orgs/{org}/schedules", endpoint: "schedule-ls", gives: Schedules{}},
+	{pattern: "GET /v1/orgs/{org}/schedules/{name}", endpoint: "schedule-info", gives: Schedule{}},
+	{pattern: "PUT /v1/orgs/{org}/schedules/{name}", endpoint: "schedule-add", fill: fillIfMatch, takes: AddSchedule{}, gives: Schedule{}},
+	{pattern: "DELETE /v1/orgs/{org}/schedules/{name}", endpoint: "schedule-rm", query: []string{"reason"}, fill: fillQuery, gives: Schedule{}},
+	{pattern: "POST /v1/orgs/{org}/schedules/{name}/pause", endpoint: "schedule-pause", takes: ReasonRequest{}, gives: Schedule{}},
+	{pattern: "POST /v1/orgs/{org}/schedules/{name}/resume", endpoint: "schedule-resume", takes: ReasonRequest{}, gives: Schedule{}},
+	{pattern: "POST /v1/orgs/{org}/schedules/{name}/trigger", endpoint: "schedule-trigger", status: created, takes: ReasonRequest{}, gives: SubmitReply{}},
+	{pattern: "POST /v1/orgs/{org}/schedules/{name}/backfill", endpoint: "schedule-backfill", takes: BackfillRequest{}, gives: BackfillReply{}},
+	{pattern: "GET /v1/orgs/{org}/schedules/{name}/next", endpoint: "schedule-next", query: []string{"count"}, fill: fillQuery, gives: NextReply{}},
 
-	{pattern: "GET /v1/orgs", endpoint: "org-ls"},
-	{pattern: "GET /v1/orgs/{org}", endpoint: "org-info"},
-	{pattern: "PATCH /v1/orgs/{org}", endpoint: "org-set", fill: fillIfMatch},
-	{pattern: "DELETE /v1/orgs/{org}", endpoint: "org-rm", fill: query("reason")},
-	{pattern: "GET /v1/orgs/{org}/tokens", endpoint: "token-ls"},
-	{pattern: "POST /v1/orgs/{org}/tokens", endpoint: "token-add", status: made},
-	{pattern: "DELETE /v1/tokens/{name}", endpoint: "token-rm", fill: query("reason")},
+	{pattern: "GET /v1/orgs", endpoint: "org-ls", gives: Orgs{}},
+	{pattern: "GET /v1/orgs/{org}", endpoint: "org-info", gives: Org{}},
+	{pattern: "PATCH /v1/orgs/{org}", endpoint: "org-set", fill: fillIfMatch, takes: SetRequest{}, gives: Org{}},
+	{pattern: "DELETE /v1/orgs/{org}", endpoint: "org-rm", query: []string{"reason", "dry_run"}, fill: fillQuery, gives: OrgRemoval{}},
+	{pattern: "GET /v1/orgs/{org}/tokens", endpoint: "token-ls", gives: Tokens{}},
+	{pattern: "POST /v1/orgs/{org}/tokens", endpoint: "token-add", status: made, takes: AddTokenRequest{}, gives: NewToken{}},
+	{pattern: "DELETE /v1/tokens/{name}", endpoint: "token-rm", query: []string{"reason"}, fill: fillQuery, gives: Token{}},
 
-	{pattern: "GET /v1/queues", endpoint: "queue-ls"},
-	{pattern: "GET /v1/queues/{name}", endpoint: "queue-info"},
-	{pattern: "PATCH /v1/queues/{name}", endpoint: "queue-set", fill: fillIfMatch},
-	{pattern: "GET /v1/types", endpoint: "type-ls"},
-	{pattern: "GET /v1/types/{name}", endpoint: "type-info"},
-	{pattern: "PUT /v1/types/{name}", endpoint: "type-add"},
-	{pattern: "PATCH /v1/types/{name}", endpoint: "type-set", fill: fillIfMatch},
-	{pattern: "GET /v1/orgs/{org}/holds", endpoint: "hold-ls"},
-	{pattern: "POST /v1/orgs/{org}/holds", endpoint: "hold-set"},
-	{pattern: "GET /v1/holds", endpoint: "hold-ls"},
-	{pattern: "POST /v1/holds", endpoint: "hold-set"},
-	{pattern: "GET /v1/workers", endpoint: "worker-ls"},
-	{pattern: "GET /v1/workers/{name}", endpoint: "worker-info"},
-	{pattern: "POST /v1/workers/{name}/drain", endpoint: "worker-drain"},
+	{pattern: "GET /v1/queues", endpoint: "queue-ls", gives: Queues{}},
+	{pattern: "GET /v1/queues/{name}", endpoint: "queue-info", gives: Queue{}},
+	{pattern: "PATCH /v1/queues/{name}", endpoint: "queue-set", fill: fillIfMatch, takes: SetRequest{}, gives: Queue{}},
+	{pattern: "GET /v1/types", endpoint: "type-ls", gives: Types{}},
+	{pattern: "GET /v1/types/{name}", endpoint: "type-info", gives: Type{}},
+	{pattern: "PUT /v1/types/{name}", endpoint: "type-add", takes: Type{}, gives: Type{}},
+	{pattern: "PATCH /v1/types/{name}", endpoint: "type-set", fill: fillIfMatch, takes: SetRequest{}, gives: Type{}},
+	{pattern: "GET /v1/orgs/{org}/holds", endpoint: "hold-ls", gives: Holds{}},
+	{pattern: "POST /v1/orgs/{org}/holds", endpoint: "hold-set", takes: HoldRequest{}, gives: HoldReply{}},
+	{pattern: "GET /v1/holds", endpoint: "hold-ls", gives: Holds{}},
+	{pattern: "POST /v1/holds", endpoint: "hold-set", takes: HoldRequest{}, gives: HoldReply{}},
+	{pattern: "GET /v1/workers", endpoint: "worker-ls", gives: Workers{}},
+	{pattern: "GET /v1/workers/{name}", endpoint: "worker-info", gives: Worker{}},
+	{pattern: "POST /v1/workers/{name}/drain", endpoint: "worker-drain", takes: DrainWorkerRequest{}, gives: DrainWorkerReply{}},
 }
 
 // created is 201, or 200 for a submit that found its job.
@@ -214,40 +215,41 @@ func (in *httpRequest) addField(name string, value any) error {
 	return nil
 }
 
-// query puts values of the query into the body, as texts, or as numbers where they are counts.
-func query(names ...string) func(in *httpRequest) error {
-	return func(in *httpRequest) error {
-		values := in.URL.Query()
-		if err := known(values, names...); err != nil {
+// fillQuery puts the values of the query into the body: texts, but for what is a count or a switch.
+func fillQuery(in *httpRequest) error {
+	values := in.URL.Query()
+	for _, name := range in.asked {
+		v := values.Get(name)
+		if v == "" {
+			continue
+		}
+		var field any = v
+		var err error
+		switch name {
+		case "count":
+			field, err = strconv.Atoi(v)
+		case "dry_run":
+			field, err = strconv.ParseBool(v)
+		}
+		if err != nil {
+			return badField(name, fmt.Errorf("%q is none", v))
+		}
+		if err := in.addField(name, field); err != nil {
 			return err
 		}
-		in.body = nil
-		for _, name := range names {
-			v := values.Get(name)
-			if v == "" {
-				continue
-			}
-			var field any = v
-			if name == "count" {
-				n, err := strconv.Atoi(v)
-				if err != nil {
-					return badField(name, err)
-				}
-				field = n
-			}
-			if err := in.addField(name, field); err != nil {
-				return err
-			}
-		}
-		return nil
 	}
+	return nil
 }
 
 // known refuses a query that says more than is read: a slip must not choose every job.
-func known(values url.Values, names ...string) error {
+func known(values url.Values, names []string) error {
+	use := ""
+	if len(names) > 0 {
+		use = ": use " + strings.Join(names, ", ")
+	}
 	for name := range values {
 		if !slices.Contains(names, name) {
-			return badField(name, fmt.Errorf("the query has no such parameter: use %s", strings.Join(names, ", ")))
+			return badField(name, fmt.Errorf("the query has no such parameter%s", use))
 		}
 	}
 	return nil
@@ -256,8 +258,8 @@ func known(values url.Values, names ...string) error {
 // fillWait turns wait=30s into a long poll.
 func fillWait(in *httpRequest) error {
 	values := in.URL.Query()
-	if err := known(values, "wait"); err != nil || !values.Has("wait") {
-		return err
+	if !values.Has("wait") {
+		return nil
 	}
 	d, err := time.ParseDuration(values.Get("wait"))
 	if err != nil || d <= 0 {
@@ -312,9 +314,6 @@ func several[T ~string](values url.Values, name string) (all []T) {
 // fillList turns the query into a ListRequest.
 func fillList(in *httpRequest) error {
 	values := in.URL.Query()
-	if err := known(values, append([]string{"limit", "cursor", "min_seq"}, filterNames...)...); err != nil {
-		return err
-	}
 	f, err := filter(values)
 	if err != nil {
 		return err
@@ -347,9 +346,6 @@ func minSeq(values url.Values) (schemas.Seq, error) {
 // fillCount turns the query into a CountRequest.
 func fillCount(in *httpRequest) error {
 	values := in.URL.Query()
-	if err := known(values, "by", "q", "state", "type", "queue", "min_seq"); err != nil {
-		return err
-	}
 	req := CountRequest{By: values.Get("by"), Where: values.Get("q"), State: several[schemas.State](values, "state"),
 		Type: several[schemas.TypeName](values, "type"), Queue: several[schemas.QueueName](values, "queue")}
 	var err error
@@ -363,9 +359,6 @@ func fillCount(in *httpRequest) error {
 // fillErrors turns the query into an ErrorsRequest.
 func fillErrors(in *httpRequest) error {
 	values := in.URL.Query()
-	if err := known(values, append([]string{"by", "min_seq"}, filterNames...)...); err != nil {
-		return err
-	}
 	f, err := filter(values)
 	if err != nil {
 		return err

@@ -29,9 +29,9 @@ var testModules = []string{
 	"github.com/netresearch/go-cron", // for naive models of schedules
 }
 
-// testPackages of ours open servers and cells; external test packages of every
+// testPackages of ours open servers and cells, or make the documents that are committed; external test packages of every
 // layer may import them, and the tests of programs.
-var testPackages = []string{"ledger/ledgertest", "internal/natsd"}
+var testPackages = []string{"ledger/ledgertest", "internal/natsd", "internal/schemagen"}
 
 // fixtures may be imported from everywhere: they hold data and import nothing.
 const fixtures = "testdata"

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -62,6 +63,9 @@ func generate(name schemas.EventName, docs comments) ([]byte, error) {
 	}
 	return buf.Bytes(), nil
 }
+
+// Known returns the schemas of types whose Go kind says too little.
+func Known() map[reflect.Type]*jsonschema.Schema { return maps.Clone(known) }
 
 // known holds the schemas of types whose Go kind says too little.
 var known = map[reflect.Type]*jsonschema.Schema{
