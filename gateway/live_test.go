@@ -16,7 +16,7 @@ import (
 
 // follower collects what a watch tells.
 type follower struct {
-	t     *testing.T
+	t     testing.TB
 	told  chan *gateway.LiveEvent
 	ended chan error
 	stop  context.CancelFunc
