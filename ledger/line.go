@@ -5,6 +5,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/dartwing/jobledger/internal/plainjson"
 	"github.com/dartwing/jobledger/schemas"
@@ -96,6 +101,41 @@ func AppendCloudEvent(b []byte, e *Entry) ([]byte, error) {
 		w.Text("data_base64", base64.StdEncoding.EncodeToString(e.Body))
 	}
 	return w.End(), nil
+}
+
+// ParseCloudEvent reads what AppendCloudEvent has written. The entry's Err says whether this version can decode the event,
+// as in a replay.
+func ParseCloudEvent(line []byte) (*Entry, error) {
+	var c struct {
+		ID, Source, Type, Subject, AuthType, AuthID, CausationID, CorrelationID, Traceparent, Tracestate, Sequence string
+		SpecVersion                                                                                                string
+		Time, RecordedTime                                                                                         time.Time
+		Data                                                                                                       json.RawMessage
+		DataBase64                                                                                                 []byte `json:"data_base64"`
+	}
+	if err := json.Unmarshal(line, &c); err != nil {
+		return nil, err
+	}
+	seq, err := schemas.ParseSeq(strings.TrimLeft(c.Sequence, "0"))
+	if err != nil {
+		return nil, fmt.Errorf("its sequence: %w", err)
+	}
+	subject := schemas.Subject{Control: c.Subject}
+	if org, ok := schemas.OrgOfSource(c.Source); ok {
+		subject = schemas.JobSubject(org, schemas.JobID(c.Subject))
+	}
+	body := []byte(c.Data)
+	if c.Data == nil {
+		body = c.DataBase64
+	}
+	e := newEntry(subject.String(), nats.Header{schemas.HeaderID: {c.ID}, schemas.HeaderSource: {c.Source}, schemas.HeaderType: {c.Type},
+		schemas.HeaderSpecVersion: {c.SpecVersion}}, body, seq, c.RecordedTime)
+	e.Actor, e.CausationID, e.CorrelationID = schemas.Actor{Type: c.AuthType, ID: c.AuthID}, c.CausationID, c.CorrelationID
+	e.Traceparent, e.Tracestate = c.Traceparent, c.Tracestate
+	if !c.Time.Equal(c.RecordedTime) {
+		e.Meant = &c.Time
+	}
+	return e, nil
 }
 
 // padded is a sequence that sorts as text.

@@ -77,6 +77,22 @@ func TestCloudEventIsWhole(t *testing.T) {
 	if err != nil || string(got) != want {
 		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
 	}
+	back1, err := ParseCloudEvent(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := CloudEvent(back1); err != nil || string(again) != want || back1.Org != "acme" || back1.Job != "one" {
+		t.Errorf("read back, %v:\n%s of %+v", err, again, back1)
+	}
+	control := &Entry{Body: []byte(`{}`), Event: schemas.NewEvent(ControlLeader, &schemas.LeaderElected{})}
+	control.Seq, control.Time = 7, meant
+	text, err := CloudEvent(control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back1, err = ParseCloudEvent(text); err != nil || back1.Control != control.Control || back1.Seq != 7 {
+		t.Errorf("%+v, %v", back1, err)
+	}
 	// What is no JSON in UTF-8 is kept as bytes.
 	e.Body = []byte("{\"a\":\"\xff\"}")
 	var back struct {

@@ -173,8 +173,14 @@ func (e *Event) isSource(source string) bool {
 	if e.Control != "" {
 		return source == cellSource
 	}
+	org, ok := OrgOfSource(source)
+	return ok && org == e.Org
+}
+
+// OrgOfSource reads the org in the source of a job's event; false for that of a control event.
+func OrgOfSource(source string) (OrgID, bool) {
 	org, ok := strings.CutPrefix(source, orgSource)
-	return ok && org == string(e.Org)
+	return OrgID(org), ok
 }
 
 // Encode builds the message to publish, without the expectation header, which is not part of the event.

@@ -17,6 +17,7 @@ func (p *program) addJob(app *fisk.Application) {
 	p.addJobInfo(job)
 	p.addJobExplain(job)
 	p.addJobHistory(job)
+	p.addJobExport(job)
 	p.addJobWatch(job)
 	p.addJobWait(job)
 	p.addJobResult(job)
