@@ -38,3 +38,6 @@ func Routes() (all []Route) {
 	}
 	return all
 }
+
+// Streams are the routes of server-sent events, and the parameters that they read.
+func Streams() (patterns, params []string) { return streams, streamParams }

@@ -97,13 +97,7 @@ func document(t *testing.T) ([]byte, forms) {
 	}
 	for _, rt := range gateway.Routes() {
 		method, path, _ := strings.Cut(rt.Pattern, " ")
-		var params []any
-		for _, m := range param.FindAllStringSubmatch(path, -1) {
-			params = append(params, object{"name": m[1], "in": "path", "required": true, "schema": object{"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}})
-		}
-		for _, name := range rt.Params {
-			params = append(params, object{"name": name, "in": "query", "schema": object{"type": "string"}})
-		}
+		params := parameters(path, rt.Params)
 		answer := object{"description": rt.About, "content": body(rt.Gives, false)}
 		op := object{"operationId": strings.ToLower(method) + "-" + rt.Endpoint, "summary": rt.About, "x-right": rt.Action, "parameters": params,
 			"responses": object{"200": answer, "default": object{"$ref": "#/components/responses/Error"}}}
@@ -126,6 +120,14 @@ func document(t *testing.T) ([]byte, forms) {
 		}
 		at[strings.ToLower(method)] = op
 	}
+	patterns, asked := gateway.Streams()
+	for _, pattern := range patterns {
+		_, path, _ := strings.Cut(pattern, " ")
+		event := object{"text/event-stream": object{"schema": object{"type": "string"}, "x-data": f.of(t, gateway.LiveEvent{}, false)}}
+		paths[path] = object{"get": object{"operationId": "get" + strings.NewReplacer("/", "-", "{", "", "}", "", "v1-", "").Replace(path), "summary": "follow what happens, as server-sent events",
+			"x-right": string(rights.JobsWatch), "parameters": parameters(path, asked),
+			"responses": object{"200": object{"description": "one event each; id is its position, for Last-Event-ID", "content": event}, "default": object{"$ref": "#/components/responses/Error"}}}}
+	}
 	codes := []string{}
 	for _, c := range ledger.Codes() {
 		codes = append(codes, string(c))
@@ -146,6 +148,17 @@ func document(t *testing.T) ([]byte, forms) {
 		t.Fatal(err)
 	}
 	return b.Bytes(), f
+}
+
+// parameters are those of a path and of its query.
+func parameters(path string, query []string) (params []any) {
+	for _, m := range param.FindAllStringSubmatch(path, -1) {
+		params = append(params, object{"name": m[1], "in": "path", "required": true, "schema": object{"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}})
+	}
+	for _, name := range query {
+		params = append(params, object{"name": name, "in": "query", "schema": object{"type": "string"}})
+	}
+	return params
 }
 
 func anys(all []string) (out []any) {

@@ -21,7 +21,7 @@ const (
 	idleTimeout   = 2 * time.Minute
 	headerMax     = 32 << 10
 	// connsMax bounds connections at a time: further ones wait in the system's backlog.
-	connsMax = 4096
+	connsMax = 16_384
 	// stopWait is how long answers under way may take once the server stops.
 	stopWait = 2 * time.Second
 )
