@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,6 +47,7 @@ func (s *site) listen(secret, path, from string) *listener {
 	}
 	l := &listener{t: s.t, events: make(chan *gateway.LiveEvent, 1000), ended: make(chan struct{})}
 	begun := make(chan struct{})
+	begin := sync.OnceFunc(func() { close(begun) })
 	go func() {
 		defer close(l.ended)
 		defer reply.Body.Close()
@@ -54,10 +56,8 @@ func (s *site) listen(secret, path, from string) *listener {
 			name, value, _ := strings.Cut(lines.Text(), ": ")
 			switch name {
 			case "id":
-				if l.last = value; begun != nil {
-					close(begun)
-					begun = nil
-				}
+				l.last = value
+				begin()
 			case "data":
 				ev := &gateway.LiveEvent{}
 				if json.Unmarshal([]byte(value), ev) == nil {
@@ -66,9 +66,8 @@ func (s *site) listen(secret, path, from string) *listener {
 			}
 		}
 	}()
-	wait := begun
 	select {
-	case <-wait:
+	case <-begun:
 	case <-time.After(time.Minute):
 		s.t.Fatal("the stream does not begin")
 	}
