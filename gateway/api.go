@@ -74,10 +74,10 @@ const (
 	ByQueue = "queue"
 )
 
-// CountRequest asks how many jobs stand where. Filters as in ListRequest; Where may ask about state, type and queue
-// alone, by which is counted.
+// CountRequest asks how many jobs stand where. Filters as in ListRequest. What is asked beyond state, type and queue, by
+// which counters are kept, costs a look at every job that is counted, and needs a server whose index serves.
 type CountRequest struct {
-	By     string              `json:"by,omitempty"` // ByState if empty
+	By     string              `json:"by,omitempty"` // ByState if empty; ByType, ByQueue, ByError, class, reason, priority, owner, batch, tag:NAME
 	State  []schemas.State     `json:"state,omitempty"`
 	Type   []schemas.TypeName  `json:"type,omitempty"`
 	Queue  []schemas.QueueName `json:"queue,omitempty"`

@@ -229,7 +229,11 @@ func encoded(reply *BulkReply, err error) ([]byte, error) {
 
 // choose reads from the view which jobs match the filter, counts them, and returns the eligible ones.
 func (g *Gateway) choose(ctx context.Context, org schemas.OrgID, req *BulkRequest, reply *BulkReply) ([]schemas.JobID, error) {
-	if err := g.views.waitFor(ctx, req.MinSeq); err != nil {
+	v, err := g.viewsAt(ctx, req.MinSeq)
+	if err != nil {
+		return nil, err
+	}
+	if err := searchable(v, &req.Filter.where); err != nil {
 		return nil, err
 	}
 	type candidate struct {
@@ -241,11 +245,7 @@ func (g *Gateway) choose(ctx context.Context, org schemas.OrgID, req *BulkReques
 		slices.SortFunc(oldest, func(a, b candidate) int { return cmp.Compare(a.seq, b.seq) })
 		oldest = oldest[:min(len(oldest), to)]
 	}
-	now := time.Now()
-	seq, err := g.views.jobs(ctx, org, func(record ledger.Record) {
-		if !req.Filter.matches(&record, now) {
-			return
-		}
+	seq, err := v.jobs(ctx, org, req.Filter, time.Now(), func(record ledger.Record) {
 		reply.Matched++
 		if !req.eligible(&record) {
 			reply.Skipped++
@@ -295,7 +295,7 @@ func (g *Gateway) one(ctx context.Context, org schemas.OrgID, id schemas.JobID, 
 	if req.DryRun {
 		j, err = g.would(ctx, org, id, req, op)
 	} else {
-		j, err = g.carryOut(ctx, org, id, op, req.meant)
+		j, err = g.carryOut(ctx, org, id, op, func(j *ledger.Job) error { return g.meant(ctx, req, j) })
 	}
 	if j != nil && j.Exists() {
 		item.State, item.Seq = j.State, &j.LastSeq
@@ -315,11 +315,16 @@ func (g *Gateway) one(ctx context.Context, org schemas.OrgID, id schemas.JobID, 
 }
 
 // meant reports errChanged for a job that was chosen by the filter and matches it no longer.
-func (r *BulkRequest) meant(j *ledger.Job) error {
+func (g *Gateway) meant(ctx context.Context, r *BulkRequest, j *ledger.Job) error {
 	if r.Filter == nil {
 		return nil
 	}
 	record := ledger.RecordOf(j)
+	if r.Filter.where.Payload() {
+		if err := g.kept(ctx, &record); err != nil {
+			return err
+		}
+	}
 	if r.Filter.matches(&record, time.Now()) {
 		return nil
 	}
@@ -335,7 +340,7 @@ func (g *Gateway) would(ctx context.Context, org schemas.OrgID, id schemas.JobID
 	if err != nil {
 		return nil, err
 	}
-	if err := req.meant(j); err != nil {
+	if err := g.meant(ctx, req, j); err != nil {
 		return j, err
 	}
 	if op.judge != nil {

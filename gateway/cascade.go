@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -41,7 +42,8 @@ func (g *Gateway) deadBelow(ctx context.Context, org schemas.OrgID, ids []schema
 		}
 		minSeq = end.Seq
 	}
-	if err := g.views.waitFor(ctx, minSeq); err != nil {
+	v, err := g.viewsAt(ctx, minSeq)
+	if err != nil {
 		return nil, 0, 0, err
 	}
 	roots := make(map[schemas.JobID]bool, len(ids))
@@ -50,7 +52,7 @@ func (g *Gateway) deadBelow(ctx context.Context, org schemas.OrgID, ids []schema
 	}
 	taken := make(map[life]bool)
 	var chosen, dead []deadChild
-	seq, err = g.views.jobs(ctx, org, func(r ledger.Record) {
+	seq, err = v.jobs(ctx, org, &Filter{}, time.Now(), func(r ledger.Record) {
 		c := deadChild{life: life{r.ID, r.Generation}, seq: r.SubmittedSeq, parents: r.Parents}
 		switch {
 		case roots[r.ID]:

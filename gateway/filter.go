@@ -78,9 +78,6 @@ func parseWhere(text string) (where.Where, error) {
 	if text != "" && len(w.Terms) == 0 {
 		return w, badField("where", errors.New("it is blank: leave it out to choose every job"))
 	}
-	if w.Payload() {
-		return w, badField("where", errors.New("a search in args and results needs the query index, which does not serve yet: choose by tag.NAME, which a submit sets with --tag"))
-	}
 	if w.Uses(where.FieldOrg) {
 		return w, badField("where", errors.New("org: the jobs of one org are asked for, the one that is given with the request (--org)"))
 	}
@@ -89,9 +86,7 @@ func parseWhere(text string) (where.Where, error) {
 
 // matches reports whether a record passes every test at now. It gives a record that waits the reason why.
 func (f *Filter) matches(r *ledger.Record, now time.Time) bool {
-	if reason := r.ReasonAt(now, false); reason != "" {
-		r.Reason = &reason
-	}
+	say(r, now)
 	for k, v := range f.Tags {
 		if have, ok := r.Tags[k]; !ok || have != v {
 			return false

@@ -84,16 +84,15 @@ func (g *Gateway) deadLetters(ctx context.Context, r *request) ([]byte, error) {
 		req.Resolution = cmp.Or(req.Resolution, string(schemas.ResolutionOpen))
 	}
 	req.State = []schemas.State{schemas.StateDeadLettered}
-	if err := g.views.waitFor(ctx, req.MinSeq); err != nil {
+	v, err := g.viewsAt(ctx, req.MinSeq)
+	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
+	if err := searchable(v, &req.where); err != nil {
+		return nil, err
+	}
 	groups := errorGroups{by: req.By, byKey: map[string]*ErrorGroup{}}
-	seq, err := g.views.jobs(ctx, r.org, func(record ledger.Record) {
-		if req.matches(&record, now) {
-			groups.add(&record)
-		}
-	})
+	seq, err := v.jobs(ctx, r.org, &req.Filter, time.Now(), func(record ledger.Record) { groups.add(&record) })
 	if err != nil {
 		return nil, err
 	}

@@ -193,10 +193,12 @@ func (g *Gateway) queueInfo(ctx context.Context, r *request) ([]byte, error) {
 // oldest finds the asking org's longest waiting job of a queue.
 func (g *Gateway) oldest(ctx context.Context, org schemas.OrgID, q *Queue) error {
 	now := time.Now()
-	_, err := g.views.jobs(ctx, org, func(r ledger.Record) {
-		if r.Queue != q.Name || r.State != schemas.StateSubmitted {
-			return
-		}
+	v, err := g.viewsAt(ctx, 0)
+	if err != nil {
+		return err
+	}
+	waiting := Filter{Queue: []schemas.QueueName{q.Name}, State: []schemas.State{schemas.StateSubmitted}}
+	_, err = v.jobs(ctx, org, &waiting, now, func(r ledger.Record) {
 		if age := now.Sub(r.SubmittedAt).Seconds(); q.OldestAgeS == nil || age > *q.OldestAgeS {
 			q.OldestAgeS = &age
 		}

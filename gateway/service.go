@@ -65,6 +65,8 @@ type Config struct {
 	// Schedules tells how a schedule stands in the fold of this server's dispatcher. nil: what is told of its next
 	// tick follows from its settings, and its last one is not told.
 	Schedules func(ctx context.Context, org schemas.OrgID, name string) (dispatcher.ScheduleState, bool, error)
+	// Index answers lists, searches and counts while it serves. nil: the KV views do.
+	Index Index
 	// Ready, if set, is called once requests are taken.
 	Ready func()
 }

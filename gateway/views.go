@@ -32,16 +32,21 @@ const (
 type views interface {
 	// waitFor returns when the views include seq.
 	waitFor(ctx context.Context, seq schemas.Seq) error
-	// jobs calls take with every job's record of an org, in no order, and returns the sequence that all of
-	// them are at, or later. take owns the record.
-	jobs(ctx context.Context, org schemas.OrgID, take func(ledger.Record)) (schemas.Seq, error)
+	// jobs calls take with the record of every job of an org that f matches, in no order, and returns the sequence that all
+	// of them are at, or later. take owns the record, which says why the job waits.
+	jobs(ctx context.Context, org schemas.OrgID, f *Filter, now time.Time, take func(ledger.Record)) (schemas.Seq, error)
+	// page lists those submitted last before a sequence.
+	page(ctx context.Context, org schemas.OrgID, req *ListRequest, before schemas.Seq, now time.Time) (*List, error)
+	// searches reports whether the jobs are all there are, with their args and results.
+	searches() bool
 	// counts returns the counters of an org, or of all for "", exact at the sequence it returns.
 	counts(ctx context.Context, org schemas.OrgID) (map[ledger.CountKey]ledger.Count, schemas.Seq, error)
 	// typeDocument returns who set a type; nil if the view does not know it.
 	typeDocument(ctx context.Context, name schemas.TypeName) (*ledger.TypeDocument, error)
 }
 
-// kvViews reads the KV views. A list costs as much as its org has jobs: an index will take its place.
+// kvViews reads the KV views. A list costs as much as its org has jobs there, so that it is for servers without an index,
+// and until theirs serves.
 type kvViews struct{ l *ledger.Ledger }
 
 func (v *kvViews) waitFor(ctx context.Context, seq schemas.Seq) error {
@@ -108,7 +113,9 @@ func (v *kvViews) all(ctx context.Context, counts jetstream.KeyValue) (*ledger.C
 	return &doc, nil
 }
 
-func (v *kvViews) jobs(ctx context.Context, org schemas.OrgID, take func(ledger.Record)) (schemas.Seq, error) {
+func (v *kvViews) searches() bool { return false }
+
+func (v *kvViews) jobs(ctx context.Context, org schemas.OrgID, f *Filter, now time.Time, take func(ledger.Record)) (schemas.Seq, error) {
 	counts, err := v.bucket(ctx, ledger.BucketCounts)
 	if err != nil {
 		return 0, err
@@ -126,9 +133,31 @@ func (v *kvViews) jobs(ctx context.Context, org schemas.OrgID, take func(ledger.
 		if err := json.Unmarshal(body, &r); err != nil {
 			return err
 		}
-		take(r)
+		if f.matches(&r, now) {
+			take(r)
+		}
 		return nil
 	})
+}
+
+func (v *kvViews) page(ctx context.Context, org schemas.OrgID, req *ListRequest, before schemas.Seq, now time.Time) (*List, error) {
+	var page newest
+	page.keep = req.Limit + 1
+	seq, err := v.jobs(ctx, org, &req.Filter, now, func(record ledger.Record) {
+		if record.SubmittedSeq < before {
+			page.add(record)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	list := &List{Items: page.sorted(), AsOfSeq: seq}
+	if len(list.Items) > req.Limit {
+		list.Items = list.Items[:req.Limit]
+		next := list.Items[req.Limit-1].SubmittedSeq.String()
+		list.Next = &next
+	}
+	return list, nil
 }
 
 func (v *kvViews) counts(ctx context.Context, org schemas.OrgID) (map[ledger.CountKey]ledger.Count, schemas.Seq, error) {
@@ -247,30 +276,18 @@ func (g *Gateway) list(ctx context.Context, r *request) ([]byte, error) {
 			return nil, badField("cursor", err)
 		}
 	}
-	if err := g.views.waitFor(ctx, req.MinSeq); err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	var page newest
-	page.keep = req.Limit + 1
-	seq, err := g.views.jobs(ctx, r.org, func(record ledger.Record) {
-		if record.SubmittedSeq >= before {
-			return
-		}
-		if req.matches(&record, now) {
-			page.add(record)
-		}
-	})
+	v, err := g.viewsAt(ctx, req.MinSeq)
 	if err != nil {
 		return nil, err
 	}
-	reply := List{Items: page.sorted(), AsOfSeq: seq}
-	if len(reply.Items) > req.Limit {
-		reply.Items = reply.Items[:req.Limit]
-		next := reply.Items[req.Limit-1].SubmittedSeq.String()
-		reply.Next = &next
+	if err := searchable(v, &req.where); err != nil {
+		return nil, err
 	}
-	return schemas.SpliceJSON(&reply)
+	list, err := v.page(ctx, r.org, &req, before, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return schemas.SpliceJSON(list)
 }
 
 // newest keeps the records submitted last, in memory of a few pages.

@@ -40,13 +40,16 @@ type benchCell struct {
 // makes one in this process when none does or --embedded asks for it. A context
 // that was selected some time ago is not enough: the jobs of a measurement stay
 // in a ledger for good.
-func (p *program) openBenchCell(ctx context.Context, embedded bool, log *zap.Logger) (*benchCell, error) {
+func (p *program) openBenchCell(ctx context.Context, embedded, index bool, log *zap.Logger) (*benchCell, error) {
 	server, name := p.flags.Server, p.flags.Context
 	if embedded && (server.fromFlag || name.fromFlag) {
 		return nil, usagef("--embedded measures a cell of its own: give no --server or --context with it")
 	}
 	if embedded || server.Value == "" && name.Value == "" {
-		return embeddedCell(ctx, log)
+		return embeddedCell(ctx, index, log)
+	}
+	if index {
+		return nil, usagef("--index is for a cell of the measurement's own: add --embedded")
 	}
 	t, err := p.resolveTarget()
 	if err != nil {
@@ -60,7 +63,7 @@ func (p *program) openBenchCell(ctx context.Context, embedded bool, log *zap.Log
 
 // embeddedCell runs a server and a cell in this process, on a folder of the
 // system's temporary ones that goes with it.
-func embeddedCell(ctx context.Context, log *zap.Logger) (*benchCell, error) {
+func embeddedCell(ctx context.Context, index bool, log *zap.Logger) (*benchCell, error) {
 	dir, err := os.MkdirTemp("", "jobledger-bench-")
 	if err != nil {
 		return nil, failf(ledger.CodeInternal, "folder for the embedded server: %w", err)
@@ -68,6 +71,10 @@ func embeddedCell(ctx context.Context, log *zap.Logger) (*benchCell, error) {
 	server, err := natsd.Start(natsd.Config{StoreDir: filepath.Join(dir, "nats"), DontListen: true, Logger: log})
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	indexDir := ""
+	if index {
+		indexDir = filepath.Join(dir, indexFolder)
 	}
 	durability := string(server.Durability())
 	c := &benchCell{
@@ -77,7 +84,7 @@ func embeddedCell(ctx context.Context, log *zap.Logger) (*benchCell, error) {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // it outlasts Ctrl-C: the measurement ends first
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- cell.Run(running, cell.Config{Connect: c.connect, Logger: log, Version: version,
+		ended <- cell.Run(running, cell.Config{Connect: c.connect, Logger: log, Version: version, IndexDir: indexDir,
 			Ready: func(cell.Info) { close(ready) }})
 	}()
 	c.close = func() error {

@@ -35,7 +35,7 @@ const (
 type flowFlags struct {
 	phase                                   phase
 	jobs, orgs, slots, payload, rate, batch option[int]
-	embedded, rules                         bool
+	embedded, rules, index                  bool
 	cpuProfile                              string
 }
 
@@ -72,6 +72,7 @@ func (f *flowFlags) declare(cmd *fisk.CmdClause) {
 	if f.phase != phaseWork {
 		optionFlag(cmd, "rate", "Submits a second; as fast as they go when absent", &f.rate, parseInt).PlaceHolder("R")
 	}
+	cmd.Flag("index", "Keep a query index in the cell that is measured, as servers do").UnNegatableBoolVar(&f.index)
 	cmd.Flag("embedded", "Measure a cell of its own whatever the environment names").UnNegatableBoolVar(&f.embedded)
 	cmd.Flag("cpuprofile", "Write a CPU profile").Hidden().StringVar(&f.cpuProfile)
 }
@@ -116,7 +117,7 @@ func (p *program) benchFlow(ctx context.Context, f *flowFlags) (err error) {
 		return err
 	}
 	log := p.logger(zap.WarnLevel)
-	c, err := p.openBenchCell(ctx, f.embedded, log)
+	c, err := p.openBenchCell(ctx, f.embedded, f.index, log)
 	if err != nil {
 		return err
 	}

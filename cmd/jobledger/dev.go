@@ -156,7 +156,7 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 	served.Anyone = &rights.Principal{Actor: d.actor, Grants: []rights.Grant{{Role: schemas.RoleAdmin}}} // no login on loopback
 	begun := time.Now()
 	d.cell, err = startCell(ctx, cell.Config{Connect: d.connect, Logger: d.log, Version: version, RegisterUnknown: true, Actor: d.actor,
-		Room: roomOf(d.nats), Folds: savedFold(f.store), HTTP: served})
+		Room: roomOf(d.nats), Folds: savedFold(f.store), IndexDir: filepath.Join(f.store, indexFolder), HTTP: served})
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +238,7 @@ func wipe(store string) error {
 	if errors.As(err, &busy) {
 		return failf(ledger.CodeInUse, "%w", err)
 	}
-	for _, own := range []string{demoOutput, foldsFolder} {
+	for _, own := range []string{demoOutput, foldsFolder, indexFolder} {
 		if err == nil {
 			err = os.RemoveAll(filepath.Join(store, own))
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -25,9 +26,10 @@ Examples:
 	jobledger job count
 	jobledger job count --by type --state dead_lettered
 	jobledger job count --where 'type:email-* -state:completed'
-	jobledger job count --at "2026-11-23 14:00" --tz UTC --by type`)
+	jobledger job count --at "2026-11-23 14:00" --tz UTC --by type
+	jobledger job count --by tag:customer --where 'args.country:CH finished:<1d'`)
 	declareWhere(cmd, &where)
-	cmd.Flag("by", "Group by state, type or queue").Default(gateway.ByState).EnumVar(&by, gateway.ByState, gateway.ByType, gateway.ByQueue)
+	cmd.Flag("by", "Group by state, type, queue, error, class, reason, priority, owner, batch or tag:NAME").Default(gateway.ByState).PlaceHolder("WHAT").StringVar(&by)
 	cmd.Flag("state", "Only jobs in these states: "+joined(stateNames())).PlaceHolder("STATE").StringsVar(&f.state)
 	cmd.Flag("type", "Only jobs of these types").PlaceHolder("TYPE").StringsVar(&f.typ)
 	cmd.Flag("queue", "Only jobs of these queues").PlaceHolder("QUEUE").StringsVar(&f.queue)
@@ -41,6 +43,9 @@ func (p *program) countJobs(ctx context.Context, by, format, where, at string, f
 	}
 	if _, err := checkWhere(where); err != nil {
 		return err
+	}
+	if err := gateway.CheckBy(by); err != nil {
+		return usagef("--by: %w", err)
 	}
 	req := gateway.CountRequest{By: by, State: split[schemas.State](f.state),
 		Type: split[schemas.TypeName](f.typ), Queue: split[schemas.QueueName](f.queue), Where: strings.TrimSpace(where)}
@@ -92,7 +97,7 @@ func (p *program) showCount(count *gateway.Count, format string) error {
 	}
 	g := &grid{Title: fmt.Sprintf("%d jobs", count.Total), Columns: []string{count.By, "jobs"}}
 	for _, item := range count.Items {
-		g.add(item.Key, fmt.Sprint(item.Count))
+		g.add(cmp.Or(item.Key, "-"), fmt.Sprint(item.Count))
 	}
 	if format == "csv" {
 		return outputError(g.writeCSV(p.Stdout))

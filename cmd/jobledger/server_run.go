@@ -94,6 +94,9 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 	}
 	if at.store != nil {
 		want.Folds = savedFold(*at.store)
+		if cfg.index.Value == "yes" {
+			want.IndexDir = filepath.Join(*at.store, indexFolder)
+		}
 	}
 	want.HotWindow, want.DuplicateWindow = cfg.windows()
 	want.Retention = cfg.kept()
@@ -144,7 +147,11 @@ func savedFold(store string) dispatcher.Folds {
 	return dispatcher.FoldFile(filepath.Join(store, foldsFolder, "dispatcher"))
 }
 
-const foldsFolder = "folds"
+// What a server keeps in a data folder beside the ledger.
+const (
+	foldsFolder = "folds"
+	indexFolder = "index"
+)
 
 func (p *program) sayServing(line *serverLine, at *place) error {
 	if p.flags.JSON {

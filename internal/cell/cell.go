@@ -62,6 +62,8 @@ type Config struct {
 	Reserve func(total int64) int64
 	// Folds is that of dispatcher.Config: where the fold is kept for the next start. nil: nowhere.
 	Folds dispatcher.Folds
+	// IndexDir is the folder of this server's query index, which it has for itself; empty: it keeps none.
+	IndexDir string
 	// Right is that of dispatcher.Config, asked also before a server runs a batch itself. nil: every job may run.
 	Right ledger.Right
 	// HTTP is where health, readiness and metrics are served; zero: nowhere.
@@ -111,6 +113,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	commands := o.ledger("commands", args.Check)
 	requests, progress := o.conn("gateway"), o.conn("progress")
 	batching := o.ledger("batches", args.Check)
+	indexing := o.indexing()
 	if o.err != nil {
 		return o.err
 	}
@@ -144,7 +147,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	door, err := newDoor(&cfg, commands, requests, progress, feed, host, Info{ServerID: cfg.ServerID, Cell: cell, End: end})
+	door, search, err := newDoor(&cfg, commands, indexing, requests, progress, feed, host, Info{ServerID: cfg.ServerID, Cell: cell, End: end})
 	if err != nil {
 		return err
 	}
@@ -161,7 +164,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	// Batches are stopped first: the dispatcher takes leave of their worker.
-	return runParts(ctx, append(seen, []part{{"level", commands.WatchLevel}, {"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"folded", folded(host, end.Seq, cfg.Folded)}, {"gateway", door.Run}, {"batches", batches.Run}}...))
+	return runParts(ctx, append(seen, []part{{"level", commands.WatchLevel}, {"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"folded", folded(host, end.Seq, cfg.Folded)}, {"index", search.run}, {"gateway", door.Run}, {"batches", batches.Run}}...))
 }
 
 // folded tells once that the fold has come as far as end; it goes on until ctx ends, as every part does.
@@ -175,13 +178,19 @@ func folded(host *dispatcher.Host, end schemas.Seq, tell func()) func(context.Co
 	}
 }
 
-func newDoor(cfg *Config, l *ledger.Ledger, conn, progress *nats.Conn, feed *ledger.Feed, host *dispatcher.Host, info Info) (*gateway.Gateway, error) {
-	return gateway.New(gateway.Config{Ledger: l, Conn: conn, Progress: progress, Feed: feed, Logger: component(cfg.Logger, "gateway"),
-		RegisterUnknown: cfg.RegisterUnknown, Actor: cfg.Actor, Version: cfg.Version, Schedules: host.Schedule, Ready: func() {
+// newDoor makes the gateway, and the index that it asks.
+func newDoor(cfg *Config, l, indexing *ledger.Ledger, conn, progress *nats.Conn, feed *ledger.Feed, host *dispatcher.Host, info Info) (*gateway.Gateway, *indexed, error) {
+	search, err := newIndex(cfg, indexing, feed)
+	if err != nil {
+		return nil, nil, err
+	}
+	door, err := gateway.New(gateway.Config{Ledger: l, Conn: conn, Progress: progress, Feed: feed, Logger: component(cfg.Logger, "gateway"),
+		RegisterUnknown: cfg.RegisterUnknown, Actor: cfg.Actor, Version: cfg.Version, Schedules: host.Schedule, Index: search.door(), Ready: func() {
 			if cfg.Ready != nil {
 				cfg.Ready(info)
 			}
 		}})
+	return door, search, err
 }
 
 func newBatches(cfg *Config, l *ledger.Ledger, feed *ledger.Feed) (*handlers.Batches, error) {

@@ -60,6 +60,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	n := flags.Int("n", pairsDefault, "pairs to run")
 	jobs := flags.Int("jobs", jobsDefault, "jobs of each run")
 	rules := flags.Bool("rules", false, "compare what is checked out with itself: new has every rule in force")
+	index := flags.Bool("index", false, "compare what is checked out with itself: new keeps a query index")
 	asJSON := flags.Bool("json", false, "print what the pairs tell as JSON, and nothing else")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -79,12 +80,17 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	more := append([]string{"bench", "flow", "--embedded", "--json", "--jobs", strconv.Itoa(*jobs)}, flags.Args()...)
 	lines := [2][]string{more, more}
 	what := "new: what is checked out; old: "
-	if *rules {
+	switch {
+	case *index:
+		programs[0] = programs[1]
+		lines[1] = append(slices.Clip(more), "--index")
+		what = "new: with a query index; old: without"
+	case *rules:
 		programs[0] = programs[1]
 		lines[0] = append(slices.Clip(more), "--orgs", strconv.Itoa(rulesOrgs))
 		lines[1] = append(slices.Clip(lines[0]), "--rules")
 		what = "new: every rule in force; old: none"
-	} else {
+	default:
 		before, err := release.Find(ctx, ".", *old)
 		if err != nil {
 			return err

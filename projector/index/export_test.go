@@ -11,7 +11,6 @@ import (
 var (
 	AppendRow = appendRow
 	ReadRow   = readRow
-	RulesOf   = rulesOf
 )
 
 // Rows are all folds of the file.

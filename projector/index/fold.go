@@ -50,7 +50,7 @@ type fold struct {
 	moved      map[ledger.CountKey]bool
 	zones      map[int64]*zone
 	names      *names
-	rules      map[schemas.TypeName]*rules
+	rules      map[schemas.TypeName]*where.Rules
 	ruled      []schemas.TypeName // whose rules changed
 	messages   int                // since the last batch
 	batch      int64              // number of the batch that is being made; from 1
@@ -59,7 +59,7 @@ type fold struct {
 
 func newFold(at schemas.Position, find lookup, written func() int64) *fold {
 	return &fold{lookup: find, at: at, young: map[jobKey]*entry{}, counts: ledger.Counts{}, moved: map[ledger.CountKey]bool{},
-		zones: map[int64]*zone{}, names: newNames(), rules: map[schemas.TypeName]*rules{}, batch: 1, written: written}
+		zones: map[int64]*zone{}, names: newNames(), rules: map[schemas.TypeName]*where.Rules{}, batch: 1, written: written}
 }
 
 // apply folds one message. On an error, which is lookup's, nothing has changed.
@@ -267,7 +267,7 @@ func (f *fold) row(ent *entry) row {
 			r.gone = ent.row
 		}
 		r.terms = terms(j)
-		r.terms = append(r.terms, f.rules[j.Spec.Type].terms(ent.args)...)
+		r.terms = append(r.terms, posted(f.rules[j.Spec.Type], ent.args)...)
 		ent.row = r.seq
 	}
 	return r

@@ -74,7 +74,7 @@ type planner struct {
 	f      *file
 	now    time.Time
 	counts map[ledger.CountKey]ledger.Count // of the org
-	rules  map[schemas.TypeName]*rules
+	rules  map[schemas.TypeName]*where.Rules
 	plan
 }
 
@@ -296,7 +296,7 @@ func (p *planner) orgName() (org schemas.OrgID, err error) {
 // indexed narrows by an x-index field, where it is one of every type that the org has.
 func (p *planner) indexed(t *where.Term) error {
 	if p.rules == nil {
-		p.rules = map[schemas.TypeName]*rules{}
+		p.rules = map[schemas.TypeName]*where.Rules{}
 		if err := each(p.ctx, p.q, `SELECT type, body FROM rules`, func(rows *sql.Rows) error {
 			var kind schemas.TypeName
 			var body []byte

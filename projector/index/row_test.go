@@ -94,19 +94,3 @@ func FuzzReadRow(f *testing.F) {
 		}
 	})
 }
-
-// x-redact and x-index are found wherever a schema of args may put them.
-func TestRulesOfSchema(t *testing.T) {
-	for _, c := range []struct{ schema, want string }{
-		{`{}`, `null`},
-		{`true`, `null`},
-		{`{"x-redact":true}`, `{"redact":[""]}`},
-		{`{"properties":{"a":{"x-index":true,"x-redact":true},"b":{"x-index":true}}}`, `{"redact":["a"],"index":["b"]}`},
-		{`{"properties":{"a":{"items":{"properties":{"b":{"x-redact":true}}}}},"allOf":[{"properties":{"c":{"x-index":true}}}]}`, `{"redact":["a.b"],"index":["c"]}`},
-		{`{"properties":{"a":{"x-redact":"yes"}}}`, `null`},
-	} {
-		if have, _ := json.Marshal(index.RulesOf(json.RawMessage(c.schema))); string(have) != c.want {
-			t.Errorf("%s: %s; want %s", c.schema, have, c.want)
-		}
-	}
-}

@@ -1,0 +1,166 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dartwing/jobledger/internal/where"
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// lookAgain is how long a list goes on looking where one look of the index ended at its bound.
+const lookAgain = 250 * time.Millisecond
+
+// Index is what a server keeps of its own to answer lists, searches and counts from. Its errors are those of ctx, or of
+// reading; each answer is true at the sequence that is returned.
+type Index interface {
+	// Serves reports whether it has caught up, since it was opened, with where the ledger ended then.
+	Serves() bool
+	// WaitFor returns when it serves and includes seq.
+	WaitFor(ctx context.Context, seq schemas.Seq) error
+	// Page returns at most limit jobs of an org that w chooses at now, those submitted last before a sequence first, and
+	// where to go on; 0: all was looked at. It may look at a bounded number of jobs alone, and return fewer, or none.
+	Page(ctx context.Context, org schemas.OrgID, w *where.Where, before schemas.Seq, limit int, now time.Time) ([]ledger.Record, schemas.Seq, schemas.Seq, error)
+	// Each calls take with every job of an org that w chooses at now, those submitted last first.
+	Each(ctx context.Context, org schemas.OrgID, w *where.Where, now time.Time, take func(ledger.Record)) (schemas.Seq, error)
+}
+
+// indexViews are views whose jobs come from an index. It has no counters of jobs whose history is removed: COUNTS has.
+type indexViews struct {
+	*kvViews
+	x Index
+}
+
+func (v *indexViews) waitFor(ctx context.Context, seq schemas.Seq) error {
+	ctx, cancel := context.WithTimeout(ctx, minSeqWait)
+	defer cancel()
+	if err := v.x.WaitFor(ctx, seq); err != nil {
+		return ledger.Errorf(ledger.CodeUnavailable, "the index does not include sequence %s yet: %v", seq, err)
+	}
+	return nil
+}
+
+func (v *indexViews) jobs(ctx context.Context, org schemas.OrgID, f *Filter, now time.Time, take func(ledger.Record)) (schemas.Seq, error) {
+	w := f.terms()
+	return v.x.Each(ctx, org, &w, now, func(r ledger.Record) {
+		say(&r, now)
+		take(r)
+	})
+}
+
+func (v *indexViews) page(ctx context.Context, org schemas.OrgID, req *ListRequest, before schemas.Seq, now time.Time) (*List, error) {
+	w, list := req.terms(), &List{Items: []ledger.Record{}}
+	for end := time.Now().Add(lookAgain); ; {
+		records, next, seq, err := v.x.Page(ctx, org, &w, before, req.Limit-len(list.Items), now)
+		if err != nil {
+			return nil, err
+		}
+		if list.AsOfSeq == 0 {
+			list.AsOfSeq = seq // what is read later holds it, too
+		}
+		for i := range records {
+			say(&records[i], now)
+		}
+		list.Items = append(list.Items, records...)
+		if next == 0 {
+			return list, nil
+		}
+		if len(list.Items) >= req.Limit || time.Now().After(end) {
+			cursor := next.String()
+			list.Next = &cursor
+			return list, nil
+		}
+		before = next
+	}
+}
+
+func (v *indexViews) searches() bool { return true }
+
+// say gives a record that waits the reason why.
+func say(r *ledger.Record, now time.Time) {
+	if reason := r.ReasonAt(now, false); reason != "" {
+		r.Reason = &reason
+	}
+}
+
+// viewsAt are the views to read from: once they include seq.
+func (g *Gateway) viewsAt(ctx context.Context, seq schemas.Seq) (views, error) {
+	v := g.views
+	if x := g.cfg.Index; x != nil && x.Serves() {
+		v = &indexViews{&kvViews{l: g.l}, x}
+	}
+	return v, v.waitFor(ctx, seq)
+}
+
+// errNoSearch: what only an index can answer is asked for, and there is none.
+var errNoSearch = errors.New("a search in args and results needs the query index, which this server does not keep, or has not folded yet: choose by tag.NAME, which a submit sets with --tag")
+
+// searchable refuses a filter that v cannot answer.
+func searchable(v views, w *where.Where) error {
+	if w.Payload() && !v.searches() {
+		return badField("where", errNoSearch)
+	}
+	return nil
+}
+
+// terms is the whole filter as one.
+func (f *Filter) terms() where.Where {
+	var w where.Where
+	add := func(field where.Field, key string, values ...where.Value) {
+		if len(values) > 0 {
+			w.Terms = append(w.Terms, where.Term{Field: field, Key: key, Values: values})
+		}
+	}
+	add(where.FieldState, "", is(f.State)...)
+	add(where.FieldReason, "", is(f.Reason)...)
+	add(where.FieldType, "", is(f.Type)...)
+	add(where.FieldQueue, "", is(f.Queue)...)
+	add(where.FieldPriority, "", is(f.Priority)...)
+	add(where.FieldOwner, "", is(f.Owner)...)
+	add(where.FieldBatch, "", is(f.Batch)...)
+	for k, v := range f.Tags {
+		add(where.FieldTag, k, where.Value{Text: v})
+	}
+	if f.Error != "" {
+		add(where.FieldError, "", where.Value{Text: strings.ToLower(f.Error)})
+	}
+	if f.Group != "" {
+		add(where.FieldGroup, "", where.Value{Text: f.Group})
+	}
+	if f.Resolution != "" && f.Resolution != ResolutionAll {
+		add(where.FieldResolution, "", where.Value{Text: f.Resolution})
+	}
+	if f.Since != nil {
+		add(where.FieldSubmitted, "", where.Value{Op: where.OpRange, Low: where.Bound{Set: true, N: f.Since.UnixNano()}})
+	}
+	if f.Until != nil {
+		add(where.FieldSubmitted, "", where.Value{Op: where.OpRange, High: where.Bound{Set: true, N: f.Until.UnixNano()}})
+	}
+	w.Terms = slices.Concat(w.Terms, f.where.Terms)
+	return w
+}
+
+func is[T ~string](values []T) []where.Value {
+	out := make([]where.Value, len(values))
+	for i, v := range values {
+		out[i] = where.Value{Text: string(v)}
+	}
+	return out
+}
+
+// kept gives a record the part of its payloads that may be searched: what an index keeps of them.
+func (g *Gateway) kept(ctx context.Context, r *ledger.Record) error {
+	t, err := g.l.Type(ctx, r.Type)
+	if err != nil && ledger.AsError(err).Code != ledger.CodeUnknownType {
+		return err
+	}
+	if t != nil {
+		r.Args = where.RulesOf(t.Schema).Kept(r.Args)
+	}
+	r.Args, r.Result = r.Args[:min(len(r.Args), where.PayloadMax)], r.Result[:min(len(r.Result), where.PayloadMax)]
+	return nil
+}
