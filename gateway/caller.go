@@ -50,6 +50,12 @@ func (g *Gateway) authorize(ctx context.Context, ep *endpoint, r *request) error
 	if p == nil {
 		return nil
 	}
+	if grant := p.In(r.org); grant != nil && grant.Role == schemas.RoleMember {
+		left, err := g.paces.take(p, r.org, paceOf(ep))
+		if r.left = left; err != nil {
+			return err
+		}
+	}
 	reach := rights.Decide(p, ep.action, r.org)
 	if ep.cell && reach != rights.All {
 		return denied(p, ep.action, r.org)

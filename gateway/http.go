@@ -127,6 +127,7 @@ func (h *httpAPI) route(rt route) http.Handler {
 			}
 			body, err = h.g.serveOne(ctx, use, in.request)
 		}
+		in.left.headers(w.Header().Set)
 		use.stats.answered.Add(1)
 		use.stats.micros.Add(time.Since(in.start).Microseconds())
 		if err != nil {
@@ -249,7 +250,11 @@ func (h *httpAPI) refuse(w http.ResponseWriter, id string, err error) {
 	case ledger.CodeUnauthenticated:
 		header.Set("WWW-Authenticate", `Bearer realm="jobledger"`)
 	case ledger.CodeRateLimited, ledger.CodeQueueFull, ledger.CodeUnavailable:
-		header.Set("Retry-After", strconv.Itoa(int(retryAfter/time.Second)))
+		wait := int(retryAfter / time.Second)
+		if s, ok := e.Details["retry_after_s"].(int); ok {
+			wait = s
+		}
+		header.Set("Retry-After", strconv.Itoa(wait))
 	}
 	writeJSON(w, e.Code.Status(), errorBody(id, e))
 }

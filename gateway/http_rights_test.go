@@ -213,3 +213,34 @@ func TestHTTPMember(t *testing.T) {
 		t.Errorf("a cascade may reach others: %s", got)
 	}
 }
+
+// TestHTTPPace: a member hears how many calls it has left, and when the next may be made; an operator is not counted.
+func TestHTTPPace(t *testing.T) {
+	s := serveHTTP(t, gateway.HTTPConfig{})
+	ada := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleMember, Actor: "user:ada"}).Secret
+	op := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleOperator}).Secret
+	first := s.call(ada, "GET", "/v1/orgs/acme/jobs", "")
+	if first.status != http.StatusOK || first.header.Get("RateLimit-Limit") != "60" || first.header.Get("RateLimit-Remaining") != "59" || first.header.Get("RateLimit-Reset") != "1" {
+		t.Errorf("%s %v", first, first.header)
+	}
+	refused := 0
+	for range 100 {
+		switch got := s.call(ada, "GET", "/v1/orgs/acme/jobs", ""); got.code() {
+		case "":
+		case ledger.CodeRateLimited:
+			if refused++; got.header.Get("Retry-After") == "" || got.header.Get("RateLimit-Remaining") != "0" {
+				t.Errorf("%s %v", got, got.header)
+			}
+		default:
+			t.Error(got)
+		}
+	}
+	if refused == 0 {
+		t.Error("a hundred lists at once were all answered")
+	}
+	for range 100 {
+		if got := s.call(op, "GET", "/v1/orgs/acme/jobs", ""); got.status != http.StatusOK || got.header.Get("RateLimit-Limit") != "" {
+			t.Fatalf("an operator: %s %v", got, got.header)
+		}
+	}
+}

@@ -96,6 +96,7 @@ type Gateway struct {
 	views   views
 	all     []*endpoint
 	door    *doorkeeper
+	paces   *paces
 	waiters waiters
 	live    *Live
 	work    chan struct{} // one token a request under way
@@ -117,7 +118,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Progress == nil {
 		cfg.Progress = cfg.Conn
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Logger, l: cfg.Ledger, live: newLive(cfg.Ledger, cfg.Feed, cfg.Progress, cfg.Logger), views: &kvViews{l: cfg.Ledger}, door: newDoorkeeper(cfg.Ledger),
+	g := &Gateway{cfg: cfg, log: cfg.Logger, l: cfg.Ledger, live: newLive(cfg.Ledger, cfg.Feed, cfg.Progress, cfg.Logger), views: &kvViews{l: cfg.Ledger}, door: newDoorkeeper(cfg.Ledger), paces: newPaces(),
 		work: make(chan struct{}, requestsMax), waits: make(chan struct{}, waitsMax), large: make(chan struct{}, largeMax)}
 	g.all = g.endpoints()
 	return g, nil
@@ -309,6 +310,7 @@ type request struct {
 	reply   string
 	id      string
 	start   time.Time
+	left    callsLeft // of a caller whose calls are counted
 }
 
 func newRequest(m micro.Request) *request {
