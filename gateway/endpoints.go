@@ -48,6 +48,7 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "list", action: rights.JobsRead, pattern: "list", handle: g.list, about: "jobs that match a filter, newest first"},
 		{name: "events", action: rights.JobsWatch, pattern: "events", handle: g.events, waits: true, about: "what happens, behind a position, as soon as something does"},
 		{name: "count", action: rights.MetricsRead, whole: true, pattern: "count", handle: g.count, about: "how many jobs stand where"},
+		{name: "status", action: rights.MetricsRead, cell: true, pattern: "status", handle: g.status, about: "how far the views are, what is wrong in the ledger, whether somebody leads"},
 		{name: "worker-ls", action: rights.WorkersRead, cell: true, pattern: "worker.ls", handle: g.workerList, about: "all workers"},
 		{name: "worker-info", action: rights.WorkersRead, cell: true, pattern: "worker.info.*", handle: g.workerInfo, about: "a worker and what it runs"},
 		{name: "worker-drain", action: rights.WorkersDrain, cell: true, pattern: "worker.drain.*", handle: g.workerDrain, about: "a worker claims nothing more, finishes and ends"},

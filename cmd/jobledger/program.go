@@ -64,6 +64,7 @@ func (p *program) application() *fisk.Application {
 	p.addOrg(app)
 	p.addWorker(app)
 	p.addLog(app)
+	p.addCheck(app)
 	p.addBench(app)
 	p.addSchema(app)
 	p.addVersion(app)
