@@ -13,11 +13,12 @@ import (
 // View names what Rebuild throws away.
 type View string
 
-// The views. "index" does not exist yet.
+// The views. ViewIndex is none of the leader's: see ledger.RebuildIndexes.
 const (
 	ViewJobs   View = "jobs"
 	ViewCounts View = "counts"
 	ViewConfig View = "config"
+	ViewIndex  View = "index"
 	ViewAll    View = "all"
 )
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/projector"
+	"github.com/dartwing/jobledger/schemas"
 )
 
 // rebuildTimeout bounds how long rebuild waits for the leader: a million events
@@ -27,15 +28,16 @@ func (p *program) addLogRebuild(log *fisk.CmdClause) {
 	cmd := p.command(log, "rebuild", "Throw views away and fold them again", func(ctx context.Context) error {
 		return p.rebuild(ctx, projector.View(view))
 	})
-	cmd.HelpLong(`Deletes the views and waits until the leader has written them again. Jobs are
-not touched: the ledger is the only truth. Safe while the system runs; lists and
-counts are incomplete for a moment.
+	cmd.HelpLong(`Deletes the views and waits until the leader has written them again; of the query
+index, until every server has folded its own again. Jobs are not touched: the
+ledger is the only truth. Safe while the system runs; lists and counts are
+incomplete for a moment.
 
 Example:
 
 	jobledger log rebuild --view counts --force`)
-	cmd.Flag("view", "jobs, counts, config or all").Default(string(projector.ViewAll)).
-		EnumVar(&view, string(projector.ViewJobs), string(projector.ViewCounts), string(projector.ViewConfig), string(projector.ViewAll))
+	cmd.Flag("view", "jobs, counts, config, index or all").Default(string(projector.ViewAll)).
+		EnumVar(&view, string(projector.ViewJobs), string(projector.ViewCounts), string(projector.ViewConfig), string(projector.ViewIndex), string(projector.ViewAll))
 }
 
 func (p *program) rebuild(ctx context.Context, view projector.View) error {
@@ -54,9 +56,9 @@ func (p *program) rebuild(ctx context.Context, view projector.View) error {
 	began := time.Now()
 	waiting, cancel := context.WithTimeout(ctx, rebuildTimeout)
 	defer cancel()
-	seq, err := projector.Rebuild(waiting, l, view)
+	seq, err := rebuildViews(waiting, l, view)
 	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
-		return failf(ledger.CodeUnavailable, "the views are deleted, and no leader has folded them again within %s: the next one will", rebuildTimeout)
+		return failf(ledger.CodeUnavailable, "what is rebuilt is not complete after %s: servers go on with it", rebuildTimeout)
 	}
 	if err != nil {
 		return err
@@ -67,4 +69,18 @@ func (p *program) rebuild(ctx context.Context, view projector.View) error {
 	}
 	p.talkf("%s folded again up to %d in %.1f s", done.View, done.Events, done.Seconds)
 	return nil
+}
+
+// rebuildViews rebuilds what the leader writes, what each server has for itself, or both.
+func rebuildViews(ctx context.Context, l *ledger.Ledger, view projector.View) (seq schemas.Seq, err error) {
+	if view != projector.ViewIndex {
+		if seq, err = projector.Rebuild(ctx, l, view); err != nil || view != projector.ViewAll {
+			return seq, err
+		}
+	}
+	servers, end, err := l.RebuildIndexes(ctx)
+	if err == nil && servers == 0 && view == projector.ViewIndex {
+		return 0, failf(ledger.CodeUnavailable, "no server keeps a query index")
+	}
+	return max(seq, end), err
 }

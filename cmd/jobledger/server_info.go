@@ -186,7 +186,20 @@ func lookAtCell(ctx context.Context, l *ledger.Ledger) (*serverInfo, error) {
 			info.Projections = append(info.Projections, v)
 		}
 	}
-	return info, nil
+	return info, lookAtIndexes(ctx, l, state.LastSeq, info)
+}
+
+// lookAtIndexes adds how far the servers' own query indexes are: one is called index, several index@SERVER.
+func lookAtIndexes(ctx context.Context, l *ledger.Ledger, last uint64, info *serverInfo) error {
+	indexes, err := l.Indexes(ctx, ledger.IndexAsk{})
+	for _, x := range indexes {
+		v := projection{Name: "index", Seq: x.Seq, LagEvents: last - min(last, uint64(x.Seq))}
+		if len(indexes) > 1 {
+			v.Name += "@" + x.Server
+		}
+		info.Projections = append(info.Projections, v)
+	}
+	return err
 }
 
 // lastOn decodes the last event on a subject of the ledger; into stays as it is if there is none.

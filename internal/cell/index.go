@@ -27,7 +27,7 @@ func newIndex(cfg *Config, l *ledger.Ledger, feed *ledger.Feed) (*indexed, error
 	if cfg.IndexDir == "" {
 		return &indexed{}, nil
 	}
-	x, err := index.New(index.Config{Ledger: l, Feed: feed, Dir: cfg.IndexDir, Logger: component(cfg.Logger, "index")})
+	x, err := index.New(index.Config{Ledger: l, Feed: feed, Dir: cfg.IndexDir, Server: cfg.ServerID, Logger: component(cfg.Logger, "index")})
 	return &indexed{x}, err
 }
 

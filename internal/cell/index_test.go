@@ -1,6 +1,7 @@
 package cell_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -115,6 +116,17 @@ func TestServerSearchesItsIndex(t *testing.T) {
 	probe := gateway.BulkRequest{Action: gateway.ActionCancel, DryRun: true, IDs: []schemas.JobID{"m3"}, Filter: &gateway.Filter{Where: "args.user.mail:m3*"}}
 	if told, err := c.Bulk(t.Context(), probe); err != nil || told.Eligible != 0 || told.Skipped != 1 {
 		t.Errorf("a probe for a redacted value: %+v, %v", told, err)
+	}
+	if states, err := env.Ledger.Indexes(t.Context(), ledger.IndexAsk{}); err != nil || len(states) != 1 || !states[0].Serves || states[0].Seq < end.Seq || states[0].Bytes == 0 {
+		t.Errorf("indexes: %+v, %v", states, err)
+	}
+	rebuilding, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if n, seq, err := env.Ledger.RebuildIndexes(rebuilding); err != nil || n != 1 || seq < end.Seq {
+		t.Errorf("rebuilt %d indexes up to %d: %v", n, seq, err)
+	}
+	if have := listed(t, c, "args.user.id:2", end.Seq); have != "m2" {
+		t.Errorf("behind a rebuild: %q", have)
 	}
 	chosen := gateway.BulkRequest{Action: gateway.ActionCancel, Reason: "r", Filter: &gateway.Filter{Where: "args.user.id:0"}}
 	if told, err := c.Bulk(t.Context(), chosen); err != nil || told.Matched != 2 || told.Done != 2 {

@@ -144,10 +144,13 @@ func (f *file) close() error {
 	return errors.Join(err, f.write.Close())
 }
 
+// fileEnds are those of the names of a file's parts.
+var fileEnds = []string{"", "-wal", "-shm"}
+
 // remove throws away the file of a folder, which nobody has open.
 func remove(dir string) error {
 	var all error
-	for _, end := range []string{"", "-wal", "-shm"} {
+	for _, end := range fileEnds {
 		if err := os.Remove(filepath.Join(dir, fileName) + end); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			all = errors.Join(all, err)
 		}

@@ -34,6 +34,8 @@ type Config struct {
 	Feed *ledger.Feed
 	// Dir is the folder of the file; it belongs to one process at a time. Required.
 	Dir string
+	// Server names this process to who asks about its index.
+	Server string
 	// Logger is required; use zap.NewNop() for none.
 	Logger *zap.Logger
 }
@@ -77,6 +79,11 @@ func New(cfg Config) (*Index, error) {
 // Run keeps the index until ctx ends, and returns nil then. Whatever is wrong with the file costs a fold from zero, never
 // more.
 func (x *Index) Run(ctx context.Context) error {
+	silent, err := x.listen()
+	if err != nil {
+		return err
+	}
+	defer silent()
 	failures := 0
 	for ctx.Err() == nil {
 		s := &session{x: x}
