@@ -37,7 +37,7 @@ type Attempt struct {
 
 	SubmittedBy   string // principal the attempt runs as
 	CorrelationID string
-	Traceparent   string // W3C trace context of the submit
+	Traceparent   string // W3C trace context of the attempt's span, else of the submit
 	Tracestate    string
 
 	Args       json.RawMessage // as submitted, byte for byte, also where they are kept by reference

@@ -63,6 +63,8 @@ type Config struct {
 	ExitIdle time.Duration
 	// Report is called when an attempt's outcome is settled, from several goroutines at once. May be nil.
 	Report func(Report)
+	// Tracer makes spans of attempts. nil: none are made, and handlers are given the trace context of the submit.
+	Tracer Tracer
 	// Right is asked before each claim whether the job may still run as its principal. nil: every job may.
 	Right ledger.Right
 	// Logger is required; use zap.NewNop() for none.

@@ -172,6 +172,9 @@ func (r *running) report(o *ledger.Outcome, e *schemas.Event) {
 	} else {
 		r.s.log.Info("attempt ended", append(r.fields(), zap.String("event", string(rep.Outcome)), errorField(o.Error))...)
 	}
+	if !r.traced.Swap(true) {
+		r.trace(rep)
+	}
 	r.s.w.cfg.Report(rep)
 }
 

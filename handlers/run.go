@@ -39,6 +39,9 @@ type running struct {
 	job  *ledger.Job // as it was when the claim, or the last checkpoint, was stored
 	life uint64      // the ledger's from before that
 
+	trace  func(Report) // ends the attempt's span
+	traced atomic.Bool  // it has ended; an outcome that comes late is not told again
+
 	checkpoints checkpoints
 	reported    atomic.Bool // marked for the reporter
 	reportsOver bool        // guarded by reporter.mu
@@ -101,14 +104,16 @@ func (s *session) work(u *puller, m *nats.Msg) {
 	started := false
 	defer func() { s.pool.release(started) }()
 	life := s.w.cfg.Ledger.Life()
-	job, alone := s.claim(m)
+	job, alone, trace := s.claim(m)
 	s.pool.claimed(job != nil)
 	if job == nil {
 		return
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
+	ctx, cancel := context.WithCancelCause(trace.ctx)
 	defer cancel(nil)
 	r := s.newRunning(u.reg, job, life, cancel)
+	r.trace = trace.end
+	r.a.Traceparent, r.a.Tracestate = trace.own.Parent, trace.own.State
 	r.exclusive = alone || u.reg.Exclusive
 	if !s.register(r) {
 		s.release(job, releaseDrain)
@@ -123,49 +128,50 @@ func (s *session) work(u *puller, m *nats.Msg) {
 //
 // If this process dies before the append, the offer comes again after ledger.AckWait. If it dies behind it,
 // the leader finds a running job whose session is silent, and ends the attempt when the lease has passed.
-func (s *session) claim(m *nats.Msg) (job *ledger.Job, alone bool) {
+func (s *session) claim(m *nats.Msg) (job *ledger.Job, alone bool, trace claimTrace) {
 	came := time.Now()
 	o, err := ledger.DecodeOffer(m.Data)
 	if err != nil {
 		s.log.Warn("offer does not decode", zap.String("subject", m.Subject), zap.Error(err))
 		s.pool.answer(m, ackBody) // the leader offers again what is Queued
-		return nil, false
+		return nil, false, trace
 	}
 	if !s.ready(m, o) || !s.startable(m, o, came) || !s.ready(m, o) { // again: the look at holds may have taken long
-		return nil, false
+		return nil, false, trace
 	}
 	from := o.Job
 	if o.ArgsOmitted {
 		if from, err = s.w.cfg.Ledger.Fold(s.settle, from.Org, from.ID); err != nil {
 			s.log.Warn("args of an offer could not be read", zap.String("subject", m.Subject), zap.Error(err))
-			return nil, false // it comes again
+			return nil, false, trace // it comes again
 		}
 	}
 	right := s.w.right.Judge(s.settle, from)
 	if errors.Is(right, ledger.ErrRightUnknown) {
 		s.log.Warn("job is not claimed", zap.String("org", string(from.Org)), zap.String("job", string(from.ID)), zap.Error(right))
-		return nil, false // it comes again, after ledger.AckWait
+		return nil, false, trace // it comes again, after ledger.AckWait
 	}
+	trace = s.w.trace(from)
 	sent := time.Now()
 	var e *schemas.Event
 	job, e, err = s.w.cfg.Ledger.DoFrom(s.settle, from, &ledger.Claim{Generation: o.Job.Generation, Submitted: o.Job.SubmittedSeq,
-		Session: s.id, Worker: s.w.cfg.Name, Denied: right != nil}, ledger.Meta{Traceparent: from.Traceparent, Tracestate: from.Tracestate})
+		Session: s.id, Worker: s.w.cfg.Name, Denied: right != nil}, ledger.Meta{Traceparent: trace.own.Parent, Tracestate: trace.own.State})
 	switch {
 	case err == nil && e != nil:
 	case refusedClaim(err):
 		s.pool.answer(m, ackBody) // claimed, canceled or of an earlier life: nothing to do
-		return nil, false
+		return nil, false, trace
 	default:
 		// Not stored, or not known. The offer comes again; if it is stored the leader misses the attempt
 		// in our beats.
 		s.log.Warn("claim failed", zap.String("subject", m.Subject), zap.Error(err))
-		return nil, false
+		return nil, false, trace
 	}
 	s.pool.answer(m, ackBody)
 	if right != nil {
 		s.log.Info("job was dead-lettered: its principal lost the right to run it", zap.String("org", string(job.Org)), zap.String("job", string(job.ID)),
 			zap.String("principal", job.Principal()))
-		return nil, false
+		return nil, false, trace
 	}
 	late := func() bool { return time.Since(sent) > s.w.times.lateClaim }
 	// The look at the subject may itself take long; its answer is then as old as the claim was.
@@ -174,9 +180,9 @@ func (s *session) claim(m *nats.Msg) (job *ledger.Job, alone bool) {
 			s.pool.late(sent)
 		}
 		s.release(job, releaseLateClaim) // the leader may have given it up already (DESIGN D7)
-		return nil, false
+		return nil, false, trace
 	}
-	return job, o.Alone
+	return job, o.Alone, trace
 }
 
 // ready reports whether this session may claim an offer at all, and answers it if not.
@@ -227,7 +233,6 @@ func (s *session) newRunning(reg *Registration, job *ledger.Job, life uint64, ca
 		Timeout: timeout, Deadline: began.Add(timeout), Grace: job.Policy.GraceMS.Duration(),
 		Fence: job.Fence, Token: string(job.Org) + "-" + string(job.ID) + "-" + strconv.Itoa(job.Generation),
 		SubmittedBy: job.Principal(), CorrelationID: job.CorrelationID,
-		Traceparent: job.Traceparent, Tracestate: job.Tracestate,
 		Args: job.Spec.Args, Checkpoint: job.Checkpoint,
 		host: host{progressed: func() { s.reports.mark(r) }, save: r.save, result: r.parentResult},
 	}

@@ -188,3 +188,12 @@ func (l *Ledger) reading(ctx context.Context, read func(context.Context) error) 
 		}
 	}
 }
+
+// StreamTime is the time by the clock of LEDGER's leader, the one that stamps events: the now of commands.
+func (l *Ledger) StreamTime(ctx context.Context) (time.Time, error) {
+	s, err := l.stream(ctx, StreamLedger)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return s.CachedInfo().TimeStamp.UTC(), nil
+}

@@ -30,6 +30,8 @@ type Config struct {
 	// CheckArgs, if set, checks args against the type's JSON Schema before a submit is appended. It must
 	// return an error naming the field. nil checks nothing beyond JSON syntax and size.
 	CheckArgs func(t *schemas.TypeSettings, args json.RawMessage) error
+	// Tracer, if set, makes spans of submissions.
+	Tracer SubmitTracer
 	// Intercept, if set, wraps every publish to LEDGER, ARCHIVE, CATALOG and the object stores: tests refuse a
 	// write or lose its reply with it.
 	Intercept func(PublishFunc) PublishFunc

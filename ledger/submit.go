@@ -117,6 +117,7 @@ func (l *Ledger) Submit(ctx context.Context, r SubmitRequest) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, coded(err)
 	}
+	s.trace(ctx)
 	var receipt Receipt
 	switch {
 	case r.once:
@@ -133,6 +134,11 @@ func (l *Ledger) Submit(ctx context.Context, r SubmitRequest) (Receipt, error) {
 
 // told ends a submission that has come to something.
 func (s *submission) told(ctx context.Context, r *SubmitRequest, receipt Receipt, err error) (Receipt, error) {
+	receipt, err = s.outcome(ctx, r, receipt, err)
+	return s.endTrace(receipt, err)
+}
+
+func (s *submission) outcome(ctx context.Context, r *SubmitRequest, receipt Receipt, err error) (Receipt, error) {
 	s.pass.leave(receipt, err)
 	s.settle(ctx, receipt, err)
 	if err != nil {
@@ -159,7 +165,8 @@ type submission struct {
 	large   *largeArgs // nil: they stand in the event
 	pass    pass
 	before  func(context.Context) error
-	shut    *Error // why the door is closed to new work; what stands under its id already is found all the same
+	traced  func(Receipt, error) // ends its span; nil: it has none
+	shut    *Error               // why the door is closed to new work; what stands under its id already is found all the same
 }
 
 // fresh stores the job under a new id; the stream's window finds an earlier submission of the same work.
@@ -487,13 +494,4 @@ func (s *submission) failed(id schemas.JobID, err error) (Receipt, error) {
 		return Receipt{ID: id, Org: s.org}, own.with("id", id)
 	}
 	return Receipt{}, err
-}
-
-// StreamTime is the time by the clock of LEDGER's leader, the one that stamps events: the now of commands.
-func (l *Ledger) StreamTime(ctx context.Context) (time.Time, error) {
-	s, err := l.stream(ctx, StreamLedger)
-	if err != nil {
-		return time.Time{}, err
-	}
-	return s.CachedInfo().TimeStamp.UTC(), nil
 }

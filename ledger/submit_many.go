@@ -138,6 +138,7 @@ func (m *many) prepare(ctx context.Context, i int) bool {
 	if s.shut != nil || s.large != nil || s.spec.Dedup.Exact() {
 		return false
 	}
+	s.trace(ctx)
 	if o.e, err = s.beginFresh(s.freshID()); err == nil {
 		o.a, err = m.l.appendingOf(o.e, expectation{})
 	}
