@@ -47,6 +47,9 @@ func (c *Count) Total() int64 {
 	return c.Submitted + c.Queued + c.Running + c.Retrying + c.Completed + c.Canceled + c.DeadLettered
 }
 
+// Waiting is the number of jobs that wait to start, without those that wait for a time or for parents.
+func (c *Count) Waiting() int64 { return c.Submitted - c.Deferred + c.Queued }
+
 // Unfinished is the number of jobs that have not ended.
 func (c *Count) Unfinished() int64 { return c.Submitted + c.Queued + c.Running + c.Retrying }
 
@@ -167,8 +170,8 @@ type CountDocument struct {
 	Type  schemas.TypeName  `json:"type"`
 	schemas.Position
 	Count
-	// Latency holds the histograms of waits and durations; null until they are kept.
-	Latency *struct{} `json:"latency"`
+	// Stats tell what happened lately; null behind StatsKeysMax.
+	Stats *Stats `json:"stats"`
 }
 
 // CountsDocument is what BucketCounts holds under KeyCountsAll. It is written after every document that

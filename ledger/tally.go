@@ -17,6 +17,12 @@ type Move struct {
 	Quarantined int64 // 1 for a message that no fold can read
 	Illegal     int64 // 1 for an event that was not legal where it stands
 	Legal       bool
+	Sample      Sample // of a legal event
+}
+
+// Observed reports whether the statistics of the job's counter take note of the message: it did something to the job.
+func (m *Move) Observed() bool {
+	return m.Legal && m.Illegal == 0 && m.Quarantined == 0 && (m.Was != m.Is || m.Sample != (Sample{}))
 }
 
 // Counted folds a message into j, which is of its subject and may be empty, as Apply and Skip do, and says what that does
@@ -25,7 +31,7 @@ type Move struct {
 // A carried event moves nothing, also where j is empty: the job was counted when it was submitted.
 func Counted(j *Job, e *schemas.Event, bad error) Move {
 	m := Move{Was: StandingBefore(j, e), Legal: true}
-	illegal, existed := j.Illegal, j.Exists()
+	illegal, existed, before := j.Illegal, j.Exists(), sampledOf(j)
 	if bad != nil {
 		m.Quarantined = 1
 		Skip(j, e, errors.Is(bad, schemas.ErrUndecodable))
@@ -37,7 +43,9 @@ func Counted(j *Job, e *schemas.Event, bad error) Move {
 		m.Was = m.Is
 		return m
 	}
-	m.Illegal = int64(max(0, j.Illegal-illegal))
+	if m.Illegal = int64(max(0, j.Illegal-illegal)); m.Illegal == 0 && bad == nil && m.Legal {
+		m.Sample = before.sample(e)
+	}
 	return m
 }
 

@@ -32,6 +32,7 @@ type views struct {
 
 	folded      Counts
 	lastMoved   map[CountKey]schemas.Seq // last event at or below all.Seq that moved a job of the key
+	stats       map[CountKey]*Stats      // of the counters that have any
 	quarantined int64
 	illegal     int64
 }
@@ -86,7 +87,7 @@ var ErrViewsMove = errors.New("the views are being deleted and rebuilt")
 // readOnce takes the documents in an order that makes them comparable: first how far the views say they are
 // complete, then the documents, which can only be ahead of that.
 func (w *views) readOnce(ctx context.Context, l *Ledger, org schemas.OrgID, created [3]time.Time) error {
-	*w = views{seed: maphash.MakeSeed(), folded: make(Counts), lastMoved: make(map[CountKey]schemas.Seq)}
+	*w = views{seed: maphash.MakeSeed(), folded: make(Counts), lastMoved: make(map[CountKey]schemas.Seq), stats: make(map[CountKey]*Stats)}
 	all, err := l.countsDocument(ctx)
 	if err != nil {
 		return err
@@ -148,6 +149,9 @@ func (w *views) readCounts(ctx context.Context, l *Ledger, prefix string, all bo
 			m.CountDocument = CountDocument{} // true at no sequence
 		}
 		w.counts = append(w.counts, m)
+		if m.Stats != nil {
+			w.stats[CountKey{Org: m.Org, Queue: m.Queue, Type: m.Type}] = &Stats{After: m.Stats.After}
+		}
 		return nil
 	})
 	slices.SortFunc(w.counts, func(a, b countMark) int { return cmp.Compare(a.Seq, b.Seq) })
@@ -178,6 +182,13 @@ func (w *views) compareJob(v *verifier, key string, vj *verifiedJob, e *Entry) e
 // moved counts a job's step.
 func (w *views) moved(e *Entry, m Move) {
 	w.illegal += m.Illegal
+	if s := w.stats[m.Is.Key]; s != nil && e.Seq > s.After && m.Observed() {
+		before := w.folded.of(m.Is.Key)
+		after := Counts{m.Is.Key: &before}
+		waited := before.Waiting()
+		after.Apply(m.Was, m.Is)
+		s.Add(e.Time, &m.Sample, waited, before.Waiting())
+	}
 	if !w.folded.Apply(m.Was, m.Is) || w.all == nil || e.Seq > w.all.Seq {
 		return
 	}
@@ -228,6 +239,18 @@ func (w *views) compareCounts(v *verifier, e *Entry) {
 		if want := w.folded[k]; !v.tallies.unknown[k] && (want == nil || *want != m.Count) {
 			v.problem(ProblemCount, m.Seq, m.Org, "", "the counter %s is %+v, the ledger has %+v at this sequence", m.key, m.Count, want)
 		}
+		w.compareStats(v, m, k)
+	}
+}
+
+// compareStats compares the statistics that stand with a counter. Where segments were removed, what they hold is not known.
+func (w *views) compareStats(v *verifier, m *countMark, k CountKey) {
+	want := w.stats[k]
+	if m.Stats == nil || want == nil || len(v.tallies.holes) > 0 || v.tallies.unknown[k] {
+		return
+	}
+	if !m.Stats.Equal(want) {
+		v.problem(ProblemCount, m.Seq, m.Org, "", "the statistics of the counter %s are not what the ledger says at this sequence", m.key)
 	}
 }
 

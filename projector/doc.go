@@ -4,7 +4,7 @@
 // # Stored form
 //
 //	JOBS    <org>.<job>            ledger.Document: the record without args, result, steps and attempts
-//	COUNTS  <org>.<queue>.<type>   ledger.CountDocument: jobs by state, exact at its seq
+//	COUNTS  <org>.<queue>.<type>   ledger.CountDocument: jobs by state and what happened lately, exact at its seq
 //	COUNTS  all                    ledger.CountsDocument: how far each view is written, and the totals
 //	CONFIG  <kind>.<name>          ledger.SettingDocument: the latest settings of a type, org, queue, resource or hold
 //
@@ -35,6 +35,8 @@
 //     included: a leader that stood still may not call the counters of a later bucket complete. Where
 //     any of them does not match, that view is folded from zero (DESIGN D2).
 //   - Counts are driven by the fold of each job, so an illegal event counts nothing but itself.
+//   - Statistics (ledger.Stats) stand with their counter in one document, so that both are true at one sequence; their time
+//     is the stream's. Of ledger.StatsKeysMax counters there are any.
 //   - Every map of jobs is bounded: jobsCached folds, of which about dirtyMax are unwritten, and packedMax
 //     packed ones of plain jobs that wait.
 package projector

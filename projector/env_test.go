@@ -76,6 +76,7 @@ func check(t testing.TB, env *ledgertest.Env) {
 	want, counts := map[string]string{}, ledger.Counts{}
 	jobs := map[string]*ledger.Job{}
 	illegal, quarantined := int64(0), int64(0)
+	stats := statsBegun(t, env)
 	for _, e := range entries(t, env, end) {
 		if e.Err != nil {
 			quarantined++
@@ -90,8 +91,12 @@ func check(t testing.TB, env *ledgertest.Env) {
 			jobs[key] = j
 		}
 		was, bad := ledger.StandingOf(j), j.Illegal
-		e.ApplyTo(j)
+		m := ledger.Counted(j, e.Event, e.Err)
+		waited := waiting(counts, m.Is.Key)
 		counts.Apply(was, ledger.StandingOf(j))
+		if k := m.Is.Key.String(); m.Observed() && e.Seq > stats[k].After {
+			stats[k].Add(e.Time, &m.Sample, waited, waiting(counts, m.Is.Key))
+		}
 		illegal += int64(j.Illegal - bad)
 		if j.Exists() {
 			doc, err := ledger.Document(j)
@@ -101,6 +106,7 @@ func check(t testing.TB, env *ledgertest.Env) {
 			want[key] = string(doc)
 		}
 	}
+	checkStats(t, env, stats)
 	have := documents(t, env, ledger.BucketJobs)
 	if len(have) != len(want) {
 		t.Errorf("JOBS holds %d documents, want %d", len(have), len(want))
@@ -111,6 +117,43 @@ func check(t testing.TB, env *ledgertest.Env) {
 		}
 	}
 	checkCounts(t, env, counts, illegal, quarantined, end)
+}
+
+func waiting(counts ledger.Counts, k ledger.CountKey) int64 {
+	if c := counts[k]; c != nil {
+		return c.Waiting()
+	}
+	return 0
+}
+
+// statsBegun are empty statistics of every counter, that begin where those that are stored do.
+func statsBegun(t testing.TB, env *ledgertest.Env) map[string]*ledger.Stats {
+	t.Helper()
+	begun := map[string]*ledger.Stats{}
+	for key, body := range documents(t, env, ledger.BucketCounts) {
+		var doc ledger.CountDocument
+		if err := json.Unmarshal([]byte(body), &doc); key != ledger.KeyCountsAll && (err != nil || doc.Stats == nil) {
+			t.Fatalf("COUNTS/%s: %v without statistics: %s", key, err, body)
+		} else if key != ledger.KeyCountsAll {
+			begun[key] = &ledger.Stats{After: doc.Stats.After}
+		}
+	}
+	return begun
+}
+
+// checkStats compares the statistics that stand with the counters with a fold from zero.
+func checkStats(t testing.TB, env *ledgertest.Env, want map[string]*ledger.Stats) {
+	t.Helper()
+	docs := documents(t, env, ledger.BucketCounts)
+	for key, s := range want {
+		var doc ledger.CountDocument
+		if err := json.Unmarshal([]byte(docs[key]), &doc); err != nil {
+			t.Errorf("COUNTS/%s: %v", key, err)
+		} else if doc.Stats == nil || !doc.Stats.Equal(s) {
+			text, err := json.Marshal(s)
+			t.Errorf("the statistics of %s are in\n%s\nwant\n%s %v", key, docs[key], text, err)
+		}
+	}
 }
 
 func checkCounts(t testing.TB, env *ledgertest.Env, want ledger.Counts, illegal, quarantined int64, end schemas.Seq) {

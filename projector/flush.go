@@ -101,7 +101,7 @@ func (v *views) take() (*batch, error) {
 			s.dirty = false
 			continue
 		}
-		doc := ledger.CountDocument{Org: k.Org, Queue: k.Queue, Type: k.Type, Position: v.at, Count: *v.counts[k]}
+		doc := ledger.CountDocument{Org: k.Org, Queue: k.Queue, Type: k.Type, Position: v.at, Count: *v.counts[k], Stats: v.stats[k]}
 		body, err := json.Marshal(&doc)
 		if err != nil {
 			return nil, err

@@ -50,7 +50,8 @@ type views struct {
 	read      aheadOf // for the entries that are folded now
 
 	counts      ledger.Counts
-	queues      ledger.Counts // the same by queue alone, of all orgs and types
+	queues      ledger.Counts                     // the same by queue alone, of all orgs and types
+	stats       map[ledger.CountKey]*ledger.Stats // nil behind ledger.StatsKeysMax
 	countSlots  map[ledger.CountKey]*slot
 	dirtyCounts []ledger.CountKey
 	quarantined int64
@@ -71,7 +72,7 @@ func newViews(before foldBefore) *views {
 	return &views{
 		before: before, jobs: newJobCache(jobsCached), waiting: newPacker(), suspects: make(map[jobKey]bool),
 		read:   aheadOf{folds: make(map[jobKey]foldAt), submits: make(map[schemas.Seq]*ledger.Entry)},
-		counts: make(ledger.Counts), queues: make(ledger.Counts), countSlots: make(map[ledger.CountKey]*slot),
+		counts: make(ledger.Counts), queues: make(ledger.Counts), stats: make(map[ledger.CountKey]*ledger.Stats), countSlots: make(map[ledger.CountKey]*slot),
 		covered: make(map[ledger.CountKey]schemas.Seq), settings: make(map[string]*settingEntry),
 	}
 }
@@ -105,7 +106,7 @@ func (v *views) applyJob(ctx context.Context, e *schemas.Event, bad error) error
 	m := ledger.Counted(ent.job, e, bad)
 	strip(ent.job)
 	if e.Seq > v.countsAt.Seq {
-		v.count(e.Seq, m.Was, m.Is)
+		v.observe(e, &m)
 		v.illegal += m.Illegal
 	}
 	switch {
@@ -188,6 +189,41 @@ func (v *views) count(seq schemas.Seq, was, is ledger.Standing) {
 	}
 }
 
+// observe counts what a message does, and adds it to the statistics of the counter. Those are written with it, and like it
+// know what is at or below the sequence of the document.
+func (v *views) observe(e *schemas.Event, m *ledger.Move) {
+	k := m.Is.Key
+	waited := int64(0)
+	if c := v.counts[k]; c != nil {
+		waited = c.Waiting()
+	}
+	v.count(e.Seq, m.Was, m.Is)
+	if !m.Observed() || e.Seq <= v.covered[k] {
+		return
+	}
+	s, known := v.stats[k]
+	if !known {
+		if len(v.stats) < ledger.StatsKeysMax {
+			s = &ledger.Stats{After: v.base}
+		}
+		v.stats[k] = s
+	}
+	if s != nil {
+		s.Add(e.Time, &m.Sample, waited, v.counts[k].Waiting())
+		v.touchCount(k)
+	}
+}
+
+// forgetStats has the statistics of counters begin again behind what is folded.
+func (v *views) forgetStats(keys ...ledger.CountKey) {
+	for _, k := range keys {
+		if v.stats[k] != nil {
+			v.stats[k] = &ledger.Stats{After: v.at.Seq}
+			v.touchCount(k)
+		}
+	}
+}
+
 func (v *views) touchCount(k ledger.CountKey) {
 	s := v.countSlots[k]
 	if s == nil {
@@ -226,6 +262,7 @@ func (v *views) writeAnew() {
 	v.jobsAt, v.countsAt, v.configAt = schemas.Position{}, schemas.Position{}, schemas.Position{}
 	v.quarantined, v.illegal = 0, 0
 	v.counts, v.queues = make(ledger.Counts), make(ledger.Counts)
+	clear(v.stats)
 	clear(v.covered)
 }
 
@@ -264,6 +301,9 @@ func (v *views) prove(ctx context.Context, ent *jobEntry) error {
 	}
 	if after.SubmittedSeq == first { // another life of an id whose earlier one had left LEDGER: it counts as a new job
 		was = new(ledger.Job)
+	}
+	if after.SubmittedSeq != first { // it was not legal there, and the statistics took it, and what followed, for legal
+		v.forgetStats(ledger.StandingOf(ent.job).Key, ledger.StandingOf(is).Key)
 	}
 	v.count(first, ledger.StandingOf(ent.job), ledger.Standing{})
 	v.count(first, ledger.StandingOf(was), ledger.StandingOf(is))
