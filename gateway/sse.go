@@ -77,11 +77,11 @@ func (h *httpAPI) events(w http.ResponseWriter, r *http.Request) {
 
 // subscribe reads what to follow, and whether the caller may.
 func (s *stream) subscribe(ctx context.Context) (*Subscription, error) {
-	req, err := s.request()
+	visible, err := s.right(ctx) // first: strangers hear of no mistake but that one
 	if err != nil {
 		return nil, err
 	}
-	visible, err := s.right(ctx)
+	req, err := s.request()
 	if err != nil {
 		return nil, err
 	}

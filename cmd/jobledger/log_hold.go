@@ -58,7 +58,7 @@ func (p *program) legalHold(ctx context.Context, verb string, f *legalFlags, on 
 	if err != nil {
 		return err
 	}
-	return p.withClient(ctx, "log hold "+verb, func(ctx context.Context, c *gateway.Client) error {
+	return p.withCell(ctx, "log hold "+verb, func(ctx context.Context, c *gateway.Client) error {
 		h, err := c.SetLegalHold(ctx, gateway.LegalHoldRequest{Scope: scope, On: on, Reason: reason})
 		if err != nil {
 			return err
@@ -74,7 +74,7 @@ func (p *program) legalHold(ctx context.Context, verb string, f *legalFlags, on 
 func (p *program) addLegalHolds(hold *fisk.CmdClause) {
 	var format string
 	cmd := p.command(hold, "ls", "List the legal holds, by whom and why", func(ctx context.Context) error {
-		return p.withClient(ctx, "log hold ls", func(ctx context.Context, c *gateway.Client) error {
+		return p.withCell(ctx, "log hold ls", func(ctx context.Context, c *gateway.Client) error {
 			all, err := c.LegalHolds(ctx)
 			if err != nil {
 				return err

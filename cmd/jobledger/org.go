@@ -33,7 +33,7 @@ Example:
 func (p *program) addOrgLs(org *fisk.CmdClause) {
 	var format string
 	cmd := p.command(org, "ls", "List the orgs that were set; any other has the defaults", func(ctx context.Context) error {
-		return p.withClient(ctx, "org ls", func(ctx context.Context, c *gateway.Client) error {
+		return p.withCell(ctx, "org ls", func(ctx context.Context, c *gateway.Client) error {
 			all, err := c.Orgs(ctx)
 			if err != nil {
 				return err
@@ -76,7 +76,7 @@ func (p *program) addOrgInfo(org *fisk.CmdClause) {
 		if err := schemas.CheckToken("org", name); err != nil {
 			return usagef("%w", err)
 		}
-		return p.withClient(ctx, "org info", func(ctx context.Context, c *gateway.Client) error {
+		return p.withCell(ctx, "org info", func(ctx context.Context, c *gateway.Client) error {
 			if history {
 				h, err := c.OrgHistory(ctx, schemas.OrgID(name))
 				if err != nil {

@@ -23,7 +23,7 @@ func (p *program) addOrgRm(org *fisk.CmdClause) {
 		if err := schemas.CheckToken("org", name); err != nil {
 			return usagef("%w", err)
 		}
-		return p.withClient(ctx, "org rm", func(ctx context.Context, c *gateway.Client) error {
+		return p.withCell(ctx, "org rm", func(ctx context.Context, c *gateway.Client) error {
 			return p.removeOrg(ctx, c, schemas.OrgID(name), noWait)
 		})
 	})

@@ -59,7 +59,7 @@ func (f *tokenFlags) check() (org schemas.OrgID, err error) {
 		if f.title != "" {
 			return "", usagef("with --all-orgs no org is named: give the name alone")
 		}
-		f.org, f.title = tokenCellOrg, f.org
+		f.org, f.title = anyOrg, f.org
 	}
 	admin := f.role == string(schemas.RoleAdmin)
 	switch {
@@ -75,9 +75,6 @@ func (f *tokenFlags) check() (org schemas.OrgID, err error) {
 	}
 	return schemas.OrgID(f.org), nil
 }
-
-// tokenCellOrg is the org that a request about tokens of every org is sent to: any would do.
-const tokenCellOrg = "all"
 
 func (p *program) addToken(ctx context.Context, f *tokenFlags) error {
 	org, err := f.check()
@@ -95,7 +92,7 @@ func (p *program) addToken(ctx context.Context, f *tokenFlags) error {
 	if r.Reason, err = p.reason(); err != nil {
 		return err
 	}
-	return p.withClient(ctx, "org token add", func(ctx context.Context, c *gateway.Client) error {
+	return p.withCell(ctx, "org token add", func(ctx context.Context, c *gateway.Client) error {
 		made, err := c.AddToken(ctx, org, r)
 		if err != nil {
 			return err
@@ -124,10 +121,10 @@ func (p *program) addTokenLs(token *fisk.CmdClause) {
 				return usagef("%w", err)
 			}
 		}
-		return p.withClient(ctx, "org token ls", func(ctx context.Context, c *gateway.Client) error {
+		return p.withCell(ctx, "org token ls", func(ctx context.Context, c *gateway.Client) error {
 			asked := schemas.OrgID(org)
 			if org == "" {
-				asked = tokenCellOrg
+				asked = anyOrg
 			}
 			all, err := c.Tokens(ctx, asked, org == "")
 			if err != nil {
@@ -175,7 +172,7 @@ func (p *program) addTokenRm(token *fisk.CmdClause) {
 		if err != nil {
 			return err
 		}
-		return p.withClient(ctx, "org token rm", func(ctx context.Context, c *gateway.Client) error {
+		return p.withCell(ctx, "org token rm", func(ctx context.Context, c *gateway.Client) error {
 			t, err := c.RevokeToken(ctx, id, reason)
 			if err != nil {
 				return err

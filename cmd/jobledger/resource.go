@@ -21,7 +21,7 @@ func (p *program) addResource(app *fisk.Application) {
 func (p *program) addResourceLs(resource *fisk.CmdClause) {
 	var format string
 	cmd := p.command(resource, "ls", "List the resources that were set; any other has no limits", func(ctx context.Context) error {
-		return p.withClient(ctx, "resource ls", func(ctx context.Context, c *gateway.Client) error {
+		return p.withCell(ctx, "resource ls", func(ctx context.Context, c *gateway.Client) error {
 			all, err := c.Resources(ctx)
 			if err != nil {
 				return err
@@ -47,7 +47,7 @@ func (p *program) addResourceInfo(resource *fisk.CmdClause) {
 		if err := schemas.CheckToken("resource", name); err != nil {
 			return usagef("%w", err)
 		}
-		return p.withClient(ctx, "resource info", func(ctx context.Context, c *gateway.Client) error {
+		return p.withCell(ctx, "resource info", func(ctx context.Context, c *gateway.Client) error {
 			if history {
 				h, err := c.ResourceHistory(ctx, name)
 				if err != nil {

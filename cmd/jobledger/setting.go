@@ -169,6 +169,27 @@ func (p *program) withClient(ctx context.Context, name string, do func(ctx conte
 	return do(ctx, c)
 }
 
+// anyOrg is the org on whose behalf the cell's own settings are asked for where none is in use: any would do.
+const anyOrg = "any"
+
+// withCell is withClient for what belongs to the cell, where no org need be known.
+func (p *program) withCell(ctx context.Context, name string, do func(ctx context.Context, c *gateway.Client) error) error {
+	t, err := p.resolveTarget()
+	if err != nil {
+		return err
+	}
+	org, err := p.org(t)
+	if err != nil {
+		org = anyOrg
+	}
+	nc, err := p.connect(t, name)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	return do(ctx, &gateway.Client{Conn: nc, Org: org, Timeout: p.flags.Timeout})
+}
+
 // printSettingHistory prints the settings that a thing had, oldest first.
 func (p *program) printSettingHistory(h *gateway.SettingHistory) error {
 	if p.flags.JSON {

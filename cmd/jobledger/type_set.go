@@ -132,7 +132,7 @@ func (p *program) typeAdd(ctx context.Context, f *typeFlags) error {
 		p.talkf("would set type %s", t.Name)
 		return nil
 	}
-	return p.withClient(ctx, "type add", func(ctx context.Context, c *gateway.Client) error {
+	return p.withCell(ctx, "type add", func(ctx context.Context, c *gateway.Client) error {
 		set, err := c.TypeAdd(ctx, t)
 		if err != nil {
 			return err
@@ -192,7 +192,7 @@ func (p *program) closeBreaker(ctx context.Context, name schemas.TypeName) error
 	if err != nil {
 		return err
 	}
-	return p.withClient(ctx, "type edit", func(ctx context.Context, c *gateway.Client) error {
+	return p.withCell(ctx, "type edit", func(ctx context.Context, c *gateway.Client) error {
 		closed, err := c.CloseBreaker(ctx, name, gateway.CloseBreakerRequest{Reason: reason})
 		if err != nil {
 			return err
@@ -216,7 +216,7 @@ func (p *program) addDisabledOrgs(ctx context.Context, f *typeFlags, m *mutation
 			return usagef("%w", err)
 		}
 	}
-	return p.withClient(ctx, "type edit", func(ctx context.Context, client *gateway.Client) error {
+	return p.withCell(ctx, "type edit", func(ctx context.Context, client *gateway.Client) error {
 		t, err := client.Type(ctx, schemas.TypeName(f.name))
 		if err != nil {
 			return err
@@ -267,7 +267,7 @@ func (p *program) addTypeSchema(typ *fisk.CmdClause) {
 		if err := schemas.CheckToken("type", name); err != nil {
 			return usagef("%w", err)
 		}
-		return p.withClient(ctx, "type schema", func(ctx context.Context, c *gateway.Client) error {
+		return p.withCell(ctx, "type schema", func(ctx context.Context, c *gateway.Client) error {
 			t, err := c.Type(ctx, schemas.TypeName(name))
 			if err != nil {
 				return err
@@ -399,7 +399,7 @@ func (p *program) applyTypes(ctx context.Context, f *typeFlags) error {
 		return usagef("%s: %w", f.file, err)
 	}
 	r := gateway.TypesRequest{Types: types, Reason: p.flags.Reason.Value, DryRun: p.flags.DryRun}
-	return p.withClient(ctx, "type add", func(ctx context.Context, c *gateway.Client) error {
+	return p.withCell(ctx, "type add", func(ctx context.Context, c *gateway.Client) error {
 		reply, err := c.ApplyTypes(ctx, r)
 		if err != nil {
 			return err
