@@ -64,7 +64,7 @@ func observe(ctx context.Context, cfg *Config, l *ledger.Ledger, of watched) ([]
 		return nil, err
 	}
 	r := &readiness{l: l, m: m, host: of.host, start: of.end.Seq}
-	s, err := web.New(web.Config{Listener: cfg.HTTP.Listener, Ready: r.reasons, Metrics: m.Handler(), Logger: component(cfg.Logger, "http")})
+	s, err := web.New(web.Config{Listener: cfg.HTTP.Listener, Ready: r.reasons, Metrics: m.Handler(), Observe: m.HTTP, Logger: component(cfg.Logger, "http")})
 	if err != nil {
 		return nil, err
 	}

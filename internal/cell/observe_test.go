@@ -95,6 +95,10 @@ func TestObserved(t *testing.T) {
 		_, body := get(t, leads+"/metrics")
 		return strings.Contains(body, "\njobledger_ledger_bytes ")
 	})
+	get(t, leads+"/v1/openapi.json")
+	until(t, "a request", func() bool {
+		return shows(t, leads, `jobledger_http_request_duration_seconds_count{code="200",method="GET",route="/v1/openapi.json"} 1`)
+	})
 	if !shows(t, stands, "jobledger_dispatcher_leader 0") {
 		t.Error("the standby does not say that it does not lead")
 	}

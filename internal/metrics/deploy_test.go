@@ -27,6 +27,7 @@ func exported(t *testing.T) map[string][]string {
 	t.Helper()
 	kept := registerer{}
 	newFamilies(&kept)
+	newHTTP(&kept)
 	kept = append(kept, &gauges{})
 	names := map[string][]string{}
 	for _, c := range kept {

@@ -34,15 +34,16 @@ type families struct {
 	late                                                               prometheus.Observer // lateness of schedules
 }
 
+func histogram(r prometheus.Registerer, name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeMax}, labels)
+	r.MustRegister(v)
+	return v
+}
+
 func newFamilies(r prometheus.Registerer) *families {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
-		r.MustRegister(v)
-		return v
-	}
-	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets,
-			NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeMax}, labels)
 		r.MustRegister(v)
 		return v
 	}
@@ -54,10 +55,10 @@ func newFamilies(r prometheus.Registerer) *families {
 		attempts:    counter("attempts_finished_total", "Attempts that ended, by outcome and class of the error.", "queue", "type", "outcome", "error_class"),
 		lost:        counter("leases_lost_total", "Attempts whose worker fell silent.", "queue", "type"),
 		lateResults: counter("late_results_total", "Outcomes of attempts that were no longer the job's current one.", "queue", "type"),
-		wait:        histogram("job_wait_seconds", "From when a job could run (submitted, due, retry due) to the start of its attempt; what holds and limits took is part of it. Jobs with parents are not observed.", waitBuckets, "queue", "priority"),
-		duration:    histogram("attempt_duration_seconds", "What attempts took, as their workers measured it.", durationBuckets, "queue", "type", "outcome"),
-		total:       histogram("job_total_seconds", "From submission to end, of jobs submitted since this server started.", totalBuckets, "queue", "type"),
-		lateness:    histogram("timer_lateness_seconds", "From the time of a schedule's tick to its job.", waitBuckets, "kind"),
+		wait:        histogram(r, "job_wait_seconds", "From when a job could run (submitted, due, retry due) to the start of its attempt; what holds and limits took is part of it. Jobs with parents are not observed.", waitBuckets, "queue", "priority"),
+		duration:    histogram(r, "attempt_duration_seconds", "What attempts took, as their workers measured it.", durationBuckets, "queue", "type", "outcome"),
+		total:       histogram(r, "job_total_seconds", "From submission to end, of jobs submitted since this server started.", totalBuckets, "queue", "type"),
+		lateness:    histogram(r, "timer_lateness_seconds", "From the time of a schedule's tick to its job.", waitBuckets, "kind"),
 	}
 	f.late = f.lateness.WithLabelValues("schedule")
 	return f

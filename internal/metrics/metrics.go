@@ -69,6 +69,7 @@ func (c *Config) validate() error {
 type Metrics struct {
 	cfg      Config
 	registry *prometheus.Registry
+	http     *prometheus.HistogramVec
 	lag      lagWatch
 	ages     ages
 
@@ -84,7 +85,7 @@ func New(cfg Config) (*Metrics, error) {
 		return nil, err
 	}
 	m := &Metrics{cfg: cfg, registry: prometheus.NewRegistry()}
-	m.fold = newFold(newFamilies(m.registry), cfg.From.Seq)
+	m.fold, m.http = newFold(newFamilies(m.registry), cfg.From.Seq), newHTTP(m.registry)
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &gauges{m: m})
 	return m, nil
 }

@@ -34,6 +34,8 @@ type Config struct {
 	Ready func(ctx context.Context) []string
 	// Metrics answers scrapes. Required.
 	Metrics http.Handler
+	// Observe, if set, is told of requests.
+	Observe Observe
 	// Logger is required; use zap.NewNop() for none.
 	Logger *zap.Logger
 }
@@ -77,7 +79,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("web: %w", err)
 	}
-	h := &http.Server{Handler: s.mux, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+	h := &http.Server{Handler: observed(s.mux, s.cfg.Observe), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: headerMax, ErrorLog: log}
 	ended := make(chan error, 1)
 	go func() { ended <- h.Serve(newLimited(s.cfg.Listener, connsMax)) }()

@@ -3,13 +3,18 @@ package web_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -21,6 +26,9 @@ type served struct {
 	*web.Server
 	url string
 	why atomic.Pointer[[]string]
+
+	mu   sync.Mutex
+	told []string
 }
 
 func serve(t *testing.T) *served {
@@ -31,12 +39,20 @@ func serve(t *testing.T) *served {
 	}
 	x := &served{url: "http://" + l.Addr().String()}
 	x.why.Store(&[]string{})
-	x.Server, err = web.New(web.Config{Listener: l, Logger: zap.NewNop(), Ready: func(context.Context) []string { return *x.why.Load() },
+	x.Server, err = web.New(web.Config{Listener: l, Logger: zap.NewNop(), Ready: func(context.Context) []string { return *x.why.Load() }, Observe: x.tell,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") })})
 	if err != nil {
 		t.Fatal(err)
 	}
-	x.Handle("GET /v1/", http.NotFoundHandler())
+	inner := http.NewServeMux()
+	inner.HandleFunc("GET /v1/jobs/{name}", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) })
+	inner.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	x.Handle("/v1/", inner)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- x.Run(ctx) }()
@@ -47,6 +63,15 @@ func serve(t *testing.T) *served {
 		}
 	})
 	return x
+}
+
+func (x *served) tell(route, method string, status int, took time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.told = append(x.told, fmt.Sprint(method, " ", route, " ", status))
+	if took < 0 {
+		x.told = append(x.told, "no time")
+	}
 }
 
 func (x *served) get(t *testing.T, method, path string) (int, string) {
@@ -87,6 +112,31 @@ func TestHealth(t *testing.T) {
 	expect("stopping", "GET", "/readyz", 503, `{"ready":false,"reasons":["draining: this server is stopping"]}`)
 	expect("a verb that changes", "POST", "/metrics", 405, "Method Not Allowed")
 	expect("elsewhere", "GET", "/v1/info", 404, "404 page not found")
+}
+
+// Each request is told of by its route, and none by what a caller has made up; a stream, which is written through to its
+// reader, is told of to nobody (R-776).
+func TestObserve(t *testing.T) {
+	t.Parallel()
+	x := serve(t)
+	for _, r := range []string{"GET /v1/jobs/a", "GET /v1/jobs/b?wait=1s", "GET /v1/events", "GET /v1/made-up", "BREW /v1/jobs/c", "GET /healthz"} {
+		method, path, _ := strings.Cut(r, " ")
+		x.get(t, method, path)
+	}
+	want := []string{"GET /v1/jobs/{name} 202", "GET /v1/jobs/{name}?wait 202", "GET none 404", "other none 405", "GET /healthz 200"}
+	for limit := time.Now().Add(time.Minute); time.Now().Before(limit); runtime.Gosched() { // the last may still be on its way
+		x.mu.Lock()
+		n := len(x.told)
+		x.mu.Unlock()
+		if n >= len(want) {
+			break
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !slices.Equal(x.told, want) {
+		t.Errorf("told is %q, want %q", x.told, want)
+	}
 }
 
 // A request head beyond every use is refused, and costs no more memory than that.
