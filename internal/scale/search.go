@@ -10,8 +10,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/metrics"
 	"slices"
 	"time"
 
@@ -78,13 +76,13 @@ func searchIn(ctx context.Context, jobs int, one bool, dir string, results *repo
 		name, org = "search 1", func(int) schemas.OrgID { return searchBig }
 	}
 	s := &stories{jobs: jobs, org: org, r: rand.New(rand.NewPCG(1, 2)), at: time.Now().Add(-searchSpan)}
-	begin, cpu := time.Now(), ownCPU()
+	begin, cpu := time.Now(), cpuOf(os.Getpid())
 	x, err := index.Build(ctx, dir, s.entries())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, x.Close()) }()
-	took, used := time.Since(begin), ownCPU()-cpu
+	took, used := time.Since(begin), cpuOf(os.Getpid())-cpu
 	rate := float64(s.seq) / took.Seconds()
 	results.aim(name, "events folded from zero", rate, "/s", ">= 50,000", rate >= 50_000)
 	results.add(name, "events folded for each second of CPU, making them included", float64(s.seq)/used.Seconds(), "/s")
@@ -153,14 +151,6 @@ func counted(ctx context.Context, x *index.Built, org func(int) schemas.OrgID, n
 	slices.Sort(took)
 	results.add(name, "counts of an org, p50", float64(took[len(took)/2].Microseconds())/1000, "ms")
 	return nil
-}
-
-// ownCPU is what this process has used, as Go's runtime knows it behind a collection.
-func ownCPU() time.Duration {
-	runtime.GC()
-	sample := []metrics.Sample{{Name: "/cpu/classes/user:cpu-seconds"}, {Name: "/cpu/classes/gc/total:cpu-seconds"}}
-	metrics.Read(sample)
-	return time.Duration((sample[0].Value.Float64() + sample[1].Value.Float64()) * float64(time.Second))
 }
 
 // stories makes the events of jobs that come and end, in ledger order.

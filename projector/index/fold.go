@@ -11,12 +11,14 @@ import (
 )
 
 const (
-	// batchMessages is how many messages one transaction holds at most; a short job's are mostly all in one then.
-	batchMessages = 8192
-	// batchWait is how long a message waits for its transaction at most; a reader sees it within two of them.
+	// batchMessages is how many messages one transaction holds at most. There are many where the writer is the slower one,
+	// and then a page that many jobs share is written once for all of them.
+	batchMessages = 32_768
+	// batchWait is how long a message waits for its transaction, unless the one before is being written.
 	batchWait = 200 * time.Millisecond
-	// foldsKept is how many folds are kept in memory, twice that at most; another one is read from its row.
-	foldsKept = 32_768
+	// foldsKept is how many folds are kept in memory, twice that at most; another one is read from its row. It exceeds what
+	// two batches hold back.
+	foldsKept = 3 * batchMessages
 	// zoneBits: a zone is a stretch of 4,096 sequences.
 	zoneBits = 12
 )

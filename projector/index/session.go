@@ -42,7 +42,8 @@ func (s *session) run(ctx context.Context) (err error) {
 func (s *session) pump(ctx context.Context, follow func(context.Context, chan<- []*ledger.Entry) error) error {
 	own, stop := context.WithCancel(ctx)
 	defer stop()
-	entries, batches := make(chan []*ledger.Entry, entriesAhead), make(chan *changes)
+	entries, batches, idle := make(chan []*ledger.Entry, entriesAhead), make(chan *changes), make(chan struct{}, 1)
+	idle <- struct{}{}
 	var group sync.WaitGroup
 	var feedErr, writeErr error
 	group.Go(func() {
@@ -56,9 +57,10 @@ func (s *session) pump(ctx context.Context, follow func(context.Context, chan<- 
 					stop()
 				}
 			}
+			idle <- struct{}{}
 		}
 	})
-	err := s.loop(own, entries, batches)
+	err := s.loop(own, entries, batches, idle)
 	if err != nil {
 		stop()
 	}
@@ -168,43 +170,49 @@ func (s *session) follow(ctx context.Context, out chan<- []*ledger.Entry) error 
 	}
 }
 
-// loop folds, and hands over batches, until ctx ends or there are no more entries.
-func (s *session) loop(ctx context.Context, entries <-chan []*ledger.Entry, batches chan<- *changes) error {
-	due := time.NewTimer(batchWait)
-	due.Stop()
-	defer due.Stop()
-	for open := true; open; {
-		var es []*ledger.Entry
+// loop folds, and hands over batches, until ctx ends or there are no more entries. A batch is made when it is due and the
+// writer is idle: while it is not, more is folded into the next one.
+func (s *session) loop(ctx context.Context, entries <-chan []*ledger.Entry, batches chan<- *changes, idle <-chan struct{}) error {
+	timer := time.NewTimer(batchWait)
+	timer.Stop()
+	defer timer.Stop()
+	due, open := false, true
+	for open || s.fold.messages > 0 {
+		in, ready := entries, (<-chan struct{})(nil)
+		if !open || s.fold.messages >= batchMessages {
+			in, due = nil, true
+		}
+		if due && s.fold.messages > 0 {
+			ready = idle
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.x.rebuild:
 			return fmt.Errorf("%w: it was asked for", errAnew)
-		case es, open = <-entries:
-			if s.fold.messages == 0 {
-				due.Reset(batchWait)
+		case es, more := <-in:
+			if open = more; s.fold.messages == 0 {
+				due = false
+				timer.Reset(batchWait)
 			}
 			for _, e := range es {
 				if err := s.fold.apply(ctx, e.Event, e.Err); err != nil {
 					return err
 				}
 			}
-			if open && s.fold.messages < batchMessages {
-				continue
+		case <-timer.C:
+			due = true
+		case <-ready:
+			c, err := s.fold.take()
+			if err != nil {
+				return err
 			}
-		case <-due.C:
-		}
-		if s.fold.messages == 0 {
-			continue
-		}
-		c, err := s.fold.take()
-		if err != nil {
-			return err
-		}
-		select {
-		case batches <- c:
-		case <-ctx.Done():
-			return nil
+			due = false
+			select {
+			case batches <- c:
+			case <-ctx.Done():
+				return nil
+			}
 		}
 	}
 	return nil
