@@ -28,6 +28,8 @@ check: ## what CI runs: format, vet, staticcheck, imports, tests with -race
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go test ./internal/archtest
+	go vet -tags otel ./internal/tracing ./cmd/jobledger
+	go test -tags otel ./internal/tracing
 	go test -race -p 1 -timeout $(RACE_TIMEOUT) ./... # one package at a time: each starts servers and processes of its own
 
 storm: ## kill and stop real processes under thousands of jobs, minutes; JOBS=n SEED=n

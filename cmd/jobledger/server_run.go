@@ -88,7 +88,12 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 	if err != nil {
 		return err
 	}
-	want := cell.Config{Connect: at.connect, Logger: log, Version: version, Replicas: cfg.replicaCount(nc, before), Room: at.room}
+	traces, err := p.startTracing(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer traces.stop()
+	want := cell.Config{Connect: at.connect, Logger: log, Tracer: traces.submits, Version: version, Replicas: cfg.replicaCount(nc, before), Room: at.room}
 	if text := cfg.reserve.Value; text != "" {
 		want.Reserve, _ = parseReserve(text) // checked
 	}

@@ -98,7 +98,13 @@ func (p *program) runWorker(ctx context.Context, f *workerFlags) error {
 	if err != nil {
 		return err
 	}
+	traces, err := p.startTracing(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer traces.stop()
 	w, err := handlers.New(handlers.Config{
+		Tracer: traces.attempts,
 		Ledger: l, Work: work, Live: live, Serves: serves, Name: f.name, Version: version, Logger: log,
 		Slots: f.slots.Or(0), MaxJobs: f.maxJobs.Or(0), Grace: f.drain(), ExitIdle: f.exitIdle.Or(0),
 		Report: p.attemptReporter(log),

@@ -66,6 +66,8 @@ type Config struct {
 	IndexDir string
 	// Right is that of dispatcher.Config, asked also before a server runs a batch itself. nil: every job may run.
 	Right ledger.Right
+	// Tracer is that of ledger.Config, for what the gateway submits.
+	Tracer ledger.SubmitTracer
 	// HTTP is where health, readiness and metrics are served; zero: nowhere.
 	HTTP HTTP
 	// Ready, if set, is called once requests are taken. It must not block.
@@ -270,7 +272,7 @@ func (o *opener) ledger(name string, check func(*schemas.TypeSettings, json.RawM
 	if o.err != nil {
 		return nil
 	}
-	l, err := ledger.New(ledger.Config{Conn: nc, Logger: component(o.cfg.Logger, name), CheckArgs: check})
+	l, err := ledger.New(ledger.Config{Conn: nc, Logger: component(o.cfg.Logger, name), CheckArgs: check, Tracer: o.cfg.Tracer})
 	if err != nil {
 		o.err = err
 		return nil
