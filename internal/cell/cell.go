@@ -161,7 +161,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	seen, err := observe(ctx, &cfg, commands, watched{feed, host, views, space, door, end})
+	seen, err := observe(ctx, &cfg, commands, watched{feed, host, views, space, door, search, end})
 	if err != nil {
 		return err
 	}

@@ -75,3 +75,11 @@ func (i *indexed) Each(ctx context.Context, org schemas.OrgID, w *where.Where, n
 	})
 	return at.Seq, err
 }
+
+// position tells how far the index is; nil where there is none.
+func (i *indexed) position() func() (schemas.Position, bool) {
+	if i.x == nil {
+		return nil
+	}
+	return i.x.Position
+}

@@ -49,6 +49,7 @@ type watched struct {
 	views *projector.Projector
 	space *ledger.SpaceWatch
 	door  *gateway.Gateway
+	index *indexed
 	end   schemas.Position // of the ledger at the start
 }
 
@@ -58,7 +59,7 @@ func observe(ctx context.Context, cfg *Config, l *ledger.Ledger, of watched) ([]
 	if cfg.HTTP.Listener == nil {
 		return nil, nil
 	}
-	m, err := metrics.New(metrics.Config{Feed: of.feed, From: of.end, Dispatcher: of.host, Projector: of.views, Ledger: l, Space: of.space.Space, Build: cfg.HTTP.Build,
+	m, err := metrics.New(metrics.Config{Feed: of.feed, From: of.end, Dispatcher: of.host, Projector: of.views, Ledger: l, Space: of.space.Space, Index: of.index.position(), Build: cfg.HTTP.Build,
 		Logger: component(cfg.Logger, "metrics")})
 	if err != nil {
 		return nil, err

@@ -56,7 +56,7 @@ func TestObserved(t *testing.T) {
 	first := submit(t, c, 0)
 	before.Stop()
 	serve, leads := withHTTP(t)
-	env.RunServer(serve)
+	env.RunServer(serve, func(c *cell.Config) { c.IndexDir = t.TempDir() })
 	until(t, "a leader", func() bool { return shows(t, leads, "jobledger_dispatcher_leader 1") })
 	other, stands := withHTTP(t)
 	env.RunServer(other)
@@ -89,6 +89,7 @@ func TestObserved(t *testing.T) {
 			until(t, line, func() bool { return shows(t, url, line) })
 		}
 	}
+	until(t, "an index that is not behind", func() bool { return shows(t, leads, `jobledger_projection_lag_events{projection="index"} 0`) })
 	until(t, "the jobs that have ended", func() bool { return shows(t, leads, `jobledger_jobs{queue="default",state="completed"} 3`) })
 	until(t, "open dead letters", func() bool { return shows(t, leads, `jobledger_dead_letters_open{queue="default"} 0`) })
 	until(t, "the ledger's size", func() bool {

@@ -39,6 +39,8 @@ type Config struct {
 	// Dispatcher and Projector are those of this server. Required.
 	Dispatcher *dispatcher.Host
 	Projector  *projector.Projector
+	// Index tells how far this server's query index is, and whether it answers. nil: it keeps none.
+	Index func() (at schemas.Position, ready bool)
 	// Ledger is asked how large the streams are, at most every sizeEvery. Required.
 	Ledger *ledger.Ledger
 	// Space tells of the store's room. nil: nothing is told.
@@ -167,12 +169,13 @@ func (m *Metrics) Handler() http.Handler {
 
 // Lag is how far a fold of this server is behind the ledger's end.
 type Lag struct {
-	Projection string // dispatcher; where this server leads also jobs, counts and config
+	Projection string // dispatcher, index; where this server leads also jobs, counts and config
 	Events     uint64
 	For        time.Duration // it has been behind at all; ten minutes at most
 }
 
-// Lags are those of all folds that this server runs now. It says nothing of the views before their first is written.
+// Lags are those of all folds that this server runs now. It says nothing of the views before their first is written, nor of
+// an index that is being built.
 func (m *Metrics) Lags() []Lag {
 	now := time.Now()
 	lag := func(name string, at schemas.Seq) Lag {
@@ -182,6 +185,11 @@ func (m *Metrics) Lags() []Lag {
 	lags := []Lag{lag("dispatcher", m.cfg.Dispatcher.Status().Position)}
 	if s := m.cfg.Projector.Status(); s != nil && m.cfg.Dispatcher.Status().Leading {
 		lags = append(lags, lag("jobs", s.Jobs), lag("counts", s.Counts), lag("config", s.Config))
+	}
+	if m.cfg.Index != nil {
+		if at, ready := m.cfg.Index(); ready { // one that is being built is asked nothing: the views answer
+			lags = append(lags, lag("index", at.Seq))
+		}
 	}
 	return lags
 }
