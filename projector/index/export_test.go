@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	"github.com/dartwing/jobledger/ledger"
 )
@@ -28,4 +29,9 @@ func (x *Index) Rows(ctx context.Context, take func(j *ledger.Job, args, result 
 			return err
 		})
 	})
+}
+
+// Removed has an index hear from count how many segments of the archive were removed, all the time.
+func (x *Index) Removed(count func(context.Context) (int, error)) {
+	x.history = history{removed: count, every: 5 * time.Millisecond}
 }

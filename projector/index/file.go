@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
@@ -21,7 +22,7 @@ const (
 	// fileName is the file in Config.Dir; SQLite keeps two more beside it while it is open.
 	fileName = "index.sqlite"
 	// fileForm rises with every change of the tables, of a row, or of what is folded into them.
-	fileForm = "1"
+	fileForm = "2"
 	// readersMax is how many looks are under way at once; more wait.
 	readersMax = 4
 	// Memory of SQLite's pages, in KiB: of the one that writes, and of each reader.
@@ -124,7 +125,7 @@ func (f *file) make(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, `INSERT INTO meta VALUES('form', ?), ('seq', 0), ('event', '')`, form()); err != nil {
+	if _, err := tx.ExecContext(ctx, `INSERT INTO meta VALUES('form', ?), ('seq', 0), ('event', ''), ('begun', ?), ('removed', -1)`, form(), time.Now().Unix()); err != nil {
 		return err
 	}
 	return tx.Commit()

@@ -57,6 +57,7 @@ func (c *Config) validate() error {
 // Index is one server's index. Run keeps it; all others only read.
 type Index struct {
 	cfg     Config
+	history history
 	rebuild chan struct{} // takes one
 
 	mu     sync.Mutex
@@ -73,7 +74,7 @@ func New(cfg Config) (*Index, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Index{cfg: cfg, rebuild: make(chan struct{}, 1), moved: make(chan struct{})}, nil
+	return &Index{cfg: cfg, history: historyOf(cfg.Ledger), rebuild: make(chan struct{}, 1), moved: make(chan struct{})}, nil
 }
 
 // Run keeps the index until ctx ends, and returns nil then. Whatever is wrong with the file costs a fold from zero, never

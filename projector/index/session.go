@@ -113,6 +113,9 @@ func (s *session) begin(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := s.outlived(ctx); err != nil {
+		return err
+	}
 	s.fold = newFold(at, s.file.lookup, s.written.Load)
 	if err := s.file.load(ctx, s.fold); err != nil {
 		return err
@@ -176,6 +179,8 @@ func (s *session) loop(ctx context.Context, entries <-chan []*ledger.Entry, batc
 	timer := time.NewTimer(batchWait)
 	timer.Stop()
 	defer timer.Stop()
+	look := time.NewTicker(s.x.history.every)
+	defer look.Stop()
 	due, open := false, true
 	for open || s.fold.messages > 0 {
 		in, ready := entries, (<-chan struct{})(nil)
@@ -202,6 +207,10 @@ func (s *session) loop(ctx context.Context, entries <-chan []*ledger.Entry, batc
 			}
 		case <-timer.C:
 			due = true
+		case <-look.C:
+			if err := s.outlived(ctx); err != nil {
+				return err
+			}
 		case <-ready:
 			c, err := s.fold.take()
 			if err != nil {
