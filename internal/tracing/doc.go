@@ -1,5 +1,5 @@
 // Package tracing makes OpenTelemetry spans of submits and attempts, for a binary that is built with `-tags otel`; without
-// the tag it is empty, and the binary the eight megabytes smaller that the SDK and its exporter take.
+// the tag it is empty, and the binary five megabytes smaller.
 //
 // A submit is the span "submit <type>", of kind producer, under the span of its request; an attempt is "process <type>", of
 // kind consumer, the root of a trace of its own and linked to the submit's span. Which spans are sampled, and where they
