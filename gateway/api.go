@@ -132,11 +132,11 @@ type Type struct {
 	RetentionDays int             `json:"retention_days"`
 	Schema        json.RawMessage `json:"schema"`
 
-	Workers *int            `json:"workers"` // null until presence is kept
-	Stats   json.RawMessage `json:"stats"`   // null until statistics are kept
-	Seq     *schemas.Seq    `json:"seq"`     // of the event that set it
-	Actor   *string         `json:"updated_by"`
-	At      *time.Time      `json:"updated_at"`
+	Workers *int         `json:"workers"` // null until presence is kept
+	Stats   *TypeStats   `json:"stats"`   // in the asking org, of an info; null where there are none
+	Seq     *schemas.Seq `json:"seq"`     // of the event that set it
+	Actor   *string      `json:"updated_by"`
+	At      *time.Time   `json:"updated_at"`
 	// Reason of the change: given with an add, told by an info.
 	Reason *string `json:"reason"`
 }

@@ -15,6 +15,8 @@
 //	.payload.<id>      body PayloadRequest · reply PayloadPage: args or result of any size, page by page
 //	.list              body ListRequest · reply List
 //	.count             body CountRequest · reply Count
+//	.stats             body StatsRequest · reply StatsReply
+//	.usage             body UsageRequest · reply Usage
 //	.events            body EventsRequest · reply Events: what happens behind a position, as soon as something does
 //	.cancel.<id>       body CancelRequest · reply CancelReply
 //	.retry.<id>        body RetryRequest · reply RetryReply

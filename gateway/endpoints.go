@@ -47,6 +47,8 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "errors", action: rights.JobsRead, pattern: "errors", handle: g.deadLetters, about: "dead letters, grouped by what they died of"},
 		{name: "list", action: rights.JobsRead, pattern: "list", handle: g.list, about: "jobs that match a filter, newest first"},
 		{name: "events", action: rights.JobsWatch, pattern: "events", handle: g.events, waits: true, about: "what happens, behind a position, as soon as something does"},
+		{name: "stats", action: rights.MetricsRead, whole: true, pattern: "stats", handle: g.stats, about: "rates, durations and depth over time"},
+		{name: "usage", action: rights.MetricsRead, whole: true, pattern: "usage", handle: g.usage, about: "what the org used"},
 		{name: "count", action: rights.MetricsRead, whole: true, pattern: "count", handle: g.count, about: "how many jobs stand where"},
 		{name: "status", action: rights.MetricsRead, cell: true, pattern: "status", handle: g.status, about: "how far the views are, what is wrong in the ledger, whether somebody leads"},
 		{name: "worker-ls", action: rights.WorkersRead, cell: true, pattern: "worker.ls", handle: g.workerList, about: "all workers"},

@@ -39,6 +39,8 @@ var doors = []door{
 	{method: "GET", path: "/v1/orgs/acme/jobs", action: rights.JobsRead},
 	{method: "GET", path: "/v1/orgs/acme/errors", action: rights.JobsRead},
 	{method: "GET", path: "/v1/orgs/acme/counts", action: rights.MetricsRead, whole: true},
+	{method: "GET", path: "/v1/orgs/acme/stats", action: rights.MetricsRead, whole: true},
+	{method: "GET", path: "/v1/orgs/acme/usage", action: rights.MetricsRead, whole: true},
 	{method: "POST", path: "/v1/orgs/acme/bulk", body: `{"action":"cancel","filter":{"type":["none"]},"dry_run":true}`, action: rights.JobsBulk, whole: true},
 	{method: "GET", path: "/v1/orgs/acme/schedules", action: rights.SchedulesRead},
 	{method: "PUT", path: "/v1/orgs/acme/schedules/{own}", body: `{"type":"echo","every_s":3600,"replace":true}`, action: rights.SchedulesEdit},

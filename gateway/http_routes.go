@@ -34,6 +34,8 @@ var routes = []route{
 	{pattern: "POST /v1/orgs/{org}/batches", endpoint: "batch", fill: fillKey, status: created, takes: ledger.BatchSpec{}, gives: SubmitReply{}},
 	{pattern: "POST /v1/orgs/{org}/bulk", endpoint: "bulk", takes: BulkRequest{}, gives: BulkReply{}},
 	{pattern: "GET /v1/orgs/{org}/counts", endpoint: "count", query: []string{"by", "q", "state", "type", "queue", "min_seq"}, fill: fillCount, gives: Count{}},
+	{pattern: "GET /v1/orgs/{org}/stats", endpoint: "stats", query: []string{"type", "queue"}, fill: fillStats, gives: StatsReply{}},
+	{pattern: "GET /v1/orgs/{org}/usage", endpoint: "usage", query: []string{"from", "to"}, fill: fillQuery, gives: Usage{}},
 	{pattern: "GET /v1/orgs/{org}/errors", endpoint: "errors", query: slices.Concat([]string{"by", "min_seq"}, filterNames), fill: fillErrors, gives: ErrorGroups{}},
 
 	{pattern: "GET /v1/orgs/{org}/schedules", endpoint: "schedule-ls", gives: Schedules{}},
@@ -353,6 +355,13 @@ func fillCount(in *httpRequest) error {
 		return err
 	}
 	in.body, err = json.Marshal(req)
+	return err
+}
+
+// fillStats turns the query into a StatsRequest.
+func fillStats(in *httpRequest) (err error) {
+	values := in.URL.Query()
+	in.body, err = json.Marshal(StatsRequest{Type: several[schemas.TypeName](values, "type"), Queue: several[schemas.QueueName](values, "queue")})
 	return err
 }
 

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -15,21 +17,23 @@ import (
 // Queue is an isolation class: what waits in it, who works on it, and its limits (R-331..R-334). What can be set with
 // a SetRequest are the fields of Limits, and description and owner.
 type Queue struct {
-	Name        schemas.QueueName     `json:"name"`
-	Description string                `json:"description"`
-	Owner       *schemas.OrgID        `json:"owner"`  // the one org that may use it; null: all
-	Paused      bool                  `json:"paused"` // some hold stands on it, alone or with all others
-	Holds       []Hold                `json:"holds"`
-	Workers     int                   `json:"workers"`
-	Slots       int                   `json:"slots"`
-	Busy        int                   `json:"busy"`
-	Waiting     int64                 `json:"waiting"` // submitted: for a slot, a limit, a time, a parent
-	Queued      int64                 `json:"queued"`
-	Running     int64                 `json:"running"`
-	Retrying    int64                 `json:"retrying"`
-	Mine        QueueShare            `json:"of_org"`       // of the asking org
-	OldestAgeS  *float64              `json:"oldest_age_s"` // of the asking org's waiting jobs; null in a list, or where none waits
-	Limits      schemas.QueueSettings `json:"limits"`
+	Name        schemas.QueueName `json:"name"`
+	Description string            `json:"description"`
+	Owner       *schemas.OrgID    `json:"owner"`  // the one org that may use it; null: all
+	Paused      bool              `json:"paused"` // some hold stands on it, alone or with all others
+	Holds       []Hold            `json:"holds"`
+	Workers     int               `json:"workers"`
+	Slots       int               `json:"slots"`
+	Busy        int               `json:"busy"`
+	Waiting     int64             `json:"waiting"` // submitted: for a slot, a limit, a time, a parent
+	Queued      int64             `json:"queued"`
+	Running     int64             `json:"running"`
+	Retrying    int64             `json:"retrying"`
+	Mine        QueueShare        `json:"of_org"`       // of the asking org
+	OldestAgeS  *float64          `json:"oldest_age_s"` // of the asking org's waiting jobs; null in a list, or where none waits
+	// Depth is how many of the asking org's jobs waited in the last hour, by minute; null in a list.
+	Depth  []DepthPoint          `json:"depth"`
+	Limits schemas.QueueSettings `json:"limits"`
 	SettingAuthor
 }
 
@@ -186,6 +190,9 @@ func (g *Gateway) queueInfo(ctx context.Context, r *request) ([]byte, error) {
 		if err := g.oldest(ctx, r.org, q); err != nil {
 			return nil, err
 		}
+	}
+	if q.Depth, err = g.depth(ctx, r.org, q.Name); err != nil {
+		g.log.Warn("a queue is told without its depth over time", zap.Error(err)) // the views may be folded anew just now
 	}
 	return json.Marshal(q)
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/dartwing/jobledger/gateway/rights"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -54,6 +56,9 @@ func (g *Gateway) typeInfo(ctx context.Context, r *request) ([]byte, error) {
 		return nil, err
 	}
 	reply.hideOrgs(ctx, r.org)
+	if reply.Stats, err = g.typeFigures(ctx, r.org, reply.Name); err != nil {
+		g.log.Warn("a type is told without its statistics", zap.Error(err)) // the views may be folded anew just now
+	}
 	return json.Marshal(reply)
 }
 

@@ -28,6 +28,7 @@ Example:
 	jobledger org resume acme --reason "paid"`)
 	p.addOrgRm(org)
 	p.addOrgToken(org)
+	p.addOrgUsage(org)
 }
 
 func (p *program) addOrgLs(org *fisk.CmdClause) {

@@ -107,7 +107,7 @@ func (p *program) printQueue(q *gateway.Queue, load bool) error {
 		facts = append(facts, fact{"Paused", pausedFact(q)},
 			fact{"Jobs", fmt.Sprintf("%d waiting, %d queued, %d running, %d retrying", q.Waiting, q.Queued, q.Running, q.Retrying)},
 			fact{"Of this org", fmt.Sprintf("%d waiting, %d queued, %d running, %d retrying", q.Mine.Waiting, q.Mine.Queued, q.Mine.Running, q.Mine.Retrying)},
-			fact{"Oldest", oldest}, fact{"Workers", fmt.Sprintf("%d, %d of %d slots busy", q.Workers, q.Busy, q.Slots)})
+			fact{"Oldest", oldest}, fact{"Depth", depthFact(q.Depth)}, fact{"Workers", fmt.Sprintf("%d, %d of %d slots busy", q.Workers, q.Busy, q.Slots)})
 	}
 	l := &q.Limits
 	facts = append(facts, fact{"Max running", fmt.Sprintf("%s, %s per org", limitText(l.MaxRunning), limitText(l.MaxRunningPerOrg))},

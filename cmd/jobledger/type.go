@@ -113,6 +113,7 @@ func (p *program) printType(t *gateway.Type) error {
 		{"Updated", p.updated(&gateway.SettingAuthor{Seq: t.Seq, Actor: t.Actor, At: t.At})},
 		{"Reason", deref(t.Reason)},
 	}
+	facts = append(facts, typeStatsFacts(t.Stats)...)
 	for _, f := range facts {
 		if f.value == "" || f.value == "null" {
 			continue
