@@ -17,6 +17,8 @@ import (
 const (
 	// estimateMax is how far a posting list is counted before it counts as long.
 	estimateMax = 4096
+	// manyLists is how much shorter several lists are together than what they replace.
+	manyLists = 4
 	// prefixMax is how many names a beginning may stand for and still narrow the look.
 	prefixMax = 200
 )
@@ -115,9 +117,10 @@ func (p *planner) number(name string) (id int64, err error) {
 	return id, err
 }
 
-// use takes lists in place of those so far, if they are shorter.
+// use takes lists in place of those so far, if they are shorter. Of several lists each is asked for a page, so that they must be
+// much shorter than one that has all of them.
 func (p *planner) use(lists []list, size int64) {
-	if size < p.size {
+	if size < p.size && (len(lists) == 1 || size < p.size/manyLists) {
 		p.lists, p.size = lists, size
 	}
 }
