@@ -14,11 +14,6 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-const (
-	// postedMax is how many values of x-index fields one job has among the terms.
-	postedMax = 16
-)
-
 type ruled struct {
 	kind  schemas.TypeName
 	rules *where.Rules
@@ -29,7 +24,8 @@ func readRules(body []byte) (*where.Rules, error) {
 	return r, json.Unmarshal(body, r)
 }
 
-// posted are the postings of the x-index fields in what is kept of args.
+// posted are the postings of the x-index fields in what is kept of args: all of them, since a look for a value walks over
+// nothing else. where.PayloadMax bounds them.
 func posted(r *where.Rules, args []byte) []int64 {
 	if r == nil || len(r.Index) == 0 || len(args) == 0 {
 		return nil
@@ -39,9 +35,10 @@ func posted(r *where.Rules, args []byte) []int64 {
 		if slices.Contains(r.Index, path) {
 			out = append(out, hash(string(where.FieldArgs), path, value))
 		}
-		return len(out) < postedMax
+		return true
 	})
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // payload is what is kept of args, or of a result; never nil, so that it replaces what stood there.
