@@ -16,9 +16,9 @@ const (
 	batchMessages = 32_768
 	// batchWait is how long a message waits for its transaction, unless the one before is being written.
 	batchWait = 200 * time.Millisecond
-	// foldsKept is how many folds are kept in memory, twice that at most; another one is read from its row. It exceeds what
-	// two batches hold back.
-	foldsKept = 3 * batchMessages
+	// foldsKept is how many folds are kept in memory beside those of the batches under way, twice that at most; another one
+	// is read from its row.
+	foldsKept = 16_384
 	// zoneBits: a zone is a stretch of 4,096 sequences.
 	zoneBits = 12
 )
@@ -47,6 +47,7 @@ type fold struct {
 	at     schemas.Position
 	// young and old hold the folds used last: what is not asked for while young fills up is forgotten with old.
 	young, old map[jobKey]*entry
+	room       int // how many go into young
 	dirty      []*entry
 	counts     ledger.Counts
 	moved      map[ledger.CountKey]bool
@@ -60,7 +61,7 @@ type fold struct {
 }
 
 func newFold(at schemas.Position, find lookup, written func() int64) *fold {
-	return &fold{lookup: find, at: at, young: map[jobKey]*entry{}, counts: ledger.Counts{}, moved: map[ledger.CountKey]bool{},
+	return &fold{lookup: find, at: at, young: map[jobKey]*entry{}, room: foldsKept, counts: ledger.Counts{}, moved: map[ledger.CountKey]bool{},
 		zones: map[int64]*zone{}, names: newNames(), rules: map[schemas.TypeName]*where.Rules{}, batch: 1, written: written}
 }
 
@@ -137,7 +138,7 @@ func (f *fold) entry(ctx context.Context, k jobKey) (*entry, error) {
 			ent.row = job.SubmittedSeq
 		}
 	}
-	if len(f.young) >= foldsKept {
+	if len(f.young) >= f.room {
 		f.turn()
 	}
 	f.young[k] = ent
@@ -153,7 +154,7 @@ func (f *fold) turn() {
 			young[k] = ent
 		}
 	}
-	f.old, f.young = f.young, young
+	f.old, f.young, f.room = f.young, young, len(young)+foldsKept
 }
 
 // zone is what is known of the times of a stretch of sequences; it only ever widens.
