@@ -22,7 +22,7 @@ const (
 	// fileName is the file in Config.Dir; SQLite keeps two more beside it while it is open.
 	fileName = "index.sqlite"
 	// fileForm rises with every change of the tables, of a row, or of what is folded into them.
-	fileForm = "3"
+	fileForm = "4"
 	// readersMax is how many looks are under way at once; more wait.
 	readersMax = 4
 	// Memory of SQLite's pages, in KiB: of the one that writes, and of each reader.

@@ -84,13 +84,14 @@ func (f *fold) apply(ctx context.Context, e *schemas.Event, bad error) error {
 	return nil
 }
 
+// applyJob counts by where the row stands before and behind the message, so that the counters are those of the rows: a job
+// whose earlier history is removed is counted from its carried on, and an earlier life not beside the one that took its row.
 func (f *fold) applyJob(ent *entry, e *schemas.Event, bad error) {
 	j := ent.job
-	was := j.SubmittedSeq
-	m := ledger.Counted(j, e, bad)
-	if m.Was != m.Is {
-		f.counts.Apply(m.Was, m.Is)
-		for _, s := range [2]ledger.Standing{m.Was, m.Is} {
+	was, stood := j.SubmittedSeq, ledger.StandingOf(j)
+	ledger.Counted(j, e, bad)
+	if stands := ledger.StandingOf(j); f.counts.Apply(stood, stands) {
+		for _, s := range [2]ledger.Standing{stood, stands} {
 			if s.State != schemas.StateNone {
 				f.moved[s.Key] = true
 			}

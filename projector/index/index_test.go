@@ -90,8 +90,9 @@ func folded(t testing.TB, env *ledgertest.Env) (map[string]*ledger.Job, ledger.C
 		if jobs[k] == nil {
 			jobs[k] = &ledger.Job{Org: e.Org, ID: e.Job}
 		}
-		m := ledger.Counted(jobs[k], e.Event, e.Err)
-		counts.Apply(m.Was, m.Is)
+		was := ledger.StandingOf(jobs[k])
+		ledger.Counted(jobs[k], e.Event, e.Err)
+		counts.Apply(was, ledger.StandingOf(jobs[k]))
 		return nil
 	})
 	if err != nil {
