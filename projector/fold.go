@@ -193,9 +193,9 @@ func (v *views) count(seq schemas.Seq, was, is ledger.Standing) {
 // know what is at or below the sequence of the document.
 func (v *views) observe(e *schemas.Event, m *ledger.Move) {
 	k := m.Is.Key
-	waited := int64(0)
+	waited, after := int64(0), v.base
 	if c := v.counts[k]; c != nil {
-		waited = c.Waiting()
+		waited, after = c.Waiting(), v.at.Seq // a counter without statistics, as one that was only summed up at a boundary
 	}
 	v.count(e.Seq, m.Was, m.Is)
 	if !m.Observed() || e.Seq <= v.covered[k] {
@@ -204,7 +204,7 @@ func (v *views) observe(e *schemas.Event, m *ledger.Move) {
 	s, known := v.stats[k]
 	if !known {
 		if len(v.stats) < ledger.StatsKeysMax {
-			s = &ledger.Stats{After: v.base}
+			s = &ledger.Stats{After: after}
 		}
 		v.stats[k] = s
 	}

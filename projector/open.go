@@ -203,7 +203,9 @@ func (p *Projector) load(ctx context.Context, v *views, jobs, counts, config jet
 		n := doc.Count
 		v.counts[k], v.countSlots[k] = &n, &slot{rev: rev, seq: doc.Seq, known: true}
 		v.addQueue(k, n)
-		v.stats[k] = doc.Stats
+		if doc.Stats != nil {
+			v.stats[k] = doc.Stats
+		}
 		latest = later(latest, doc.Position)
 		if doc.Seq > v.countsAt.Seq {
 			v.covered[k], v.coveredMax = doc.Seq, max(v.coveredMax, doc.Seq)

@@ -56,3 +56,40 @@ func TestStatisticsAreVerified(t *testing.T) {
 		t.Errorf("with a number changed: %+v", v)
 	}
 }
+
+// A counter that was written without statistics has them from its next event on.
+func TestStatisticsBeginLater(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	f := feed(t, env)
+	stop := project(t, env, f)
+	complete(t, env.Ledger, "first")
+	at := caughtUp(t, env)
+	stop()
+	kv := bucket(t, env, ledger.BucketCounts)
+	read := func() (doc ledger.CountDocument, rev uint64) {
+		entry, err := kv.Get(t.Context(), "acme.default.echo")
+		if err == nil {
+			err = json.Unmarshal(entry.Value(), &doc)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return doc, entry.Revision()
+	}
+	doc, rev := read()
+	doc.Stats = nil
+	body, err := json.Marshal(&doc)
+	if err == nil {
+		_, err = kv.Update(t.Context(), "acme.default.echo", body, rev)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	project(t, env, f)
+	complete(t, env.Ledger, "second")
+	check(t, env)
+	if doc, _ := read(); doc.Stats.After != at || doc.Stats.Days[0].Completed != 1 {
+		t.Errorf("statistics behind %s are %+v", at, doc.Stats)
+	}
+}
