@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -161,14 +162,20 @@ func (g *Gateway) authorizeSubmit(ctx context.Context, req *ledger.SubmitRequest
 	if p == nil {
 		return nil
 	}
+	if rights.Decide(p, rights.JobsSubmit, req.Org).Whole() {
+		return nil
+	}
 	if err := mayActFor(p, req.Org, req.Principal); err != nil {
 		return err
 	}
-	if err := g.authorizeParents(ctx, p, req); err != nil {
+	if err := errors.Join(g.authorizeParents(ctx, p, req), g.authorizeID(ctx, p, req)); err != nil {
 		return err
 	}
 	types := []schemas.TypeName{req.Type}
 	if req.Type == "" {
+		if req.ArgsRef != nil {
+			return ledger.Errorf(ledger.CodePermissionDenied, "a batch of this size is resubmitted by an operator: whose jobs it makes is not looked at")
+		}
 		spec, err := ledger.DecodeBatch(req.Args)
 		if err != nil {
 			return badField("batch", err)
@@ -199,12 +206,53 @@ func (g *Gateway) authorizeParents(ctx context.Context, p *rights.Principal, req
 	}
 	for _, parent := range req.Parents {
 		h, err := g.read(ctx, req.Org, parent.ID)
-		if err == nil && !sees.Covers(p, rights.Job{Owner: h.Job.Principal(), SubmittedBy: h.Job.SubmittedBy.String()}) {
+		if err == nil && !coversJob(p, h.Job) {
 			err = noJob(req.Org, parent.ID, ledger.ErrNotFound)
 		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// authorizeID keeps the id of a job for its owner, also when it has ended: who may use it again sees its past.
+func (g *Gateway) authorizeID(ctx context.Context, p *rights.Principal, req *ledger.SubmitRequest) error {
+	if req.ID == "" || schemas.CheckToken("job id", string(req.ID)) != nil {
+		return nil
+	}
+	h, err := g.read(ctx, req.Org, req.ID)
+	switch {
+	case err != nil && ledger.AsError(err).Code == ledger.CodeNotFound:
+		return nil
+	case err != nil:
+		return err
+	case !coversJob(p, h.Job):
+		e := ledger.Errorf(ledger.CodeIDConflict, "the job id %s is taken: choose another one", req.ID)
+		e.Field = "id"
+		return e
+	}
+	return nil
+}
+
+// coversJob reports whether the principal may see a job.
+func coversJob(p *rights.Principal, j *ledger.Job) bool {
+	return rights.Decide(p, rights.JobsRead, j.Org).Covers(p, rights.Job{Owner: j.Principal(), SubmittedBy: j.SubmittedBy.String()})
+}
+
+// notOthers refuses a submit whose work somebody else has submitted already, whose job the caller may not see: work is
+// unique in its org, and to name the job would tell of it.
+func (g *Gateway) notOthers(ctx context.Context, receipt ledger.Receipt) error {
+	p := caller(ctx)
+	if p == nil || !receipt.Duplicate || rights.Decide(p, rights.JobsRead, receipt.Org).Whole() {
+		return nil
+	}
+	h, err := g.read(ctx, receipt.Org, receipt.ID)
+	if err != nil {
+		return err
+	}
+	if !coversJob(p, h.Job) {
+		return ledger.Errorf(ledger.CodeDuplicate, "somebody else has submitted the same work: nothing was stored. Give a key of your own, or submit without dedup")
 	}
 	return nil
 }
@@ -267,5 +315,5 @@ func (g *Gateway) mine(ctx context.Context, org schemas.OrgID, a rights.Action, 
 	if owner == "" {
 		owner = e.Actor.String()
 	}
-	return reach.Covers(p, rights.Job{Owner: owner})
+	return reach.Covers(p, rights.Job{Owner: owner, SubmittedBy: e.Actor.String()})
 }

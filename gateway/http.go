@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -117,6 +118,9 @@ func (h *httpAPI) route(rt route) http.Handler {
 		if err == nil {
 			err = known(hr.URL.Query(), params)
 		}
+		if err == nil && rt.takes != nil { // a slip in a name must not be passed over
+			err = in.decodeStrictly(reflect.New(reflect.TypeOf(rt.takes)).Interface())
+		}
 		if err == nil && rt.fill != nil {
 			err = rt.fill(in)
 		}
@@ -126,6 +130,9 @@ func (h *httpAPI) route(rt route) http.Handler {
 				use = h.verbs["wait"]
 			}
 			body, err = h.g.serveOne(ctx, use, in.request)
+			if err == nil && use.waits { // the right may have gone while it waited
+				_, err = h.enter(hr)
+			}
 		}
 		in.left.headers(w.Header().Set)
 		use.stats.answered.Add(1)
@@ -184,10 +191,11 @@ func (g *Gateway) admit(ctx context.Context, ep *endpoint) (in context.Context, 
 	}
 	g.running.Add(1)
 	ctx, cancel := context.WithCancel(ctx)
-	release := func() bool { return true }
+	until := g.over
 	if ep.waits {
-		release = context.AfterFunc(g.open, cancel)
+		until = g.open
 	}
+	release := context.AfterFunc(until, cancel)
 	return ctx, func() { release(); cancel(); g.running.Done() }, nil
 }
 

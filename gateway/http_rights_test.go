@@ -48,8 +48,8 @@ var doors = []door{
 	{method: "GET", path: "/v1/orgs/acme", action: rights.SettingsRead, whole: true},
 	{method: "GET", path: "/v1/orgs/acme/holds", action: rights.SettingsRead, whole: true},
 	{method: "POST", path: "/v1/orgs/acme/holds", body: `{"scope":{"org":"acme","type":"none"},"on":true,"reason":"x"}`, action: rights.HoldsOrg, whole: true},
-	{method: "POST", path: "/v1/orgs/acme/holds", body: `{"scope":{"org":"other"},"on":true,"reason":"x"}`, action: rights.HoldsPlatform, cell: true},
-	{method: "POST", path: "/v1/orgs/acme/holds", body: `{"scope":{"type":"none"},"on":true,"reason":"x"}`, action: rights.HoldsPlatform, cell: true},
+	{method: "POST", path: "/v1/holds?org=acme", body: `{"scope":{"org":"other"},"on":true,"reason":"x"}`, action: rights.HoldsPlatform, cell: true},
+	{method: "POST", path: "/v1/holds?org=acme", body: `{"scope":{"type":"none"},"on":true,"reason":"x"}`, action: rights.HoldsPlatform, cell: true},
 	{method: "POST", path: "/v1/holds", body: `{"scope":{"queue":"none"},"on":true,"reason":"x"}`, action: rights.HoldsPlatform, cell: true},
 	{method: "GET", path: "/v1/types?org=acme", action: rights.SettingsRead, whole: true},
 	{method: "GET", path: "/v1/types/echo?org=acme", action: rights.SettingsRead, whole: true},
@@ -221,14 +221,14 @@ func TestHTTPPace(t *testing.T) {
 	s := serveHTTP(t, gateway.HTTPConfig{})
 	ada := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleMember, Actor: "user:ada"}).Secret
 	op := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleOperator}).Secret
-	first := s.call(ada, "GET", "/v1/orgs/acme/jobs", "")
-	if first.status != http.StatusOK || first.header.Get("RateLimit-Limit") != "60" || first.header.Get("RateLimit-Remaining") != "59" || first.header.Get("RateLimit-Reset") != "1" {
+	first := s.call(ada, "POST", "/v1/orgs/acme/jobs/none/cancel", "")
+	if first.status != http.StatusNotFound || first.header.Get("RateLimit-Limit") != "30" || first.header.Get("RateLimit-Remaining") != "29" || first.header.Get("RateLimit-Reset") != "2" {
 		t.Errorf("%s %v", first, first.header)
 	}
 	refused := 0
 	for range 100 {
-		switch got := s.call(ada, "GET", "/v1/orgs/acme/jobs", ""); got.code() {
-		case "":
+		switch got := s.call(ada, "POST", "/v1/orgs/acme/jobs/none/cancel", ""); got.code() {
+		case ledger.CodeNotFound:
 		case ledger.CodeRateLimited:
 			if refused++; got.header.Get("Retry-After") == "" || got.header.Get("RateLimit-Remaining") != "0" {
 				t.Errorf("%s %v", got, got.header)
@@ -238,11 +238,112 @@ func TestHTTPPace(t *testing.T) {
 		}
 	}
 	if refused == 0 {
-		t.Error("a hundred lists at once were all answered")
+		t.Error("a hundred cancels at once were all answered")
 	}
 	for range 100 {
 		if got := s.call(op, "GET", "/v1/orgs/acme/jobs", ""); got.status != http.StatusOK || got.header.Get("RateLimit-Limit") != "" {
 			t.Fatalf("an operator: %s %v", got, got.header)
 		}
+	}
+}
+
+// TestHTTPOwners: what one member did is not found, taken over or read by another, whichever way he goes: the same work, the same
+// id, the same key; and an operator who pauses a schedule does not become whom its jobs run as (R-07, R-602, R-605).
+func TestHTTPOwners(t *testing.T) {
+	s := serveHTTP(t, gateway.HTTPConfig{})
+	ada := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleMember, Actor: "user:ada"}).Secret
+	bob := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleMember, Actor: "user:bob"}).Secret
+	op := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleOperator, Actor: "user:op"}).Secret
+	submit := func(secret, body string) *answer { return s.call(secret, "POST", "/v1/orgs/acme/jobs", body) }
+	for _, body := range []string{`{"type":"echo","args":{"x":1},"not_before":"100h"}`, `{"type":"echo","args":{"x":2},"key":"k","not_before":"100h"}`} {
+		first := submit(bob, body)
+		if first.status != http.StatusCreated {
+			t.Fatal(first)
+		}
+		id := strings.TrimPrefix(first.header.Get("Location"), "/v1/orgs/acme/jobs/")
+		if got := submit(ada, body); got.code() != ledger.CodeDuplicate || strings.Contains(string(got.body), id) || got.header.Get("Location") != "" {
+			t.Errorf("the same work of another: %s", got)
+		}
+		if got := submit(bob, body); got.status != http.StatusOK || !strings.Contains(string(got.body), id) {
+			t.Errorf("the same work of his own: %s", got)
+		}
+		if got := submit(op, body); got.status != http.StatusOK || !strings.Contains(string(got.body), id) {
+			t.Errorf("an operator's: %s", got)
+		}
+	}
+	if _, err := s.Ledger.PutType(t.Context(), schemas.TypeSettings{Name: "again", WindowMS: ptr(schemas.Millis(0))}, ledger.Meta{}, "a test"); err != nil {
+		t.Fatal(err)
+	}
+	if got := submit(bob, `{"type":"again","id":"weekly","args":{"secret":1}}`); got.status != http.StatusCreated {
+		t.Fatal(got)
+	}
+	s.finish(s.start("weekly"), `{"secret":2}`)
+	if got := submit(ada, `{"type":"again","id":"weekly","args":{"n":3}}`); got.code() != ledger.CodeIDConflict || strings.Contains(string(got.body), "completed") {
+		t.Errorf("an id of another that has ended: %s", got)
+	}
+	if got := submit(bob, `{"type":"again","id":"weekly","args":{"n":3}}`); got.status != http.StatusCreated {
+		t.Errorf("his own id again: %s", got)
+	}
+	schedule := "/v1/orgs/acme/schedules/nightly"
+	if got := s.call(ada, "PUT", schedule, `{"type":"echo","every_s":3600}`); got.status != http.StatusOK {
+		t.Fatal(got)
+	}
+	if got := s.call(op, "POST", schedule+"/pause", `{"reason":"x"}`); got.status != http.StatusOK {
+		t.Fatal(got)
+	}
+	if got := s.call(ada, "POST", schedule+"/resume", `{"reason":"x"}`); got.status != http.StatusOK {
+		t.Errorf("her schedule, which an operator paused: %s", got)
+	}
+	made := s.call(op, "POST", schedule+"/trigger", `{"reason":"x"}`)
+	var job gateway.SubmitReply
+	if err := json.Unmarshal(made.body, &job); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.call(ada, "GET", "/v1/orgs/acme/jobs/"+string(job.ID), ""); !strings.Contains(string(got.body), `"owner":"user:ada"`) {
+		t.Errorf("a job of her schedule: %s", got)
+	}
+}
+
+// TestHTTPWithheld: the results of a suspended org are in none of the answers, but an admin's (R-623).
+func TestHTTPWithheld(t *testing.T) {
+	s := serveHTTP(t, gateway.HTTPConfig{})
+	op := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleOperator}).Secret
+	root := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleAdmin}).Secret
+	id := s.submitDone()
+	if got := s.call(root, "PATCH", "/v1/orgs/acme", `{"set":{"state":"suspended"},"new":true,"reason":"x"}`); got.status != http.StatusOK {
+		t.Fatal(got)
+	}
+	for _, path := range []string{"", "/history", "/result", "?wait=1ms"} {
+		s.until("it is withheld in"+path, func() bool {
+			return !strings.Contains(string(s.call(op, "GET", "/v1/orgs/acme/jobs/"+id+path, "").body), `{"n":1}`)
+		})
+		if got := s.call(root, "GET", "/v1/orgs/acme/jobs/"+id+path, ""); !strings.Contains(string(got.body), `{"n":1}`) {
+			t.Errorf("an admin's %s: %s", path, got)
+		}
+	}
+}
+
+// TestHTTPSlips: a slip in a body or a query does not do more than was meant.
+func TestHTTPSlips(t *testing.T) {
+	s := serveHTTP(t, gateway.HTTPConfig{})
+	root := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleAdmin}).Secret
+	for _, c := range [][3]string{
+		{"POST", "/v1/orgs/acme/holds", `{"scop":{"org":"acme"},"on":true,"reason":"x"}`},
+		{"POST", "/v1/orgs/acme/holds", `{"on":true,"reason":"x"}`},
+		{"POST", "/v1/orgs/acme/holds", `{"scope":{"org":"other"},"on":true,"reason":"x"}`},
+		{"POST", "/v1/holds", `{"on":true,"reason":"x"}`},
+		{"POST", "/v1/orgs/acme/schedules/x/backfill", `{"from":"2026-01-01T00:00:00Z","dryrun":true}`},
+		{"POST", "/v1/orgs/acme/jobs/x/cancel", `{"reson":"x"}`},
+		{"DELETE", "/v1/orgs/acme?reason=x&dry_run=", ""},
+		{"DELETE", "/v1/orgs/acme?reason=x&dryrun=true", ""},
+		{"GET", "/v1/orgs/acme/events?q=args.n:7", ""},
+		{"GET", "/v1/orgs/acme/jobs/*/events", ""},
+	} {
+		if got := s.call(root, c[0], c[1], c[2]); got.code() != ledger.CodeInvalidArgument {
+			t.Errorf("%v: %s", c, got)
+		}
+	}
+	if got := s.call(root, "POST", "/v1/orgs/acme/holds", `{"scope":{},"on":true,"reason":"x"}`); !strings.Contains(string(got.body), `"scope":{"org":"acme"}`) {
+		t.Errorf("a hold in an org: %s", got)
 	}
 }

@@ -64,9 +64,9 @@ var routes = []route{
 	{pattern: "PUT /v1/types/{name}", endpoint: "type-add", takes: Type{}, gives: Type{}},
 	{pattern: "PATCH /v1/types/{name}", endpoint: "type-set", fill: fillIfMatch, takes: SetRequest{}, gives: Type{}},
 	{pattern: "GET /v1/orgs/{org}/holds", endpoint: "hold-ls", gives: Holds{}},
-	{pattern: "POST /v1/orgs/{org}/holds", endpoint: "hold-set", takes: HoldRequest{}, gives: HoldReply{}},
+	{pattern: "POST /v1/orgs/{org}/holds", endpoint: "hold-set", fill: fillHold, takes: HoldRequest{}, gives: HoldReply{}},
 	{pattern: "GET /v1/holds", endpoint: "hold-ls", gives: Holds{}},
-	{pattern: "POST /v1/holds", endpoint: "hold-set", takes: HoldRequest{}, gives: HoldReply{}},
+	{pattern: "POST /v1/holds", endpoint: "hold-set", fill: fillHold, takes: HoldRequest{}, gives: HoldReply{}},
 	{pattern: "GET /v1/workers", endpoint: "worker-ls", gives: Workers{}},
 	{pattern: "GET /v1/workers/{name}", endpoint: "worker-info", gives: Worker{}},
 	{pattern: "POST /v1/workers/{name}/drain", endpoint: "worker-drain", takes: DrainWorkerRequest{}, gives: DrainWorkerReply{}},
@@ -221,10 +221,10 @@ func (in *httpRequest) addField(name string, value any) error {
 func fillQuery(in *httpRequest) error {
 	values := in.URL.Query()
 	for _, name := range in.asked {
-		v := values.Get(name)
-		if v == "" {
+		if !values.Has(name) {
 			continue
 		}
+		v := values.Get(name)
 		var field any = v
 		var err error
 		switch name {
@@ -255,6 +255,28 @@ func known(values url.Values, names []string) error {
 		}
 	}
 	return nil
+}
+
+// fillHold makes sure of the scope: that of an org's route is in the org, and what pauses everything says so, as "scope":{}.
+func fillHold(in *httpRequest) error {
+	var given struct{ Scope *schemas.HoldScope }
+	var req HoldRequest
+	if err := errors.Join(in.decode(&given), in.decode(&req)); err != nil {
+		return err
+	}
+	switch {
+	case given.Scope == nil:
+		return badField("scope", errors.New("a scope is required"))
+	case in.PathValue("org") == "":
+		return nil
+	case req.Scope.Org == "":
+		req.Scope.Org = in.org
+	case req.Scope.Org != in.org:
+		return badField("scope", fmt.Errorf("the path names org %s, the scope %s: what belongs to the cell is paused by /v1/holds", in.org, req.Scope.Org))
+	}
+	var err error
+	in.body, err = json.Marshal(req)
+	return err
 }
 
 // fillWait turns wait=30s into a long poll.

@@ -45,6 +45,9 @@ func (g *Gateway) submitWith(ctx context.Context, r *request, typ schemas.TypeNa
 		return nil, err
 	}
 	receipt, err := submit(ctx, req)
+	if err == nil {
+		err = g.notOthers(ctx, receipt)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -205,6 +208,10 @@ func (g *Gateway) history(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	withheld := g.withheld(ctx, r.org)
+	if withheld != nil && ledger.AsError(withheld).Code != ledger.CodeOrgSuspended {
+		return nil, withheld
+	}
 	var page bytes.Buffer
 	page.WriteString(`{"items":[`)
 	first, next := true, []byte("null")
@@ -212,6 +219,11 @@ func (g *Gateway) history(ctx context.Context, r *request) ([]byte, error) {
 	for _, line := range h.Lines() {
 		if line.Seq <= after {
 			continue
+		}
+		if withheld != nil {
+			if err := withhold(&line); err != nil {
+				return nil, err
+			}
 		}
 		body, err := line.Encode(false)
 		if err != nil {
@@ -231,6 +243,25 @@ func (g *Gateway) history(ctx context.Context, r *request) ([]byte, error) {
 	return page.Bytes(), nil
 }
 
+// withhold takes the results out of an event of a suspended org (R-623).
+func withhold(line *ledger.HistoryLine) error {
+	switch line.Event {
+	case schemas.EventCompleted, schemas.EventLateResult, schemas.EventCheckpointed, schemas.EventCarried:
+	default:
+		return nil
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(line.Data, &fields); err != nil {
+		return err
+	}
+	for _, name := range []string{"result", "result_ref", "checkpoint"} {
+		delete(fields, name)
+	}
+	var err error
+	line.Data, err = json.Marshal(fields)
+	return err
+}
+
 // wait answers once the job has ended, or with the job as it is when time is up. A duplicate stands for the
 // job it names: the wait goes on with that one (DESIGN D4).
 func (g *Gateway) wait(ctx context.Context, r *request) ([]byte, error) {
@@ -245,7 +276,7 @@ func (g *Gateway) wait(ctx context.Context, r *request) ([]byte, error) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	record, err := g.await(ctx, jobKey{r.org, r.job()}, timer.C)
-	if err == nil && record.ID != r.job() && !covers(ctx, record) { // it stands for the caller's, and is somebody else's
+	if err == nil && !covers(ctx, record) { // it stands for the caller's, and is somebody else's
 		record, err = g.timedRecord(ctx, jobKey{r.org, r.job()})
 	}
 	if err != nil {
@@ -311,6 +342,9 @@ func (g *Gateway) result(ctx context.Context, r *request) ([]byte, error) {
 		return nil, err
 	}
 	j := h.StandsFor().Job
+	if p := caller(ctx); p != nil && !coversJob(p, j) {
+		j = h.Job
+	}
 	if err := errors.Join(hasResult(j), g.withheld(ctx, r.org)); err != nil {
 		return nil, err
 	}

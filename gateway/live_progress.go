@@ -128,8 +128,15 @@ func (p *liveProgress) heard(got *ledger.LiveProgress) bool {
 	return true
 }
 
-// since returns what was reported behind a version by attempts that run, of one org or all, and the version it is true at.
-func (p *liveProgress) since(org schemas.OrgID, version uint64) ([]*LiveEvent, uint64) {
+// reportedAt is what an attempt reported last, and the version at which it did.
+type reportedAt struct {
+	ev      *LiveEvent
+	version uint64
+}
+
+// since returns what was reported behind a version by attempts that run, of one org or all, the oldest first, and the version
+// it is true at.
+func (p *liveProgress) since(org schemas.OrgID, version uint64) ([]reportedAt, uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if version == p.version {
@@ -142,9 +149,9 @@ func (p *liveProgress) since(org schemas.OrgID, version uint64) ([]*LiveEvent, u
 		}
 	}
 	slices.SortFunc(found, func(a, b *attemptProgress) int { return cmp.Compare(a.version, b.version) })
-	out := make([]*LiveEvent, len(found))
+	out := make([]reportedAt, len(found))
 	for i, a := range found {
-		out[i] = a.ev
+		out[i] = reportedAt{a.ev, a.version}
 	}
 	return out, p.version
 }

@@ -69,6 +69,9 @@ func (h *liveHeat) add(item *liveItem, bytes int) {
 
 // liveRecords folds the newest events.
 type liveRecords struct {
+	runningMu sync.Mutex
+	running   map[jobKey]attemptRecord
+
 	live *Live
 
 	mu   sync.Mutex
@@ -168,11 +171,36 @@ func (r *liveRecords) ahead(seq schemas.Seq) []*liveItem {
 	return slices.Clone(v.hot.items[from:max(from, seqIndex(v.hot.items, seq))])
 }
 
-// now returns a job's record as it is, for what has no position.
-func (r *liveRecords) now(ctx context.Context, org schemas.OrgID, id schemas.JobID) (*ledger.Record, error) {
-	j, err := r.live.l.Fold(ctx, org, id)
+// runningMax bounds the records that are kept of attempts that report progress.
+const runningMax = 4096
+
+// attemptRecord is a job's record as it was when its attempt first reported.
+type attemptRecord struct {
+	fence schemas.Seq
+	j     *ledger.Record
+}
+
+// now returns the record of a job whose attempt reports: one reading an attempt, for whose it is does not change meanwhile.
+func (r *liveRecords) now(ctx context.Context, ev *LiveEvent) (*ledger.Record, error) {
+	k := jobKey{*ev.Org, *ev.ID}
+	r.runningMu.Lock()
+	have := r.running[k]
+	r.runningMu.Unlock()
+	if have.j != nil && ev.Fence != nil && have.fence == *ev.Fence {
+		return have.j, nil
+	}
+	j, err := r.live.l.Fold(ctx, k.org, k.id)
 	if err != nil {
 		return nil, err
 	}
-	return lean(j), nil
+	record := lean(j)
+	if ev.Fence != nil {
+		r.runningMu.Lock()
+		defer r.runningMu.Unlock()
+		if r.running == nil || len(r.running) >= runningMax {
+			r.running = make(map[jobKey]attemptRecord) // rare enough that all may be read again
+		}
+		r.running[k] = attemptRecord{*ev.Fence, record}
+	}
+	return record, nil
 }

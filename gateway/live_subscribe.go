@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// subscriptionsMax is how many subscriptions a server holds.
-	subscriptionsMax = 16_384
+	// subscriptionsMax is how many subscriptions a server holds: fewer than its connections over HTTP, so that others find room.
+	subscriptionsMax = 12_288
 	// liveBatch is how many events one look takes.
 	liveBatch = 256
 )
@@ -80,6 +80,16 @@ func (v *Live) Subscribe(ctx context.Context, r LiveRequest) (*Subscription, err
 }
 
 func (r *LiveRequest) check() error {
+	if err := r.checkFilter(); err != nil {
+		return err
+	}
+	if r.where.Payload() {
+		return badField("where", errors.New("args and result are not followed: list the jobs by them, and follow those"))
+	}
+	return nil
+}
+
+func (r *LiveRequest) checkFilter() error {
 	if r.Org != "" {
 		if err := schemas.CheckToken("org", string(r.Org)); err != nil {
 			return badField("org", err)
@@ -349,12 +359,13 @@ func (s *Subscription) reported(ctx context.Context) ([]*LiveEvent, error) {
 	}
 	all, version := s.v.progress.since(s.r.Org, s.heard)
 	var out []*LiveEvent
-	for _, ev := range all {
-		ok, err := s.wants(ctx, ev, func() (*ledger.Record, error) { return s.v.records.now(ctx, *ev.Org, *ev.ID) })
+	for _, at := range all {
+		ev := at.ev
+		ok, err := s.wants(ctx, ev, func() (*ledger.Record, error) { return s.v.records.now(ctx, ev) })
 		if err != nil {
-			return nil, err
+			return out, err
 		}
-		if ok {
+		if s.heard = at.version; ok { // what was judged is not judged again, should the time be up before all are
 			out = append(out, ev)
 		}
 	}

@@ -31,7 +31,7 @@ var perMinute = [paceClasses]int{paceSubmit: 100, paceGet: 600, paceList: 60, pa
 // paceOf says how the calls for a right are counted.
 func paceOf(ep *endpoint) paceClass {
 	switch {
-	case ep.action == rights.JobsSubmit:
+	case ep.action == rights.JobsSubmit || ep.name == "schedule-trigger":
 		return paceSubmit
 	case ep.action == rights.JobsCancel:
 		return paceCancel

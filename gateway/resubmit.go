@@ -86,6 +86,9 @@ func (g *Gateway) resubmit(ctx context.Context, r *request) ([]byte, error) {
 		return nil, err
 	}
 	receipt, err := again(ctx, submit)
+	if err == nil {
+		err = g.notOthers(ctx, receipt)
+	}
 	if err != nil {
 		return nil, err
 	}

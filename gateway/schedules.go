@@ -32,7 +32,10 @@ func (g *Gateway) scheduleAdd(ctx context.Context, r *request) ([]byte, error) {
 		return nil, err
 	}
 	if p := caller(ctx); p != nil {
-		if err := errors.Join(mayActForItem(p, r.org, want.Job.Principal), g.authorizeTypes(ctx, p, r.org, []schemas.TypeName{want.Job.Type})); err != nil {
+		if grant := p.In(r.org); grant != nil && grant.Role != schemas.RolePublisher && want.Job.Principal == "" {
+			want.Job.Principal = p.Actor.String() // whoever changes the schedule later does not become whom its jobs run as
+		}
+		if err := errors.Join(mayActFor(p, r.org, want.Job.Principal), g.authorizeTypes(ctx, p, r.org, []schemas.TypeName{want.Job.Type})); err != nil {
 			return nil, err
 		}
 	}
@@ -160,12 +163,20 @@ func (g *Gateway) edit(ctx context.Context, r *request, action string, change fu
 	if err := r.decode(&req); err != nil {
 		return nil, err
 	}
+	set, err := g.l.Schedule(ctx, r.org, r.name)
+	if err != nil {
+		return nil, err
+	}
+	owner := set.Actor.String()
 	return g.putSchedule(ctx, r, req.Reason, action, nil, func(have *schemas.ScheduleSettings) (schemas.ScheduleSettings, error) {
 		if have == nil {
 			return schemas.ScheduleSettings{}, ledger.Errorf(ledger.CodeNotFound, "org %s has no schedule %s", r.org, r.name)
 		}
 		want := *have
 		change(&want)
+		if want.Job.Principal == "" && owner != g.actor(ctx).String() {
+			want.Job.Principal = owner // who pauses it does not become whom its jobs run as
+		}
 		return want, nil
 	})
 }

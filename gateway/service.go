@@ -108,6 +108,7 @@ type Gateway struct {
 
 	mu   sync.RWMutex
 	open context.Context // while requests over HTTP are taken: it ends the waits; nil: they are not
+	over context.Context // ends requests over HTTP that take longer than the gateway stops
 }
 
 // New returns a gateway. It does not talk to the server.
@@ -170,7 +171,7 @@ func (g *Gateway) serveUntil(ctx context.Context) error {
 	}
 	flushed()
 	g.log.Info("the command service takes requests", zap.String("service", Name), zap.String("id", s.Info().ID))
-	g.opened(ctx)
+	g.opened(ctx, work)
 	if g.cfg.Ready != nil {
 		g.cfg.Ready()
 	}
@@ -189,11 +190,11 @@ func (g *Gateway) serveUntil(ctx context.Context) error {
 	return nil
 }
 
-// opened has requests over HTTP be taken, until closed; their waits end with ctx.
-func (g *Gateway) opened(ctx context.Context) {
+// opened has requests over HTTP be taken, until closed; their waits end with ctx, all others with work.
+func (g *Gateway) opened(ctx, work context.Context) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.open = ctx
+	g.open, g.over = ctx, work
 }
 
 func (g *Gateway) closed() {

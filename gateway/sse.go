@@ -57,6 +57,7 @@ func (h *httpAPI) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
+	defer context.AfterFunc(ctx, func() { _ = s.to.SetWriteDeadline(time.Now()) })() // a client that reads nothing does not hold up the end
 	sub, err := s.subscribe(ctx)
 	if err != nil {
 		h.refuse(w, requestID(r), err)
@@ -139,7 +140,9 @@ func (s *stream) right(ctx context.Context) (visible func(*ledger.Record) bool, 
 	name := s.r.PathValue("name")
 	if name != "" && p != nil {
 		in := &request{org: s.org, name: name}
-		err = errors.Join(in.check(), s.h.g.authorizeJob(ctx, p, rights.JobsWatch, reach, in)) // one that he may not see is not there
+		if err = in.check(); err == nil {
+			err = s.h.g.authorizeJob(ctx, p, rights.JobsWatch, reach, in) // one that he may not see is not there
+		}
 	}
 	if err != nil {
 		return nil, err

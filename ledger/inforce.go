@@ -137,7 +137,8 @@ func (l *Ledger) asLooked(ctx context.Context, kind, name string) (schemas.Setti
 	if e != nil {
 		set = e.Data.(schemas.Setting)
 	}
-	if set != nil || kind != KindType { // that a type is missing is not kept: it may be registered in this moment
+	// That a type is missing is not kept: it may be registered in this moment. Nor that a token is: strangers invent them.
+	if set != nil || kind != KindType && kind != KindToken {
 		l.settings.put(set, on, at)
 	}
 	return set, nil

@@ -18,8 +18,8 @@ var table = map[Action]cells{
 	HoldsOrg:      row(None, Org, None, All, None, None),
 	HoldsPlatform: row(None, None, None, All, None, None),
 	WorkersDrain:  row(None, None, None, All, None, None),
-	SchedulesEdit: row(Own, Org, None, All, Own, None),
-	SchedulesRead: row(Own, Org, Org, All, Own, None),
+	SchedulesEdit: row(Own, Org, None, All, Submitted, None),
+	SchedulesRead: row(Own, Org, Org, All, Submitted, None),
 	MetricsRead:   row(Own, Org, Org, All, Submitted, Held),
 	LogRead:       row(None, None, Org, All, None, None),
 	LogVerify:     row(None, None, Org, All, None, None),
