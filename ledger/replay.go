@@ -93,18 +93,7 @@ func (l *Ledger) Replay(ctx context.Context, q ReplayQuery, fn func(*Entry) erro
 		return nil
 	}
 	read := &stretch{l: l, org: q.Org, filter: q.filter(), next: start, until: q.To.Seq}
-	ended, err := readAhead(ctx, read.run, func(entries []*Entry) error {
-		for _, e := range entries {
-			if !q.To.Time.IsZero() && e.Time.After(q.To.Time.Add(clockStep)) {
-				return errPast
-			}
-			if err := q.hand(e, fn); err != nil {
-				return err
-			}
-		}
-		q.judged(entries)
-		return nil
-	})
+	ended, err := readAhead(ctx, read.run, func(entries []*Entry) error { return q.handAll(entries, fn) })
 	if err == nil && ended == nil {
 		q.over()
 	}
@@ -116,6 +105,21 @@ func (l *Ledger) Replay(ctx context.Context, q ReplayQuery, fn func(*Entry) erro
 	case err != nil:
 		return fmt.Errorf("replay: %w", err)
 	}
+	return nil
+}
+
+// handAll hands out a batch, as far as the bound; what stands before it in the batch is told of, too.
+func (q *ReplayQuery) handAll(entries []*Entry, fn func(*Entry) error) error {
+	for i, e := range entries {
+		if !q.To.Time.IsZero() && e.Time.After(q.To.Time.Add(clockStep)) {
+			q.judged(entries[:i])
+			return errPast
+		}
+		if err := q.hand(e, fn); err != nil {
+			return err
+		}
+	}
+	q.judged(entries)
 	return nil
 }
 
