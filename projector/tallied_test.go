@@ -3,7 +3,9 @@ package projector_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +22,13 @@ import (
 // hot runs a projector with a hot window until the test ends; what it logs is returned.
 func hot(t *testing.T, env *ledgertest.Env, window time.Duration, options ...zap.Option) *observer.ObservedLogs {
 	t.Helper()
+	logs, _ := hotUntil(t, env, window, options...)
+	return logs
+}
+
+// hotUntil runs one until stop is called, at the latest at the end of the test.
+func hotUntil(t *testing.T, env *ledgertest.Env, window time.Duration, options ...zap.Option) (logs *observer.ObservedLogs, stop func()) {
+	t.Helper()
 	core, logs := observer.New(zapcore.InfoLevel)
 	p, err := projector.New(projector.Config{Ledger: env.NewLedger(), Feed: feed(t, env), Logger: zap.New(core, options...),
 		HotWindow: func(context.Context) (time.Duration, error) { return window, nil }})
@@ -30,13 +39,14 @@ func hot(t *testing.T, env *ledgertest.Env, window time.Duration, options ...zap
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx, 1) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("projector ended with %v", err)
 		}
 	})
-	return logs
+	t.Cleanup(stop)
+	return logs, stop
 }
 
 // archive moves all that is stored by now and may leave.
@@ -136,6 +146,42 @@ func TestRebuildFromTallies(t *testing.T) {
 			t.Fatal(err)
 		}
 		sameCounts(t, "with segments removed, after a rebuild of "+string(view), env, all)
+	}
+}
+
+// A counter that the tallies know, and of which nothing was observed since, has statistics as soon as something is, also behind
+// a restart; they begin there, and the checker finds them so.
+func TestStatisticsOfAQuietCounter(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	for i := range 3 {
+		complete(t, env.Ledger, schemas.JobID(fmt.Sprintf("old-%d", i)))
+	}
+	archive(t, env, 30)
+	counter := func() (doc ledger.CountDocument) {
+		caughtUp(t, env)
+		entry, err := bucket(t, env, ledger.BucketCounts).Get(t.Context(), "acme.default.echo")
+		if err == nil {
+			err = json.Unmarshal(entry.Value(), &doc)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return doc
+	}
+	logs, stop := hotUntil(t, env, time.Millisecond)
+	old := counter()
+	if logs.FilterMessage("views begin with the tallies of the archive").Len() != 1 || old.Completed != 3 || old.Stats != nil {
+		t.Fatalf("the views do not begin with a quiet counter: %+v", old)
+	}
+	for i := range 2 { // behind the second restart its statistics are there
+		stop()
+		_, stop = hotUntil(t, env, time.Millisecond)
+		complete(t, env.Ledger, schemas.JobID(fmt.Sprintf("new-%d", i)))
+	}
+	now := counter()
+	if now.Completed != 5 || now.Stats == nil || now.Stats.After < old.Seq || len(now.Stats.Days) == 0 || now.Stats.Days[0].Completed == 0 {
+		t.Errorf("then it is %+v, with %+v", now, now.Stats)
 	}
 }
 
