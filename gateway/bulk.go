@@ -229,7 +229,7 @@ func encoded(reply *BulkReply, err error) ([]byte, error) {
 
 // choose reads from the view which jobs match the filter, counts them, and returns the eligible ones.
 func (g *Gateway) choose(ctx context.Context, org schemas.OrgID, req *BulkRequest, reply *BulkReply) ([]schemas.JobID, error) {
-	v, err := g.viewsAt(ctx, req.MinSeq)
+	v, err := g.viewsAt(ctx, req.MinSeq, req.Filter.where.Payload())
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func (g *Gateway) deadBelow(ctx context.Context, org schemas.OrgID, ids []schema
 		}
 		minSeq = end.Seq
 	}
-	v, err := g.viewsAt(ctx, minSeq)
+	v, err := g.viewsAt(ctx, minSeq, false)
 	if err != nil {
 		return nil, 0, 0, err
 	}

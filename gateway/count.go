@@ -78,7 +78,7 @@ func (g *Gateway) tallied(ctx context.Context, org schemas.OrgID, req *CountRequ
 		t.counts, t.seq, err = g.views.counts(ctx, org)
 		return t, err
 	}
-	v, err := g.viewsAt(ctx, req.MinSeq)
+	v, err := g.viewsAt(ctx, req.MinSeq, true)
 	switch {
 	case err != nil:
 		return t, err

@@ -84,7 +84,7 @@ func (g *Gateway) deadLetters(ctx context.Context, r *request) ([]byte, error) {
 		req.Resolution = cmp.Or(req.Resolution, string(schemas.ResolutionOpen))
 	}
 	req.State = []schemas.State{schemas.StateDeadLettered}
-	v, err := g.viewsAt(ctx, req.MinSeq)
+	v, err := g.viewsAt(ctx, req.MinSeq, req.where.Payload())
 	if err != nil {
 		return nil, err
 	}

@@ -15,8 +15,11 @@ import (
 // lookAgain is how long a list goes on looking where one look of the index ended at its bound.
 const lookAgain = 250 * time.Millisecond
 
-// Index is what a server keeps of its own to answer lists, searches and counts from. Its errors are those of ctx, or of
-// reading; each answer is true at the sequence that is returned.
+// ErrIndexFolding: an index does not serve, or does not any more.
+var ErrIndexFolding = errors.New("the query index is being folded")
+
+// Index is what a server keeps of its own to answer lists, searches and counts from. Its errors are those of ctx,
+// ErrIndexFolding, or of reading; each answer is true at the sequence that is returned.
 type Index interface {
 	// Serves reports whether it has caught up, since it was opened, with where the ledger ended then.
 	Serves() bool
@@ -29,10 +32,13 @@ type Index interface {
 	Each(ctx context.Context, org schemas.OrgID, w *where.Where, now time.Time, take func(ledger.Record)) (schemas.Seq, error)
 }
 
-// indexViews are views whose jobs come from an index. It has no counters of jobs whose history is removed: COUNTS has.
+// indexViews are views whose jobs come from an index. It has no counters of jobs whose history is removed: COUNTS has. It
+// may be thrown away at any time: then the KV views, which are embedded, answer, unless only the index can.
 type indexViews struct {
 	*kvViews
-	x Index
+	x     Index
+	whole bool        // only the index can answer
+	seq   schemas.Seq // what was waited for
 }
 
 func (v *indexViews) waitFor(ctx context.Context, seq schemas.Seq) error {
@@ -44,20 +50,50 @@ func (v *indexViews) waitFor(ctx context.Context, seq schemas.Seq) error {
 	return nil
 }
 
+// instead readies the KV views to answer where the index said err. It returns what the caller is told where they cannot.
+func (v *indexViews) instead(ctx context.Context, err error) error {
+	switch {
+	case !errors.Is(err, ErrIndexFolding):
+		return err
+	case v.whole:
+		return ledger.Errorf(ledger.CodeUnavailable, "the query index is being folded anew: try again later")
+	}
+	return v.kvViews.waitFor(ctx, v.seq)
+}
+
 func (v *indexViews) jobs(ctx context.Context, org schemas.OrgID, f *Filter, now time.Time, take func(ledger.Record)) (schemas.Seq, error) {
-	w := f.terms()
-	return v.x.Each(ctx, org, &w, now, func(r ledger.Record) {
+	w, taken := f.terms(), false
+	seq, err := v.x.Each(ctx, org, &w, now, func(r ledger.Record) {
+		taken = true
 		say(&r, now)
 		take(r)
 	})
+	switch {
+	case err == nil:
+		return seq, nil
+	case taken && errors.Is(err, ErrIndexFolding): // from the KV views they would come a second time
+		return 0, ledger.Errorf(ledger.CodeUnavailable, "the query index is being folded anew: try again in a moment")
+	}
+	if err := v.instead(ctx, err); err != nil {
+		return 0, err
+	}
+	return v.kvViews.jobs(ctx, org, f, now, take)
 }
 
 func (v *indexViews) page(ctx context.Context, org schemas.OrgID, req *ListRequest, before schemas.Seq, now time.Time) (*List, error) {
 	w, list := req.terms(), &List{Items: []ledger.Record{}}
 	for end := time.Now().Add(lookAgain); ; {
 		records, next, seq, err := v.x.Page(ctx, org, &w, before, req.Limit-len(list.Items), now)
+		if err != nil && list.AsOfSeq > 0 && errors.Is(err, ErrIndexFolding) {
+			cursor := before.String() // what was found is true
+			list.Next = &cursor
+			return list, nil
+		}
 		if err != nil {
-			return nil, err
+			if err := v.instead(ctx, err); err != nil {
+				return nil, err
+			}
+			return v.kvViews.page(ctx, org, req, before, now)
 		}
 		if list.AsOfSeq == 0 {
 			list.AsOfSeq = seq // what is read later holds it, too
@@ -87,11 +123,11 @@ func say(r *ledger.Record, now time.Time) {
 	}
 }
 
-// viewsAt are the views to read from: once they include seq.
-func (g *Gateway) viewsAt(ctx context.Context, seq schemas.Seq) (views, error) {
+// viewsAt are the views to read from: once they include seq. whole: only an index can answer.
+func (g *Gateway) viewsAt(ctx context.Context, seq schemas.Seq, whole bool) (views, error) {
 	v := g.views
 	if x := g.cfg.Index; x != nil && x.Serves() {
-		v = &indexViews{&kvViews{l: g.l}, x}
+		v = &indexViews{&kvViews{l: g.l}, x, whole, seq}
 	}
 	return v, v.waitFor(ctx, seq)
 }

@@ -200,7 +200,7 @@ func (g *Gateway) queueInfo(ctx context.Context, r *request) ([]byte, error) {
 // oldest finds the asking org's longest waiting job of a queue.
 func (g *Gateway) oldest(ctx context.Context, org schemas.OrgID, q *Queue) error {
 	now := time.Now()
-	v, err := g.viewsAt(ctx, 0)
+	v, err := g.viewsAt(ctx, 0, false)
 	if err != nil {
 		return err
 	}

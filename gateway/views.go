@@ -276,7 +276,7 @@ func (g *Gateway) list(ctx context.Context, r *request) ([]byte, error) {
 			return nil, badField("cursor", err)
 		}
 	}
-	v, err := g.viewsAt(ctx, req.MinSeq)
+	v, err := g.viewsAt(ctx, req.MinSeq, req.where.Payload())
 	if err != nil {
 		return nil, err
 	}

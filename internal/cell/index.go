@@ -2,6 +2,8 @@ package cell
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -62,7 +64,7 @@ func (i *indexed) Page(ctx context.Context, org schemas.OrgID, w *where.Where, b
 	}
 	page, err := i.x.Find(ctx, &index.Query{Org: org, Where: *w, Before: before, Limit: limit, Now: now})
 	if err != nil {
-		return nil, 0, 0, err
+		return nil, 0, 0, folding(err)
 	}
 	return page.Records, page.Next, page.AsOf.Seq, nil
 }
@@ -73,7 +75,15 @@ func (i *indexed) Each(ctx context.Context, org schemas.OrgID, w *where.Where, n
 		take(r)
 		return true
 	})
-	return at.Seq, err
+	return at.Seq, folding(err)
+}
+
+// folding says in the gateway's words that the index is being folded.
+func folding(err error) error {
+	if errors.Is(err, index.ErrFolding) {
+		return fmt.Errorf("%w: %w", gateway.ErrIndexFolding, err)
+	}
+	return err
 }
 
 // position tells how far the index is; nil where there is none.

@@ -16,7 +16,7 @@ var (
 
 // Rows are all folds of the file.
 func (x *Index) Rows(ctx context.Context, take func(j *ledger.Job, args, result []byte)) error {
-	return x.read(func(f *file) error {
+	return x.read(ctx, func(f *file) error {
 		return each(ctx, f.reads, `SELECT doc, args, result FROM jobs`, func(rows *sql.Rows) error {
 			var doc, args, result []byte
 			if err := rows.Scan(&doc, &args, &result); err != nil {
@@ -34,4 +34,12 @@ func (x *Index) Rows(ctx context.Context, take func(j *ledger.Job, args, result 
 // Removed has an index hear from count how many segments of the archive were removed, all the time.
 func (x *Index) Removed(count func(context.Context) (int, error)) {
 	x.history = history{removed: count, every: 5 * time.Millisecond}
+}
+
+// RootPage is the number of the page of the file, from 1, that a table begins with.
+func (x *Index) RootPage(ctx context.Context, table string) (page int64, err error) {
+	err = x.read(ctx, func(f *file) error {
+		return f.reads.QueryRowContext(ctx, `SELECT rootpage FROM sqlite_schema WHERE name = ?`, table).Scan(&page)
+	})
+	return page, err
 }

@@ -23,7 +23,7 @@ const (
 	failuresMax = 3
 )
 
-// ErrFolding: the index is not yet where the ledger was when it was opened.
+// ErrFolding: the index is not yet where the ledger was when it was opened, or turned out not to be readable.
 var ErrFolding = errors.New("the index is being folded")
 
 // Config says what to index, and where.
@@ -128,10 +128,15 @@ func wait(ctx context.Context, d time.Duration) {
 // Rebuild throws the file away while the index goes on; it is folded from zero. WaitFor tells when that is done.
 func (x *Index) Rebuild() {
 	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.begin()
+}
+
+// begin has the file thrown away, which no reader is let at any more. x.mu is held.
+func (x *Index) begin() {
 	x.ready = false
 	x.wanted++
 	x.change()
-	x.mu.Unlock()
 	select {
 	case x.rebuild <- struct{}{}:
 	default: // it is asked for already
@@ -168,23 +173,39 @@ func (x *Index) WaitFor(ctx context.Context, seq schemas.Seq) error {
 	}
 }
 
-// read calls do with the file while it is open.
-func (x *Index) read(do func(*file) error) error {
+// read calls do with the file while it is open. A file that cannot be read is thrown away: the fold reads few of its old
+// pages, so that nobody but readers meets damage there.
+func (x *Index) read(ctx context.Context, do func(*file) error) error {
 	x.mu.Lock()
 	if !x.ready || x.file == nil {
 		x.mu.Unlock()
 		return ErrFolding
 	}
-	f, users := x.file, x.users
+	f, users, wanted := x.file, x.users, x.wanted
 	users.Add(1)
 	x.mu.Unlock()
-	defer users.Done()
-	return do(f)
+	defer users.Done() // behind begin: the next file is not met by it
+	err := do(f)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	x.cfg.Logger.Warn("the index cannot be read", zap.Error(err))
+	if !passing(err) {
+		x.mu.Lock()
+		if x.wanted == wanted {
+			x.begin()
+		}
+		x.mu.Unlock()
+	}
+	return fmt.Errorf("%w: %w", ErrFolding, err)
 }
 
-// Find answers a query. The error is ErrFolding while the index is not there.
+// Find answers a query. The error is ctx's, or ErrFolding while the index is not there.
 func (x *Index) Find(ctx context.Context, q *Query) (page *Page, err error) {
-	err = x.read(func(f *file) error {
+	err = x.read(ctx, func(f *file) error {
 		page, err = f.find(ctx, q)
 		return err
 	})
@@ -192,10 +213,10 @@ func (x *Index) Find(ctx context.Context, q *Query) (page *Page, err error) {
 }
 
 // Each hands over every job of an org that a filter chooses, the latest submitted first, until take has had enough. It
-// reports false in whole if it gave up behind rowsMax rows. The error is ErrFolding while the index is not there.
+// reports false in whole if it gave up behind rowsMax rows. The error is ctx's, or ErrFolding while the index is not there.
 func (x *Index) Each(ctx context.Context, q *Query, rowsMax int, take func(ledger.Record) bool) (at schemas.Position, whole bool, err error) {
 	var next schemas.Seq
-	err = x.read(func(f *file) error {
+	err = x.read(ctx, func(f *file) error {
 		at, err = f.look(ctx, q.Org, &q.Where, q.Before, q.Now, 1<<30, rowsMax, take, &next)
 		return err
 	})
@@ -204,7 +225,7 @@ func (x *Index) Each(ctx context.Context, q *Query, rowsMax int, take func(ledge
 
 // Counts are the counters of an org, or of all for "", and the position that they are exact at.
 func (x *Index) Counts(ctx context.Context, org schemas.OrgID) (counts map[ledger.CountKey]ledger.Count, at schemas.Position, err error) {
-	err = x.read(func(f *file) error {
+	err = x.read(ctx, func(f *file) error {
 		counts, at, err = f.counted(ctx, org)
 		return err
 	})
