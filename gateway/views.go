@@ -172,7 +172,7 @@ func (v *kvViews) counts(ctx context.Context, org schemas.OrgID) (map[ledger.Cou
 		}
 		ahead, found := false, map[ledger.CountKey]ledger.Count{}
 		err = scan(ctx, kv, cmp.Or(string(org), "*")+".*.*", func(body []byte) error {
-			var c ledger.CountDocument
+			var c ledger.CountHead
 			if err := json.Unmarshal(body, &c); err != nil {
 				return err
 			}

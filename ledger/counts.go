@@ -174,6 +174,16 @@ type CountDocument struct {
 	Stats *Stats `json:"stats"`
 }
 
+// CountHead is a CountDocument without its statistics, which are many times as large: for who reads the numbers only, and
+// often. JSON of a CountDocument decodes into it, whatever its statistics are.
+type CountHead struct {
+	Org   schemas.OrgID     `json:"org"`
+	Queue schemas.QueueName `json:"queue"`
+	Type  schemas.TypeName  `json:"type"`
+	schemas.Position
+	Count
+}
+
 // CountsDocument is what BucketCounts holds under KeyCountsAll. It is written after every document that
 // it covers, so whoever reads it first and the counters next sees each at its position or later. A position
 // holds for the bucket that was created at the time beside it, and for no other of the same name.

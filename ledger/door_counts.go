@@ -106,7 +106,7 @@ func (c *orgCounts) add(m *nats.Msg) error {
 	if lastValue(m.Header, headerKV) != "" {
 		return nil // deleted
 	}
-	var doc CountDocument
+	var doc CountHead
 	if err := json.Unmarshal(m.Data, &doc); err != nil {
 		return err
 	}

@@ -259,7 +259,7 @@ func (f *flow) awaitEnd(ctx context.Context) error {
 	for {
 		select {
 		case entry := <-counters.Updates():
-			var count ledger.CountDocument
+			var count ledger.CountHead
 			if entry == nil || json.Unmarshal(entry.Value(), &count) != nil {
 				continue // the mark behind what was there, or a deletion
 			}
