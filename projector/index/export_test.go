@@ -43,3 +43,11 @@ func (x *Index) RootPage(ctx context.Context, table string) (page int64, err err
 	})
 	return page, err
 }
+
+// Failures returns what becomes of an index after each failure.
+func Failures() func(err error, wrote bool) (anew bool, pause time.Duration) {
+	return new(trouble).after
+}
+
+// Once opens the file and follows until that fails.
+func (x *Index) Once(ctx context.Context) error { return (&session{x: x}).run(ctx) }

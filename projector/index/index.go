@@ -15,12 +15,8 @@ import (
 )
 
 const (
-	// retryWait is the pause before the file is opened again after an error.
-	retryWait = time.Second
 	// entriesAhead is how many batches of entries the feed may be ahead of the fold.
 	entriesAhead = 4
-	// failuresMax: a file that fails so often in a row is thrown away.
-	failuresMax = 3
 )
 
 // ErrFolding: the index is not yet where the ledger was when it was opened, or turned out not to be readable.
@@ -85,30 +81,24 @@ func (x *Index) Run(ctx context.Context) error {
 		return err
 	}
 	defer silent()
-	failures := 0
+	var t trouble
 	for ctx.Err() == nil {
 		s := &session{x: x}
 		err := s.run(ctx)
-		if s.wrote {
-			failures = 0
-		}
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return nil
-		case errors.Is(err, errAnew):
+		}
+		anew, pause := t.after(err, s.wrote)
+		if anew {
 			x.cfg.Logger.Info("the index is thrown away and folded from zero", zap.Error(err))
-			failures = 0
-			err = remove(x.cfg.Dir)
-		default:
-			if failures++; failures >= failuresMax {
-				x.cfg.Logger.Warn("the index is damaged: it is thrown away and folded from zero", zap.Error(err))
-				failures, err = 0, errors.Join(err, remove(x.cfg.Dir))
+			if err := remove(x.cfg.Dir); err != nil {
+				x.cfg.Logger.Warn("the file of the index cannot be removed", zap.Error(err))
+				pause = retryWait
 			}
+		} else {
+			x.cfg.Logger.Warn("the index cannot be kept; trying again", zap.Error(err), zap.Duration("pause", pause))
 		}
-		if err != nil {
-			x.cfg.Logger.Warn("the index cannot be kept; trying again", zap.Error(err))
-			wait(ctx, retryWait)
-		}
+		wait(ctx, pause)
 	}
 	return nil
 }

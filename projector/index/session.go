@@ -84,7 +84,7 @@ func (s *session) open(ctx context.Context) (err error) {
 	s.x.mu.Unlock()
 	end, err := s.x.cfg.Ledger.End(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errOutside, err)
 	}
 	s.end = end.Seq
 	if s.file, err = openFile(ctx, s.x.cfg.Dir); err != nil {
@@ -110,7 +110,7 @@ func (s *session) begin(ctx context.Context) error {
 		case errors.Is(err, ledger.ErrNotFound), err == nil && there.ID != at.ID:
 			return fmt.Errorf("%w: the ledger does not hold the event at %s that it was written at", errAnew, at.Seq)
 		case err != nil:
-			return err
+			return fmt.Errorf("%w: %w", errOutside, err)
 		}
 	}
 	if err := s.outlived(ctx); err != nil {
@@ -163,7 +163,7 @@ func (s *session) follow(ctx context.Context, out chan<- []*ledger.Entry) error 
 	for {
 		entries, err := c.Next(ctx)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errOutside, err)
 		}
 		select {
 		case out <- entries:
