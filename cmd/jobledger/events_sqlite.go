@@ -23,7 +23,8 @@ func (p *program) replaySQLite(ctx context.Context, l *ledger.Ledger, q ledger.R
 	}
 	var last schemas.Seq
 	show := p.newLiveLine()
-	all := ledger.ReplayQuery{Org: q.Org, Job: q.Job, Type: q.Type, To: q.To, Foreign: true, Progress: func(at, end schemas.Seq) {
+	// Of any type: a job whose id was of another type before is not folded from the middle.
+	all := ledger.ReplayQuery{Org: q.Org, Job: q.Job, To: q.To, Foreign: true, Progress: func(at, end schemas.Seq) {
 		last = at
 		show.set(func() string { return progressOf(1, uint64(at), uint64(end)) })
 	}}
@@ -40,7 +41,7 @@ func (p *program) replaySQLite(ctx context.Context, l *ledger.Ledger, q ledger.R
 		return err
 	}
 	show.now("writing how the jobs stand")
-	err = out.Finish(historydb.About{Question: questionOf(&q), Version: version, Last: last, At: p.Now()})
+	err = out.Finish(historydb.About{Question: questionOf(&q), Version: version, Last: last, At: p.Now(), Type: q.Type})
 	show.clear()
 	if err == nil {
 		p.talkf("last seq %d", last)

@@ -112,3 +112,35 @@ func numberOf(t *testing.T, db *sql.DB, query string) (n int) {
 	}
 	return n
 }
+
+// A job whose id was used again for another type is told of by the file of that type, as it stands; by that of the type before,
+// its events are (R-42).
+func TestLogReplaySQLiteOfAType(t *testing.T) {
+	w := startWorld(t)
+	var none schemas.Millis
+	for _, typ := range []schemas.TypeName{"before", "behind"} {
+		if _, err := w.Ledger.PutType(t.Context(), schemas.TypeSettings{Name: typ, WindowMS: &none}, ledger.Meta{}, "test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.must(exitOK, "job", "submit", "before", "{}", "--id", "one")
+	w.must(exitOK, "job", "cancel", "one", "--reason", "r")
+	w.must(exitOK, "job", "submit", "behind", "{}", "--id", "one")
+	dir := t.TempDir()
+	for typ, want := range map[string]struct{ jobs, lives int }{"before": {0, 1}, "behind": {1, 1}} {
+		file := filepath.Join(dir, typ)
+		w.must(exitOK, "log", "replay", "-O", "acme", "--type", typ, "--format", "sqlite", "-o", file)
+		db := openFile(t, file)
+		for query, n := range map[string]int{
+			`SELECT count(*) FROM jobs`: want.jobs,
+			`SELECT count(*) FROM jobs WHERE id = 'one' AND type = 'behind' AND generation = 2 AND flags IS NULL`: want.jobs,
+			`SELECT CAST(value AS INTEGER) FROM about WHERE name = 'jobs'`:                                        want.jobs,
+			`SELECT count(*) FROM events WHERE event = 'submitted'`:                                               want.lives,
+			`SELECT count(DISTINCT type) FROM events`:                                                             1,
+		} {
+			if got := numberOf(t, db, query); got != n {
+				t.Errorf("%s: %s: %d, want %d", typ, query, got, n)
+			}
+		}
+	}
+}

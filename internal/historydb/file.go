@@ -96,6 +96,8 @@ type About struct {
 	Version  string      // of the program
 	Last     schemas.Seq // everything up to here was read
 	At       time.Time   // when it was written
+	// Type is that of the jobs that are told of, as they stand at the end: an id may have been of another before. Empty: any.
+	Type schemas.TypeName
 }
 
 // Finish writes how the jobs stand, and gives the file its name. It is on the disk then.
@@ -106,14 +108,15 @@ func (f *File) Finish(a About) (err error) {
 			err = fmt.Errorf("history file: %w", err)
 		}
 	}()
-	if err = f.putJobs(); err != nil {
+	jobs, err := f.putJobs(a.Type)
+	if err != nil {
 		return err
 	}
 	if _, err = f.tx.Exec(views); err != nil {
 		return err
 	}
 	for name, value := range map[string]string{"question": a.Question, "version": a.Version, "last_seq": fmt.Sprint(uint64(a.Last)),
-		"written_at": a.At.UTC().Format(timeForm), "events": fmt.Sprint(f.events), "jobs": fmt.Sprint(len(f.jobs))} {
+		"written_at": a.At.UTC().Format(timeForm), "events": fmt.Sprint(f.events), "jobs": fmt.Sprint(jobs)} {
 		if _, err = f.tx.Exec(`INSERT INTO about VALUES (?, ?)`, name, value); err != nil {
 			return err
 		}
@@ -149,21 +152,23 @@ func (f *File) Discard() {
 	_ = os.Remove(f.partial)
 }
 
-func (f *File) putJobs() error {
+// putJobs writes how the jobs of a type stand, and says how many they are.
+func (f *File) putJobs(of schemas.TypeName) (n int, err error) {
 	put, err := f.tx.Prepare(insertJob)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer put.Close()
 	for _, j := range f.jobs {
-		if !j.Exists() {
-			continue // its beginning was removed
+		if !j.Exists() || of != "" && j.Spec.Type != of {
+			continue // its beginning was removed, or nobody asked
 		}
 		if _, err := put.Exec(jobRow(j)...); err != nil {
-			return fmt.Errorf("job %s.%s: %w", j.Org, j.ID, err)
+			return 0, fmt.Errorf("job %s.%s: %w", j.Org, j.ID, err)
 		}
+		n++
 	}
-	return nil
+	return n, nil
 }
 
 // jobRow is how a job stands, in the order of the table.
