@@ -201,9 +201,16 @@ func (vj *verifiedJob) behind(w *views) bool {
 	return vj.covered > vj.document && !gone
 }
 
-// expired reports that the document of a finished job may have left JOBS with the hot window.
+// expired reports that the document of a finished job may have left JOBS with the hot window. Of a job that was forgotten,
+// since messages in the middle of its story were removed, nobody knows whether it is over.
 func (w *views) expired(j *Job) bool {
-	if w.all == nil || w.all.DocumentTTLMS == 0 || !j.State.Finished() || j.Resolution == schemas.ResolutionOpen {
+	if w.all == nil || w.all.DocumentTTLMS == 0 {
+		return false
+	}
+	if !j.Exists() {
+		return true
+	}
+	if !j.State.Finished() || j.Resolution == schemas.ResolutionOpen {
 		return false
 	}
 	return time.Since(j.FinishedAt) > w.all.DocumentTTLMS.Duration()-time.Minute // clocks differ
