@@ -22,6 +22,8 @@ const (
 	indexSilence = 500 * time.Millisecond
 	// indexAnswers is how many may wait to be read.
 	indexAnswers = 256
+	// IndexGone is how long a server that is waited for may say nothing, as a worker's session may: then it has ended, as a rule.
+	IndexGone = PresenceTTL
 )
 
 // IndexAsk asks servers about their query indexes.
@@ -77,26 +79,84 @@ func (l *Ledger) Indexes(ctx context.Context, ask IndexAsk) ([]IndexState, error
 	}
 }
 
+// RebuiltIndexes is what became of the indexes of those servers that were asked to fold them again.
+type RebuiltIndexes struct {
+	Servers int         // that serve again up to Seq
+	Gone    []string    // servers that were not heard of for IndexGone: what they keep is not known
+	Seq     schemas.Seq // the ledger's end at the call
+}
+
 // RebuildIndexes has every server fold its index again, and waits until those that answered serve again up to the ledger's
-// end at the call, which it returns with how many they are. The error wraps that of ctx.
-func (l *Ledger) RebuildIndexes(ctx context.Context) (servers int, end schemas.Seq, err error) {
+// end at the call, or are gone: a server that starts again bears another name. The error wraps that of ctx.
+func (l *Ledger) RebuildIndexes(ctx context.Context) (RebuiltIndexes, error) {
 	at, err := l.End(ctx)
 	if err != nil {
-		return 0, 0, err
+		return RebuiltIndexes{}, err
 	}
 	asked, err := l.Indexes(ctx, IndexAsk{Rebuild: true})
 	if err != nil || len(asked) == 0 {
-		return 0, at.Seq, err
+		return RebuiltIndexes{Seq: at.Seq}, err
 	}
+	w := newIndexWait(asked, at.Seq, time.Now())
 	for {
 		now, err := l.Indexes(ctx, IndexAsk{})
 		if err != nil {
-			return 0, 0, fmt.Errorf("wait for %d indexes: %w", len(asked), err)
+			return RebuiltIndexes{}, fmt.Errorf("wait for %d indexes: %w", len(asked), err)
 		}
-		if !slices.ContainsFunc(asked, func(a IndexState) bool {
-			return !slices.ContainsFunc(now, func(s IndexState) bool { return s.Server == a.Server && s.Serves && s.Seq >= at.Seq })
-		}) {
-			return len(asked), at.Seq, nil
+		if w.look(now, time.Now()) {
+			return w.rebuilt(), nil
+		}
+		if len(now) > 0 {
+			continue // it took a while to know that nobody else answers
+		}
+		pause := time.NewTimer(indexSilence)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return RebuiltIndexes{}, fmt.Errorf("wait for %d indexes: %w", len(asked), ctx.Err())
 		}
 	}
+}
+
+// indexWait is the wait for servers' indexes.
+type indexWait struct {
+	end    schemas.Seq
+	heard  map[string]time.Time // when of each that is waited for
+	served int
+	gone   []string
+}
+
+func newIndexWait(asked []IndexState, end schemas.Seq, now time.Time) *indexWait {
+	w := &indexWait{end: end, heard: make(map[string]time.Time)}
+	for _, s := range asked {
+		w.heard[s.Server] = now
+	}
+	return w
+}
+
+// look takes in what servers say now, and reports whether there is nothing to wait for.
+func (w *indexWait) look(states []IndexState, now time.Time) (over bool) {
+	for _, s := range states {
+		if _, waited := w.heard[s.Server]; !waited {
+			continue
+		}
+		w.heard[s.Server] = now
+		if s.Serves && s.Seq >= w.end {
+			delete(w.heard, s.Server)
+			w.served++
+		}
+	}
+	for name, at := range w.heard {
+		if now.Sub(at) >= IndexGone {
+			delete(w.heard, name)
+			w.gone = append(w.gone, name)
+		}
+	}
+	return len(w.heard) == 0
+}
+
+func (w *indexWait) rebuilt() RebuiltIndexes {
+	slices.Sort(w.gone)
+	return RebuiltIndexes{Servers: w.served, Gone: w.gone, Seq: w.end}
 }

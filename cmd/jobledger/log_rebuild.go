@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/choria-io/fisk"
@@ -29,7 +30,7 @@ func (p *program) addLogRebuild(log *fisk.CmdClause) {
 		return p.rebuild(ctx, projector.View(view))
 	})
 	cmd.HelpLong(`Deletes the views and waits until the leader has written them again; of the query
-index, until every server has folded its own again. Jobs are not touched: the
+index, until every server has folded its own again, or is gone. Jobs are not touched: the
 ledger is the only truth. Safe while the system runs; lists and counts are
 incomplete for a moment.
 
@@ -56,7 +57,7 @@ func (p *program) rebuild(ctx context.Context, view projector.View) error {
 	began := time.Now()
 	waiting, cancel := context.WithTimeout(ctx, rebuildTimeout)
 	defer cancel()
-	seq, err := rebuildViews(waiting, l, view)
+	seq, err := p.rebuildViews(waiting, l, view)
 	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
 		return failf(ledger.CodeUnavailable, "what is rebuilt is not complete after %s: servers go on with it", rebuildTimeout)
 	}
@@ -72,15 +73,21 @@ func (p *program) rebuild(ctx context.Context, view projector.View) error {
 }
 
 // rebuildViews rebuilds what the leader writes, what each server has for itself, or both.
-func rebuildViews(ctx context.Context, l *ledger.Ledger, view projector.View) (seq schemas.Seq, err error) {
+func (p *program) rebuildViews(ctx context.Context, l *ledger.Ledger, view projector.View) (seq schemas.Seq, err error) {
 	if view != projector.ViewIndex {
 		if seq, err = projector.Rebuild(ctx, l, view); err != nil || view != projector.ViewAll {
 			return seq, err
 		}
 	}
-	servers, end, err := l.RebuildIndexes(ctx)
-	if err == nil && servers == 0 && view == projector.ViewIndex {
+	got, err := l.RebuildIndexes(ctx)
+	if len(got.Gone) > 0 {
+		p.talkf("not heard of for %s, and not waited for: %s; \"jobledger server info\" tells how far the servers' indexes are", ledger.IndexGone, strings.Join(got.Gone, ", "))
+	}
+	if err == nil && got.Servers == 0 && len(got.Gone) > 0 {
+		return 0, failf(ledger.CodeUnavailable, "no server that was asked tells of its query index")
+	}
+	if err == nil && got.Servers == 0 && view == projector.ViewIndex {
 		return 0, failf(ledger.CodeUnavailable, "no server keeps a query index")
 	}
-	return max(seq, end), err
+	return max(seq, got.Seq), err
 }
