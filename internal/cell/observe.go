@@ -111,7 +111,10 @@ func (r *readiness) reachable() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), readyAskMax)
 	defer cancel()
-	_, r.err = r.l.End(ctx)
+	var end schemas.Position
+	if end, r.err = r.l.End(ctx); r.err == nil {
+		r.m.Ends(end.Seq) // the feed has a connection of its own, and may stand still
+	}
 	r.asked = time.Now()
 	return r.err
 }

@@ -40,6 +40,13 @@ func (a *ages) of(seq schemas.Seq) (time.Time, bool) {
 	return at, ok && !at.IsZero()
 }
 
+// forget forgets all: the ledger went back to older data.
+func (a *ages) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.known, a.wanted = nil, nil
+}
+
 // look asks for what is wanted. What is not in the hot ledger any more stays unknown.
 func (a *ages) look(ctx context.Context, l *ledger.Ledger) {
 	a.mu.Lock()

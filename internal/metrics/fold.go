@@ -27,6 +27,11 @@ func newFold(f *families, from schemas.Seq) *fold {
 	return &fold{f: f, series: map[seriesKey]*series{}, works: map[workKey]*work{}, times: newTimes(from), later: map[schemas.Seq]int64{}}
 }
 
+// anew goes on behind a sequence as if nothing before it was seen, but for what is counted.
+func (f *fold) anew(from schemas.Seq) {
+	f.times, f.later, f.unkept = newTimes(from), map[schemas.Seq]int64{}, [2]schemas.Seq{}
+}
+
 // apply counts one event.
 func (f *fold) apply(e *schemas.Event) {
 	at := e.Time.UnixNano()

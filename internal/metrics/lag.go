@@ -17,7 +17,8 @@ const (
 // lagWatch tells for how long a position has been behind the ledger's end, by this process's clock.
 type lagWatch struct {
 	mu   sync.Mutex
-	ends []sighting // the oldest first
+	ends []sighting  // the oldest first
+	told schemas.Seq // where the ledger said last that it ends; 0 while nobody asked
 }
 
 type sighting struct {
@@ -25,10 +26,33 @@ type sighting struct {
 	at  time.Time
 }
 
-// note says where the ledger ends now.
-func (w *lagWatch) note(end schemas.Seq, now time.Time) {
+// read notes how far the feed is: the ledger ends there, or where it said itself.
+func (w *lagWatch) read(at schemas.Seq, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.note(max(at, w.told), now)
+}
+
+// tell notes where the ledger said that it ends. The answer may be older than what the feed has read since.
+func (w *lagWatch) tell(end schemas.Seq, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told = end
+	if n := len(w.ends); n == 0 || end > w.ends[n-1].end {
+		w.note(end, now)
+	}
+}
+
+// anew notes that the ledger went back to older data, and how far the feed is since.
+func (w *lagWatch) anew(at schemas.Seq, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ends, w.told = w.ends[:0], 0
+	w.note(at, now)
+}
+
+// note notes an end.
+func (w *lagWatch) note(end schemas.Seq, now time.Time) {
 	if n := len(w.ends); n > 0 && end < w.ends[n-1].end { // the ledger went back to older data
 		w.ends = w.ends[:0]
 	}

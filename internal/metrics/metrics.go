@@ -97,7 +97,7 @@ func (m *Metrics) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { m.watch(ctx) })
 	defer wg.Wait()
-	for from := m.cfg.From; ; from = m.cfg.Feed.Last() {
+	for from := m.cfg.From; ; {
 		c := m.cfg.Feed.Subscribe(from)
 		err := m.count(ctx, c)
 		c.Close()
@@ -108,7 +108,18 @@ func (m *Metrics) Run(ctx context.Context) error {
 			return err
 		}
 		m.cfg.Logger.Warn("the ledger went back to older data: what it lost stays counted", zap.Error(err))
+		from = m.cfg.Feed.Last()
+		m.anew(from.Seq)
 	}
+}
+
+// anew forgets when events were stored that the ledger does not hold any more: others bear their sequences.
+func (m *Metrics) anew(from schemas.Seq) {
+	m.mu.Lock()
+	m.fold.anew(from)
+	m.mu.Unlock()
+	m.ages.forget()
+	m.lag.anew(from, time.Now())
 }
 
 func (m *Metrics) count(ctx context.Context, c *ledger.Cursor) error {
@@ -149,7 +160,7 @@ func (m *Metrics) stored(seq schemas.Seq) (time.Time, bool) {
 func (m *Metrics) watch(ctx context.Context) {
 	t := time.NewTicker(lagEvery)
 	defer t.Stop()
-	m.lag.note(m.cfg.From.Seq, time.Now())
+	m.lag.read(m.cfg.From.Seq, time.Now())
 	for {
 		m.size.look(ctx, m.cfg.Ledger)
 		m.ages.look(ctx, m.cfg.Ledger)
@@ -157,10 +168,13 @@ func (m *Metrics) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			m.lag.note(m.cfg.Feed.Last().Seq, time.Now())
+			m.lag.read(m.cfg.Feed.Last().Seq, time.Now())
 		}
 	}
 }
+
+// Ends tells where the ledger says that it ends: a feed that stands still does not know.
+func (m *Metrics) Ends(at schemas.Seq) { m.lag.tell(at, time.Now()) }
 
 // Handler answers scrapes.
 func (m *Metrics) Handler() http.Handler {
