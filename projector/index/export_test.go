@@ -14,6 +14,12 @@ var (
 	ReadRow   = readRow
 )
 
+// ReadersMax and LongMax bound the looks.
+const (
+	ReadersMax = readersMax
+	LongMax    = longMax
+)
+
 // Rows are all folds of the file.
 func (x *Index) Rows(ctx context.Context, take func(j *ledger.Job, args, result []byte)) error {
 	return x.read(ctx, func(f *file) error {

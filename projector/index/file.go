@@ -23,8 +23,9 @@ const (
 	fileName = "index.sqlite"
 	// fileForm rises with every change of the tables, of a row, or of what is folded into them.
 	fileForm = "4"
-	// readersMax is how many looks are under way at once; more wait.
-	readersMax = 4
+	// readersMax is how many looks are under way at once; more wait. longMax, below it, is how many of them may be such as
+	// look at every job.
+	readersMax, longMax = 4, 2
 	// Memory of SQLite's pages, in KiB: of the one that writes, and of each reader.
 	writeCache, readCache = 64 << 10, 8 << 10
 	// checkpointPages is how long the write-ahead log grows, in pages of 4 KiB.
@@ -65,11 +66,13 @@ func tables() []string {
 	}
 }
 
-// file is an open index file: one connection that writes and some that read.
+// file is an open index file: one connection that writes, one that the fold reads rows by, and some for readers, on which
+// it never waits.
 type file struct {
-	path         string
-	write, reads *sql.DB
-	byID         *sql.Stmt // folds by idHash
+	path               string
+	write, rows, reads *sql.DB
+	byID               *sql.Stmt     // folds by idHash, of rows
+	long               chan struct{} // holds a token for each long look
 }
 
 // openFile opens the file of a folder and makes it where it is missing. It does not judge what is in it.
@@ -77,7 +80,7 @@ func openFile(ctx context.Context, dir string) (*file, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	f := &file{path: filepath.Join(dir, fileName)}
+	f := &file{path: filepath.Join(dir, fileName), long: make(chan struct{}, longMax)}
 	var err error
 	// NORMAL: a power loss may cost the last transactions, never the order of them.
 	if f.write, err = sql.Open("sqlite", dsn(f.path, "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)", "busy_timeout(10000)",
@@ -88,16 +91,26 @@ func openFile(ctx context.Context, dir string) (*file, error) {
 	if err := f.make(ctx); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
-	if f.reads, err = sql.Open("sqlite", dsn(f.path, "query_only(1)", "temp_store(MEMORY)", "busy_timeout(10000)",
-		"cache_size(-"+strconv.Itoa(readCache)+")")); err != nil {
+	if f.rows, err = openReads(f.path, 1); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
-	f.reads.SetMaxOpenConns(readersMax)
-	f.reads.SetMaxIdleConns(readersMax)
-	if f.byID, err = f.reads.PrepareContext(ctx, `SELECT doc FROM jobs WHERE idh = ?`); err != nil {
+	if f.reads, err = openReads(f.path, readersMax); err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	if f.byID, err = f.rows.PrepareContext(ctx, `SELECT doc FROM jobs WHERE idh = ?`); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
 	return f, nil
+}
+
+func openReads(path string, most int) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", dsn(path, "query_only(1)", "temp_store(MEMORY)", "busy_timeout(10000)", "cache_size(-"+strconv.Itoa(readCache)+")"))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(most)
+	db.SetMaxIdleConns(most)
+	return db, nil
 }
 
 func dsn(path string, pragmas ...string) string {
@@ -139,8 +152,10 @@ func (f *file) close() error {
 	if f.byID != nil {
 		err = f.byID.Close()
 	}
-	if f.reads != nil {
-		err = errors.Join(err, f.reads.Close())
+	for _, db := range []*sql.DB{f.rows, f.reads} {
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
 	}
 	return errors.Join(err, f.write.Close())
 }

@@ -207,6 +207,12 @@ func (x *Index) Find(ctx context.Context, q *Query) (page *Page, err error) {
 func (x *Index) Each(ctx context.Context, q *Query, rowsMax int, take func(ledger.Record) bool) (at schemas.Position, whole bool, err error) {
 	var next schemas.Seq
 	err = x.read(ctx, func(f *file) error {
+		select {
+		case f.long <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		defer func() { <-f.long }()
 		at, err = f.look(ctx, q.Org, &q.Where, q.Before, q.Now, 1<<30, rowsMax, take, &next)
 		return err
 	})
