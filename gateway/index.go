@@ -12,6 +12,9 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
+// indexWait is how long a read that the KV views can answer, too, waits for an index that is behind.
+const indexWait = 2 * time.Second
+
 // lookAgain is how long a list goes on looking where one look of the index ended at its bound.
 const lookAgain = 250 * time.Millisecond
 
@@ -42,9 +45,13 @@ type indexViews struct {
 }
 
 func (v *indexViews) waitFor(ctx context.Context, seq schemas.Seq) error {
-	ctx, cancel := context.WithTimeout(ctx, minSeqWait)
+	wait := minSeqWait
+	if !v.whole {
+		wait = indexWait
+	}
+	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	if err := v.x.WaitFor(ctx, seq); err != nil {
+	if err := v.x.WaitFor(waiting, seq); err != nil {
 		return ledger.Errorf(ledger.CodeUnavailable, "the index does not include sequence %s yet: %v", seq, err)
 	}
 	return nil
@@ -123,13 +130,16 @@ func say(r *ledger.Record, now time.Time) {
 	}
 }
 
-// viewsAt are the views to read from: once they include seq. whole: only an index can answer.
+// viewsAt are the views to read from: once they include seq. whole: only an index can answer. One that is behind, as a
+// server's is that folds slowly, keeps nobody waiting whom the KV views can answer.
 func (g *Gateway) viewsAt(ctx context.Context, seq schemas.Seq, whole bool) (views, error) {
-	v := g.views
 	if x := g.cfg.Index; x != nil && x.Serves() {
-		v = &indexViews{&kvViews{l: g.l}, x, whole, seq}
+		v := &indexViews{&kvViews{l: g.l}, x, whole, seq}
+		if err := v.waitFor(ctx, seq); err == nil || whole || ctx.Err() != nil {
+			return v, err
+		}
 	}
-	return v, v.waitFor(ctx, seq)
+	return g.views, g.views.waitFor(ctx, seq)
 }
 
 // errNoSearch: what only an index can answer is asked for, and there is none.

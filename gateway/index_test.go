@@ -46,3 +46,25 @@ func TestIndexThrownAwayWhileItIsAsked(t *testing.T) {
 		t.Errorf("a count by owner: %v", err)
 	}
 }
+
+// behind is an index that does not catch up.
+type behind struct{ thrownAway }
+
+func (behind) WaitFor(ctx context.Context, _ schemas.Seq) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// a read that asks for its own writes is answered by the views where the index is behind.
+func TestIndexThatIsBehind(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(c *gateway.Config) { c.Index = behind{} })
+	receipt, err := w.client.Submit(t.Context(), ledger.SubmitRequest{Type: "mail"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := w.client.List(t.Context(), gateway.ListRequest{MinSeq: receipt.Seq})
+	if err != nil || len(list.Items) != 1 || list.Items[0].ID != receipt.ID {
+		t.Errorf("listed %+v, %v", list, err)
+	}
+}
