@@ -55,7 +55,7 @@ func (behind) WaitFor(ctx context.Context, _ schemas.Seq) error {
 	return ctx.Err()
 }
 
-// a read that asks for its own writes is answered by the views where the index is behind.
+// a read that asks for its own writes is answered by the views where the index is behind.
 func TestIndexThatIsBehind(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(c *gateway.Config) { c.Index = behind{} })
