@@ -80,6 +80,7 @@ func TestWorkerProgress(t *testing.T) {
 	}
 	attempts := make(chan told, 10)
 	saved := make(chan time.Time, 10)
+	firstHeard := make(chan struct{}) // what an attempt reports as it ends need not be told: its outcome keeps it
 	_, reports, _ := ld.worker(serves("sync", handlers.HandlerFunc(func(ctx context.Context, a *handlers.Attempt) (json.RawMessage, error) {
 		attempts <- told{a.Number, string(a.Checkpoint)}
 		if a.Number == 2 {
@@ -90,10 +91,15 @@ func TestWorkerProgress(t *testing.T) {
 		if err := a.SaveCheckpoint(ctx, json.RawMessage(`{ "page": 7, "big": 9007199254740993 }`)); err != nil {
 			return nil, err
 		}
+		select {
+		case <-firstHeard:
+		case <-ctx.Done():
+		}
 		return nil, handlers.Transient(errors.New("connection reset"))
 	})))
 	j := ld.give(spec{typ: "sync", args: `{}`})
 	p := nextProgress(t, heard)
+	close(firstHeard)
 	t.Logf("from the call to the subscriber: %s", time.Since(<-saved))
 	if p.Job != j.ID || p.Org != org || p.Type != "sync" || p.Attempt != 1 || p.N != 1 || p.Percent != 40 || len(p.Steps) != 2 {
 		t.Errorf("heard %+v", p)
