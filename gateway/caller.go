@@ -108,7 +108,7 @@ func (g *Gateway) authorizeJob(ctx context.Context, p *rights.Principal, a right
 	if err != nil {
 		return err
 	}
-	whose := rights.Job{Owner: h.Job.Principal(), SubmittedBy: h.Job.SubmittedBy.String()}
+	whose := whoseJob(h.Job)
 	switch {
 	case !sees.Covers(p, whose):
 		return noJob(r.org, r.job(), ledger.ErrNotFound)
@@ -121,7 +121,24 @@ func (g *Gateway) authorizeJob(ctx context.Context, p *rights.Principal, a right
 // covers reports whether the caller may see a job whose record was read on the way from another one.
 func covers(ctx context.Context, j *ledger.Record) bool {
 	p := caller(ctx)
-	return p == nil || rights.Decide(p, rights.JobsRead, j.Org).Covers(p, rights.Job{Owner: deref(j.Owner), SubmittedBy: deref(j.SubmittedBy)})
+	return p == nil || rights.Decide(p, rights.JobsRead, j.Org).Covers(p, whoseRecord(j))
+}
+
+// whoseJob and whoseRecord tell whose a job is.
+func whoseJob(j *ledger.Job) rights.Job {
+	return rights.Job{Owner: j.Principal(), SubmittedBy: j.SubmittedBy.String()}
+}
+
+func whoseRecord(j *ledger.Record) rights.Job {
+	return rights.Job{Owner: deref(j.Owner), SubmittedBy: deref(j.SubmittedBy)}
+}
+
+// within says of records whether the principal's reach touches their jobs; nil: it touches all.
+func within(p *rights.Principal, reach rights.Reach) func(*ledger.Record) bool {
+	if reach.Whole() {
+		return nil
+	}
+	return func(j *ledger.Record) bool { return reach.Covers(p, whoseRecord(j)) }
 }
 
 // onlyOf reports whether what an answer tells of other orgs than this one is not for the caller.
@@ -237,7 +254,7 @@ func (g *Gateway) authorizeID(ctx context.Context, p *rights.Principal, req *led
 
 // coversJob reports whether the principal may see a job.
 func coversJob(p *rights.Principal, j *ledger.Job) bool {
-	return rights.Decide(p, rights.JobsRead, j.Org).Covers(p, rights.Job{Owner: j.Principal(), SubmittedBy: j.SubmittedBy.String()})
+	return rights.Decide(p, rights.JobsRead, j.Org).Covers(p, whoseJob(j))
 }
 
 // notOthers refuses a submit whose work somebody else has submitted already, whose job the caller may not see: work is

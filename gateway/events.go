@@ -76,13 +76,7 @@ func visible(ctx context.Context, org schemas.OrgID) func(*ledger.Record) bool {
 	if p == nil {
 		return nil
 	}
-	reach := rights.Decide(p, rights.JobsWatch, org)
-	if reach.Whole() {
-		return nil
-	}
-	return func(r *ledger.Record) bool {
-		return reach.Covers(p, rights.Job{Owner: deref(r.Owner), SubmittedBy: deref(r.SubmittedBy)})
-	}
+	return within(p, rights.Decide(p, rights.JobsWatch, org))
 }
 
 // page is the reply with as many of the items as fit; the others are asked for again.

@@ -94,6 +94,7 @@ type httpRequest struct {
 	*http.Request
 	*request
 	asked []string // the parameters that its route reads
+	taken any      // the body as its route takes it: a pointer; nil if it takes none
 }
 
 func (h *httpAPI) route(rt route) http.Handler {
@@ -119,7 +120,8 @@ func (h *httpAPI) route(rt route) http.Handler {
 			err = known(hr.URL.Query(), params)
 		}
 		if err == nil && rt.takes != nil { // a slip in a name must not be passed over
-			err = in.decodeStrictly(reflect.New(reflect.TypeOf(rt.takes)).Interface())
+			in.taken = reflect.New(reflect.TypeOf(rt.takes)).Interface()
+			err = in.decodeStrictly(in.taken)
 		}
 		if err == nil && rt.fill != nil {
 			err = rt.fill(in)

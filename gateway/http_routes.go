@@ -108,10 +108,7 @@ type submitBody struct {
 
 // fillSubmit turns the body into what the NATS service takes: args as they are, the rest as headers.
 func fillSubmit(in *httpRequest) error {
-	var b submitBody
-	if err := in.decodeStrictly(&b); err != nil {
-		return err
-	}
+	b := in.taken.(*submitBody)
 	if b.Type == "" {
 		return badField("type", errors.New("a type is required"))
 	}
@@ -260,10 +257,10 @@ func known(values url.Values, names []string) error {
 // fillHold makes sure of the scope: that of an org's route is in the org, and what pauses everything says so, as "scope":{}.
 func fillHold(in *httpRequest) error {
 	var given struct{ Scope *schemas.HoldScope }
-	var req HoldRequest
-	if err := errors.Join(in.decode(&given), in.decode(&req)); err != nil {
+	if err := in.decode(&given); err != nil {
 		return err
 	}
+	req := in.taken.(*HoldRequest)
 	switch {
 	case given.Scope == nil:
 		return badField("scope", errors.New("a scope is required"))

@@ -151,12 +151,7 @@ func (s *stream) right(ctx context.Context) (visible func(*ledger.Record) bool, 
 	if s.r.URL.Query().Get("scope") == "own" {
 		reach = rights.Own
 	}
-	if reach.Whole() {
-		return nil, nil
-	}
-	return func(j *ledger.Record) bool {
-		return reach.Covers(p, rights.Job{Owner: deref(j.Owner), SubmittedBy: deref(j.SubmittedBy)})
-	}, nil
+	return within(p, reach), nil
 }
 
 // stands reports whether the right with which the stream began is there still. Where that cannot be found out it is.
