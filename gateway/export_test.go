@@ -1,5 +1,7 @@
 package gateway
 
+import "strings"
+
 // Waiting is how many long polls are held.
 func (g *Gateway) Waiting() int { return len(g.waits) }
 
@@ -21,7 +23,7 @@ func (v *Live) Subscriptions() int {
 type Route struct {
 	Pattern, Endpoint, About, Action string
 	Params                           []string
-	Creates, Matches                 bool
+	Creates                          bool
 	Takes, Gives                     any
 }
 
@@ -30,6 +32,10 @@ func Routes() (all []Route) {
 	about := map[string]*endpoint{}
 	for _, ep := range (&Gateway{}).endpoints() {
 		about[ep.name] = ep
+	}
+	for _, rt := range ownRoutes {
+		name := rt.pattern[strings.LastIndex(rt.pattern, "/")+1:]
+		all = append(all, Route{Pattern: rt.pattern, Endpoint: name, About: rt.about, Params: rt.query, Takes: rt.takes, Gives: rt.gives})
 	}
 	for _, rt := range routes {
 		ep := about[rt.endpoint]

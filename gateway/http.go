@@ -34,17 +34,24 @@ type HTTPConfig struct {
 	// Anyone is whom a caller without a token is taken for; nil: nobody, a token is required. For `dev` on loopback alone:
 	// such a caller is refused if it comes from elsewhere, or for another host name than the loopback's.
 	Anyone *rights.Principal
+	// Environment is what this installation is called for people, such as production; Org where a caller begins who has a right to
+	// every org. Both may be empty; GET /v1/me tells them.
+	Environment string
+	Org         schemas.OrgID
 }
 
 // HTTP returns the API of INTERFACE 3, below /v1. It serves the same endpoints as the NATS service, as long as Run runs.
 func (g *Gateway) HTTP(cfg HTTPConfig) http.Handler {
-	h := &httpAPI{g: g, cfg: cfg, verbs: map[string]*endpoint{}}
+	h := &httpAPI{g: g, cfg: cfg, verbs: map[string]*endpoint{}, logins: newTries()}
 	for _, ep := range g.all {
 		h.verbs[ep.name] = ep
 	}
 	mux := http.NewServeMux()
 	for _, rt := range routes {
 		mux.Handle(rt.pattern, h.route(rt))
+	}
+	for _, rt := range ownRoutes {
+		mux.HandleFunc(rt.pattern, h.own(rt))
 	}
 	for _, pattern := range streams {
 		mux.HandleFunc(pattern, h.events)
@@ -63,9 +70,10 @@ func (g *Gateway) HTTP(cfg HTTPConfig) http.Handler {
 
 // httpAPI serves the endpoints over HTTP.
 type httpAPI struct {
-	g     *Gateway
-	cfg   HTTPConfig
-	verbs map[string]*endpoint
+	g      *Gateway
+	cfg    HTTPConfig
+	verbs  map[string]*endpoint
+	logins *tries
 }
 
 // route is one line of the API: what of an HTTP request goes into the endpoint's.
@@ -203,24 +211,47 @@ func (g *Gateway) admit(ctx context.Context, ep *endpoint) (in context.Context, 
 
 // enter recognises the caller.
 func (h *httpAPI) enter(r *http.Request) (context.Context, error) {
+	who, err := h.recognise(r)
+	if err != nil {
+		return nil, err
+	}
+	return withCaller(r.Context(), who.Principal), nil
+}
+
+// recognised is a caller, and what he showed.
+type recognised struct {
+	*rights.Principal
+	how    string // as Me tells
+	secret string // of a cookie
+}
+
+// recognise finds out who calls: by a token, by the cookie of a login, or, where that is enough, by where he comes from.
+func (h *httpAPI) recognise(r *http.Request) (recognised, error) {
 	const scheme = "Bearer "
 	auth := r.Header.Get("Authorization")
 	if len(auth) > len(scheme) && strings.EqualFold(auth[:len(scheme)], scheme) {
 		p, err := h.g.door.recognise(r.Context(), strings.TrimSpace(auth[len(scheme):]))
-		if err != nil {
-			return nil, err
+		return recognised{Principal: p, how: loginToken}, err
+	}
+	if auth != "" {
+		return recognised{}, ledger.Errorf(ledger.CodeUnauthenticated, "the Authorization header is not of the form: Bearer <token>")
+	}
+	if c, err := r.Cookie(loginCookie); err == nil && c.Value != "" {
+		p, err := h.g.door.recognise(r.Context(), c.Value)
+		switch {
+		case err == nil:
+			return recognised{Principal: p, how: loginByPage, secret: c.Value}, proven(r, c.Value)
+		case ledger.AsError(err).Code != ledger.CodeUnauthenticated:
+			return recognised{}, err
 		}
-		return withCaller(r.Context(), p), nil
-	}
+	} // one that opens nothing any more is as none
 	switch {
-	case auth != "":
-		return nil, ledger.Errorf(ledger.CodeUnauthenticated, "the Authorization header is not of the form: Bearer <token>")
 	case h.cfg.Anyone == nil:
-		return nil, ledger.Errorf(ledger.CodeUnauthenticated, "a token is required: Authorization: Bearer <token>")
+		return recognised{}, ledger.Errorf(ledger.CodeUnauthenticated, "a token is required: Authorization: Bearer <token>, or a login")
 	case !loopback(r):
-		return nil, ledger.Errorf(ledger.CodeUnauthenticated, "without a token only this machine gets in, by a name of its own: localhost or 127.0.0.1")
+		return recognised{}, ledger.Errorf(ledger.CodeUnauthenticated, "without a token only this machine gets in, by a name of its own: localhost or 127.0.0.1")
 	}
-	return withCaller(r.Context(), h.cfg.Anyone), nil
+	return recognised{Principal: h.cfg.Anyone, how: loginNone}, nil
 }
 
 // read takes the body, within its bound.

@@ -98,9 +98,17 @@ func document(t *testing.T) ([]byte, forms) {
 	for _, rt := range gateway.Routes() {
 		method, path, _ := strings.Cut(rt.Pattern, " ")
 		params := parameters(path, rt.Params)
-		answer := object{"description": rt.About, "content": body(rt.Gives, false)}
-		op := object{"operationId": strings.ToLower(method) + "-" + rt.Endpoint, "summary": rt.About, "x-right": rt.Action, "parameters": params,
-			"responses": object{"200": answer, "default": object{"$ref": "#/components/responses/Error"}}}
+		op := object{"operationId": strings.ToLower(method) + "-" + rt.Endpoint, "summary": rt.About, "parameters": params}
+		refused := object{"$ref": "#/components/responses/Error"}
+		answer := object{"description": rt.About}
+		op["responses"] = object{"204": answer, "default": refused}
+		if rt.Gives != nil {
+			answer["content"] = body(rt.Gives, false)
+			op["responses"] = object{"200": answer, "default": refused}
+		}
+		if rt.Action != "" {
+			op["x-right"] = rt.Action
+		}
 		if strings.HasPrefix(path, "/v1/holds") {
 			op["operationId"] = op["operationId"].(string) + "-anywhere"
 		}
@@ -137,8 +145,9 @@ func document(t *testing.T) ([]byte, forms) {
 			"code": {Type: "string", Enum: anys(codes)}, "message": {Type: "string"}, "details": {Types: []string{"object", "null"}}, "request_id": {Type: "string"}}}}}
 	doc := object{"openapi": "3.1.0",
 		"info":     object{"title": "jobledger", "version": "v1", "description": "Jobs, their history and their settings. x-right names the right that an operation asks for: docs/RIGHTS.md."},
-		"security": []any{object{"token": []any{}}, object{}}, "paths": paths,
-		"components": object{"schemas": f, "securitySchemes": object{"token": object{"type": "http", "scheme": "bearer"}},
+		"security": []any{object{"token": []any{}}, object{"login": []any{}}, object{}}, "paths": paths,
+		"components": object{"schemas": f, "securitySchemes": object{"token": object{"type": "http", "scheme": "bearer"},
+			"login": object{"type": "apiKey", "in": "cookie", "name": "jobledger_login", "description": "of POST /v1/login; what changes something also has the header X-CSRF-Token, which GET /v1/me tells"}},
 			"responses": object{"Error": object{"description": "what is wrong, by a code of a closed set", "content": object{"application/json": object{"schema": object{"$ref": "#/components/schemas/Error"}}}}}}}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -204,6 +213,7 @@ func TestOpenAPIIsTrue(t *testing.T) {
 	done := s.submitDone()
 	end := s.end().String()
 	for _, c := range []struct{ route, path, body string }{
+		{"GET /v1/me", "/v1/me?org=acme", ""},
 		{"GET /v1/orgs/{org}/jobs", "/v1/orgs/acme/jobs?min_seq=" + end, ""},
 		{"GET /v1/orgs/{org}/jobs/{name}", job, ""},
 		{"GET /v1/orgs/{org}/jobs/{name}", "/v1/orgs/acme/jobs/" + dead, ""},

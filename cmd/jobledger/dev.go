@@ -154,6 +154,7 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 	}
 	served := httpOf(listener, natsd.Version)
 	served.Anyone = &rights.Principal{Actor: d.actor, Grants: []rights.Grant{{Role: schemas.RoleAdmin}}} // no login on loopback
+	served.Environment, served.Org = "dev", d.org
 	begun := time.Now()
 	d.cell, err = startCell(ctx, cell.Config{Connect: d.connect, Logger: d.log, Version: version, RegisterUnknown: true, Actor: d.actor,
 		Room: roomOf(d.nats), Folds: savedFold(f.store), IndexDir: filepath.Join(f.store, indexFolder), HTTP: served})

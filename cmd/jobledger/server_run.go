@@ -112,6 +112,7 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 		return err
 	}
 	want.HTTP = httpOf(listener, nc.ConnectedServerVersion())
+	want.HTTP.Environment = cfg.environment.Value
 	c, err := startCell(ctx, want)
 	if err != nil {
 		want.Folded()

@@ -24,7 +24,7 @@ type serverConfig struct {
 	replicas, dedupWindow     setting
 	hotWindow, retention      setting
 	unsafeBind, reserve       setting
-	http, index               setting
+	http, index, environment  setting
 }
 
 // declare adds the server's own flags to a command.
@@ -33,6 +33,7 @@ func (c *serverConfig) declare(cmd flagOwner) {
 	c.listen.text(cmd, "listen", "JOBLEDGER_LISTEN", "host:port of the embedded server")
 	c.http.text(cmd, "http", "JOBLEDGER_HTTP", "host:port of the HTTP API, /metrics, /healthz and /readyz; they are not served unless it is given")
 	c.index.text(cmd, "index", "JOBLEDGER_INDEX", "no: keep no query index in the data folder; lists then cost as much as an org has jobs, and search neither args nor the archive").PlaceHolder("no")
+	c.environment.text(cmd, "environment", "JOBLEDGER_ENVIRONMENT", "What this installation is called, such as production: it is shown to people, so that nobody takes it for another").PlaceHolder("NAME")
 	c.durability.text(cmd, "durability", "JOBLEDGER_DURABILITY", "standard: synced every second; strict: synced before the answer")
 	c.replicas.text(cmd, "replicas", "JOBLEDGER_REPLICAS", "Replicas of the ledger on an outside NATS: 1, 3 or 5; what is there is kept")
 	c.dedupWindow.text(cmd, "dedup-window", "JOBLEDGER_DEDUP_WINDOW", "How long message ids are remembered, up to 1h")
@@ -59,6 +60,7 @@ func (c *serverConfig) keys(f *commonFlags) []configKey {
 		{name: "listen", setting: &c.listen, fallback: "127.0.0.1:4222", check: checkListen},
 		{name: "http", setting: &c.http, check: checkListen},
 		{name: "index", setting: &c.index, fallback: "yes", check: checkYesNo},
+		{name: "environment", setting: &c.environment, check: checkEnvironment},
 		{name: "durability", setting: &c.durability, fallback: string(natsd.Standard), check: checkDurability},
 		{name: "unsafe_bind", setting: &c.unsafeBind, fallback: "no", check: checkYesNo},
 		{name: "replicas", setting: &c.replicas, check: checkReplicas},
@@ -100,7 +102,7 @@ type effective struct {
 // checks all of them: flag > environment > file > default. It returns every
 // problem, not only the first.
 func (c *serverConfig) load(p *program, file string) ([]effective, []problem) {
-	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve, &c.http, &c.index} {
+	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve, &c.http, &c.index, &c.environment} {
 		s.fill(p.Getenv)
 	}
 	entries, problems := readConfFile(file)
@@ -284,6 +286,16 @@ func checkDurability(s string) error {
 func checkYesNo(s string) error {
 	if s != "yes" && s != "no" {
 		return fmt.Errorf("%q is not yes or no", s)
+	}
+	return nil
+}
+
+// environmentMax bounds a name that stands in the head of a page.
+const environmentMax = 32
+
+func checkEnvironment(s string) error {
+	if len(s) > environmentMax || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return fmt.Errorf("%q is not a name of at most %d bytes", s, environmentMax)
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/dartwing/jobledger/dispatcher"
 	"github.com/dartwing/jobledger/gateway"
-	"github.com/dartwing/jobledger/gateway/rights"
 	"github.com/dartwing/jobledger/internal/metrics"
 	"github.com/dartwing/jobledger/internal/web"
 	"github.com/dartwing/jobledger/ledger"
@@ -31,8 +30,7 @@ type HTTP struct {
 	// Listener is closed by Run. nil: nothing is served.
 	Listener net.Listener
 	Build    metrics.Build
-	// Anyone is whom a caller of the API without a token is taken for: gateway.HTTPConfig.
-	Anyone *rights.Principal
+	gateway.HTTPConfig
 }
 
 // close closes what listens, also where nothing was served.
@@ -69,7 +67,7 @@ func observe(ctx context.Context, cfg *Config, l *ledger.Ledger, of watched) ([]
 	if err != nil {
 		return nil, err
 	}
-	s.Handle("/v1/", of.door.HTTP(gateway.HTTPConfig{Anyone: cfg.HTTP.Anyone}))
+	s.Handle("/v1/", of.door.HTTP(cfg.HTTP.HTTPConfig))
 	context.AfterFunc(ctx, s.Drain)
 	return []part{{"http", s.Run}, {"metrics", m.Run}}, nil
 }
