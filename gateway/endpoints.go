@@ -51,6 +51,7 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "usage", action: rights.MetricsRead, whole: true, pattern: "usage", handle: g.usage, about: "what the org used"},
 		{name: "count", action: rights.MetricsRead, whole: true, pattern: "count", handle: g.count, about: "how many jobs stand where"},
 		{name: "status", action: rights.MetricsRead, cell: true, pattern: "status", handle: g.status, about: "how far the views are, what is wrong in the ledger, whether somebody leads"},
+		{name: "info", action: rights.MetricsRead, cell: true, pattern: "info", handle: g.info, about: "what runs: leader, ledger, archive, storage, views"},
 		{name: "worker-ls", action: rights.WorkersRead, cell: true, pattern: "worker.ls", handle: g.workerList, about: "all workers"},
 		{name: "worker-info", action: rights.WorkersRead, cell: true, pattern: "worker.info.*", handle: g.workerInfo, about: "a worker and what it runs"},
 		{name: "worker-drain", action: rights.WorkersDrain, cell: true, pattern: "worker.drain.*", handle: g.workerDrain, about: "a worker claims nothing more, finishes and ends"},

@@ -45,22 +45,39 @@ var doors = []door{
 	{method: "GET", path: "/v1/orgs/acme/schedules", action: rights.SchedulesRead},
 	{method: "PUT", path: "/v1/orgs/acme/schedules/{own}", body: `{"type":"echo","every_s":3600,"replace":true}`, action: rights.SchedulesEdit},
 	{method: "POST", path: "/v1/orgs/acme/schedules/{own}/pause", body: `{"reason":"x"}`, action: rights.SchedulesEdit},
+	{method: "GET", path: "/v1/orgs/acme/schedules/{own}", action: rights.SchedulesRead},
+	{method: "GET", path: "/v1/orgs/acme/schedules/{own}/next", action: rights.SchedulesRead},
+	{method: "POST", path: "/v1/orgs/acme/schedules/{own}/resume", body: `{"reason":"x"}`, action: rights.SchedulesEdit},
+	{method: "POST", path: "/v1/orgs/acme/schedules/{own}/trigger", body: `{"reason":"x"}`, action: rights.SchedulesEdit},
+	{method: "POST", path: "/v1/orgs/acme/schedules/{own}/backfill", body: `{"from":"2026-01-01T00:00:00Z","dry_run":true}`, action: rights.SchedulesEdit},
+	{method: "DELETE", path: "/v1/orgs/acme/schedules/{own}?reason=x", action: rights.SchedulesEdit},
+	{method: "POST", path: "/v1/orgs/acme/jobs", body: `{"type":"echo","dedup":"off","not_before":"1h"}`, action: rights.JobsSubmit},
+	{method: "POST", path: "/v1/orgs/acme/batches", body: `{"each":{"type":"echo"},"items":[{}]}`, action: rights.JobsSubmit},
 	{method: "GET", path: "/v1/orgs/acme", action: rights.SettingsRead, whole: true},
 	{method: "GET", path: "/v1/orgs/acme/holds", action: rights.SettingsRead, whole: true},
 	{method: "POST", path: "/v1/orgs/acme/holds", body: `{"scope":{"org":"acme","type":"none"},"on":true,"reason":"x"}`, action: rights.HoldsOrg, whole: true},
 	{method: "POST", path: "/v1/holds?org=acme", body: `{"scope":{"org":"other"},"on":true,"reason":"x"}`, action: rights.HoldsPlatform, cell: true},
 	{method: "POST", path: "/v1/holds?org=acme", body: `{"scope":{"type":"none"},"on":true,"reason":"x"}`, action: rights.HoldsPlatform, cell: true},
 	{method: "POST", path: "/v1/holds", body: `{"scope":{"queue":"none"},"on":true,"reason":"x"}`, action: rights.HoldsPlatform, cell: true},
+	{method: "GET", path: "/v1/holds", action: rights.SettingsRead, cell: true},
 	{method: "GET", path: "/v1/types?org=acme", action: rights.SettingsRead, whole: true},
 	{method: "GET", path: "/v1/types/echo?org=acme", action: rights.SettingsRead, whole: true},
 	{method: "PUT", path: "/v1/types/new", body: `{"name":"new"}`, action: rights.TypesEdit, cell: true},
 	{method: "PATCH", path: "/v1/types/echo", body: `{"set":{"priority":"high"},"reason":"x"}`, action: rights.TypesEdit, cell: true},
 	{method: "PATCH", path: "/v1/queues/mail", body: `{"set":{"max_running":5},"new":true,"reason":"x"}`, action: rights.LimitsEdit, cell: true},
 	{method: "GET", path: "/v1/queues?org=acme", action: rights.SettingsRead, cell: true},
+	{method: "GET", path: "/v1/queues/mail?org=acme", action: rights.SettingsRead, cell: true},
 	{method: "GET", path: "/v1/workers?org=acme", action: rights.WorkersRead, cell: true},
+	{method: "GET", path: "/v1/workers/none", action: rights.WorkersRead, cell: true},
 	{method: "POST", path: "/v1/workers/none/drain", body: `{"reason":"x"}`, action: rights.WorkersDrain, cell: true},
 	{method: "GET", path: "/v1/orgs?org=acme", action: rights.SettingsRead, cell: true},
 	{method: "PATCH", path: "/v1/orgs/acme", body: `{"set":{"weight":2},"new":true,"reason":"x"}`, action: rights.OrgsEdit, cell: true},
+	{method: "POST", path: "/v1/orgs", body: `{"name":"made","reason":"x"}`, action: rights.OrgsEdit, cell: true},
+	{method: "POST", path: "/v1/orgs/made/suspend", body: `{"reason":"x"}`, action: rights.OrgsEdit, cell: true},
+	{method: "POST", path: "/v1/orgs/made/resume", body: `{"reason":"x"}`, action: rights.OrgsEdit, cell: true},
+	{method: "POST", path: "/v1/types/echo/enable", body: `{"reason":"x"}`, action: rights.TypesEdit, cell: true},
+	{method: "POST", path: "/v1/types/none/disable", body: `{"reason":"x"}`, action: rights.TypesEdit, cell: true},
+	{method: "GET", path: "/v1/info?org=acme", action: rights.MetricsRead, cell: true},
 	{method: "DELETE", path: "/v1/orgs/none?reason=x", action: rights.OrgsEdit, cell: true},
 	{method: "GET", path: "/v1/orgs/acme/tokens", action: rights.TokensEdit, cell: true},
 	{method: "POST", path: "/v1/orgs/acme/tokens", body: `{"title":"x","role":"auditor","reason":"x"}`, action: rights.TokensEdit, cell: true},
@@ -138,6 +155,33 @@ func TestHTTPRights(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestEveryRouteIsTried: what is not among the doors was not shown to ask (R-601).
+func TestEveryRouteIsTried(t *testing.T) {
+	mux, tried := http.NewServeMux(), map[string]bool{}
+	for _, rt := range gateway.Routes() {
+		mux.HandleFunc(rt.Pattern, func(http.ResponseWriter, *http.Request) {})
+	}
+	try := func(method, path string) {
+		r, err := http.NewRequestWithContext(t.Context(), method, path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, pattern := mux.Handler(r)
+		tried[pattern] = true
+	}
+	for _, d := range jobDoors {
+		try(d.method, "/v1/orgs/acme/jobs/x"+d.path)
+	}
+	for _, d := range doors {
+		try(d.method, strings.ReplaceAll(d.path, "{own}", "own"))
+	}
+	for _, rt := range gateway.Routes() {
+		if rt.Action != "" && !tried[rt.Pattern] {
+			t.Errorf("%s, which asks for %s, is not tried by each role", rt.Pattern, rt.Action)
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ func (f forms) of(t *testing.T, v any, taken bool) object {
 	known[reflect.TypeFor[schemas.Seq]()] = &jsonschema.Schema{Type: "integer", Minimum: jsonschema.Ptr(0.0)}
 	known[reflect.TypeFor[schemas.Millis]()] = &jsonschema.Schema{Type: "integer"}
 	for typ, s := range known { // what is not set is an empty text in some answers, and more values may come
-		if s.Enum != nil || s.Pattern != "" {
+		if s.Enum != nil || s.Pattern != "" || s.MinLength != nil {
 			known[typ] = &jsonschema.Schema{Type: "string"}
 		}
 	}
@@ -91,7 +91,7 @@ func loosen(s *jsonschema.Schema, taken bool) {
 func document(t *testing.T) ([]byte, forms) {
 	t.Helper()
 	f := forms{}
-	paths := object{}
+	paths, ids := object{}, map[string]bool{}
 	body := func(v any, taken bool) object {
 		return object{"application/json": object{"schema": f.of(t, v, taken)}}
 	}
@@ -109,9 +109,14 @@ func document(t *testing.T) ([]byte, forms) {
 		if rt.Action != "" {
 			op["x-right"] = rt.Action
 		}
-		if strings.HasPrefix(path, "/v1/holds") {
-			op["operationId"] = op["operationId"].(string) + "-anywhere"
+		id := op["operationId"].(string)
+		switch {
+		case strings.HasPrefix(path, "/v1/holds"):
+			op["operationId"] = id + "-anywhere"
+		case ids[id]: // a further route of one endpoint is named by what it does
+			op["operationId"] = id + "-" + path[strings.LastIndex(path, "/")+1:]
 		}
+		ids[id] = true
 		if rt.Creates {
 			op["responses"].(object)["201"] = answer
 		}
@@ -237,6 +242,12 @@ func TestOpenAPIIsTrue(t *testing.T) {
 		{"POST /v1/orgs/{org}/schedules/{name}/backfill", "/v1/orgs/acme/schedules/nightly/backfill", `{"from":"2026-01-01T00:00:00Z","to":"2026-01-03T00:00:00Z","dry_run":true}`},
 		{"DELETE /v1/orgs/{org}/schedules/{name}", "/v1/orgs/acme/schedules/nightly?reason=x", ""},
 		{"PATCH /v1/orgs/{org}", "/v1/orgs/acme", `{"set":{"weight":2},"new":true,"reason":"x"}`},
+		{"POST /v1/orgs", "/v1/orgs", `{"name":"umbrella","set":{"weight":3},"reason":"x"}`},
+		{"POST /v1/orgs/{org}/suspend", "/v1/orgs/acme/suspend", `{"reason":"x"}`},
+		{"POST /v1/orgs/{org}/resume", "/v1/orgs/acme/resume", `{"reason":"x"}`},
+		{"POST /v1/types/{name}/disable", "/v1/types/echo/disable", `{"reason":"x"}`},
+		{"POST /v1/types/{name}/enable", "/v1/types/echo/enable", `{"reason":"x"}`},
+		{"GET /v1/info", "/v1/info", ""},
 		{"GET /v1/orgs", "/v1/orgs", ""},
 		{"GET /v1/orgs/{org}", "/v1/orgs/acme", ""},
 		{"POST /v1/orgs/{org}/tokens", "/v1/orgs/acme/tokens", `{"title":"x","role":"auditor","reason":"x"}`},

@@ -109,6 +109,8 @@ type Gateway struct {
 	mu   sync.RWMutex
 	open context.Context // while requests over HTTP are taken: it ends the waits; nil: they are not
 	over context.Context // ends requests over HTTP that take longer than the gateway stops
+	// since is when it began to take requests.
+	since time.Time
 }
 
 // New returns a gateway. It does not talk to the server.
@@ -194,7 +196,7 @@ func (g *Gateway) serveUntil(ctx context.Context) error {
 func (g *Gateway) opened(ctx, work context.Context) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.open, g.over = ctx, work
+	g.open, g.over, g.since = ctx, work, time.Now()
 }
 
 func (g *Gateway) closed() {

@@ -21,6 +21,8 @@ type SetRequest struct {
 	Set json.RawMessage `json:"set"`
 	// New adds the thing, which must not have been set before; else it must have been.
 	New bool `json:"new,omitempty"`
+	// Upsert makes the change whether or not the thing was ever set. Of a type it says nothing.
+	Upsert bool `json:"upsert,omitempty"`
 	// IfSeq changes the settings that the event at this sequence set (seq of info), as long as they are in force; else the
 	// answer is version_conflict, and tells who changed them. Nil: whatever they are.
 	IfSeq *schemas.Seq `json:"if_seq,omitempty"`
@@ -92,7 +94,7 @@ func change[S any](ctx context.Context, g *Gateway, k kindOf[S], name string, r 
 				return nil, ledger.OrgDeleted(o.Settings.Name)
 			case req.New && have != nil:
 				return nil, ledger.Errorf(ledger.CodeInUse, "%s %s exists already: change it with `jobledger %s edit %s`", k.kind, name, k.kind, name)
-			case !req.New && have == nil:
+			case !req.New && !req.Upsert && have == nil:
 				return nil, ledger.Errorf(ledger.CodeNotFound, "%s %s was never set: add it with `jobledger %s add %s`", k.kind, name, k.kind, name)
 			}
 			var s S

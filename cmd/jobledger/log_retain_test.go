@@ -63,7 +63,7 @@ func TestRetainCommands(t *testing.T) {
 	says(t, got.stdout, "org:acme")
 	says(t, w.must(exitError, "job", "info", gone).stderr, "has no job")
 	w.must(exitOK, "job", "info", kept, "-O", "globex")
-	info := decode[serverInfo](t, w.must(exitOK, "server", "info", "-j").stdout)
+	info := decode[gateway.CellInfo](t, w.must(exitOK, "server", "info", "-j").stdout)
 	if info.Retention == nil || info.Retention.Held != 1 || info.Retention.Leaving != 1 {
 		t.Errorf("%+v", info.Retention)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/ledger/ledgertest"
 )
@@ -18,13 +19,13 @@ func TestServerInfo(t *testing.T) {
 	}
 	at := map[string]string{"NATS_URL": env.URL()}
 	got := runMain(t, at, "server", "info", "--json")
-	info := decode[serverInfo](t, got.stdout)
+	info := decode[gateway.CellInfo](t, got.stdout)
 	if got.code != exitOK || info.Cell != server.Info.Cell.ID || info.Replicas != 1 || info.Ledger.LastSeq < 3 || info.Storage == nil ||
 		info.Storage.State != ledger.SpaceOK || info.Archive == nil {
 		t.Errorf("exit %d: %s %s", got.code, got.stdout, got.stderr)
 	}
 	for limit := time.Now().Add(time.Minute); info.Archiver == nil && time.Now().Before(limit); { // it comes with the leadership
-		info = decode[serverInfo](t, runMain(t, at, "server", "info", "--json").stdout)
+		info = decode[gateway.CellInfo](t, runMain(t, at, "server", "info", "--json").stdout)
 	}
 	if a := info.Archiver; a == nil || a.HotWindowS != 0 || a.BehindS != 0 || a.Held != nil || a.Error != "" {
 		t.Errorf("the archiver: %+v", a)
@@ -33,7 +34,7 @@ func TestServerInfo(t *testing.T) {
 		t.Errorf("exit %d: %s %s", got.code, got.stdout, got.stderr)
 	}
 	server.Stop()
-	if info := decode[serverInfo](t, runMain(t, at, "server", "info", "--json").stdout); info.Storage != nil || info.Leader != nil || info.Archiver != nil {
+	if info := decode[gateway.CellInfo](t, runMain(t, at, "server", "info", "--json").stdout); info.Storage != nil || info.Leader != nil || info.Archiver != nil {
 		t.Errorf("with no server: %+v", info)
 	}
 }
@@ -51,12 +52,12 @@ func TestArchiverText(t *testing.T) {
 		{5 * time.Hour, "hot window 1h0m0s, 30s behind; held by jobs.acme.long at 7: it is running, for 4h0m0s longer than it should"},
 	} {
 		held.Since = now.Add(-c.since)
-		a := &archiverInfo{HotWindowS: 3600, BehindS: 30, ArchiverStatus: ledger.ArchiverStatus{Held: held}}
+		a := &gateway.ArchiverInfo{HotWindowS: 3600, BehindS: 30, ArchiverStatus: ledger.ArchiverStatus{Held: held}}
 		if got := archiverText(a, now); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}
 	}
-	a := &archiverInfo{HotWindowS: 600, ArchiverStatus: ledger.ArchiverStatus{Error: "no", ErrorAt: now}}
+	a := &gateway.ArchiverInfo{HotWindowS: 600, ArchiverStatus: ledger.ArchiverStatus{Error: "no", ErrorAt: now}}
 	if got, want := archiverText(a, now), "hot window 10m0s, in time; last error at 2026-03-01T12:00:00Z: no"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
