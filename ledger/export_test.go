@@ -96,3 +96,24 @@ func PrepareSubmit(ctx context.Context, l *Ledger, r SubmitRequest) error {
 	_, err = l.appendingOf(e, expectation{})
 	return err
 }
+
+// PacedStretch reads LEDGER as a paced reader does to whom busy tells whether others write.
+func (l *Ledger) PacedStretch(ctx context.Context, until schemas.Seq, busy func() bool, fn func([]*Entry) error) error {
+	p := &pacer{l: l}
+	p.busy.Store(busy())
+	return (&stretch{l: l, next: 1, until: until, pace: p}).run(ctx, func(entries []*Entry) error {
+		err := fn(entries)
+		p.busy.Store(busy())
+		return err
+	})
+}
+
+// Busy reports whether a reader that begins now is paced.
+func (l *Ledger) Busy(ctx context.Context) bool {
+	p := l.pace(ctx)
+	defer p.close()
+	return p.bits() > 0
+}
+
+// PaceBits is what the server may send a paced reader.
+const PaceBits = paceBytes * 8

@@ -33,6 +33,8 @@ type ReplayQuery struct {
 	// Progress is told how far the replay is, in fn's goroutine between two calls: everything up to at was judged, and it
 	// ends at end. Where a time bounds it, at is the last event in bounds. nil: nobody asks.
 	Progress func(at, end schemas.Seq)
+	// FullSpeed reads as fast as it goes. Otherwise it is so while nobody appends, and slow while someone does.
+	FullSpeed bool
 	// Foreign hands out messages that are no events too.
 	Foreign bool
 }
@@ -93,6 +95,10 @@ func (l *Ledger) Replay(ctx context.Context, q ReplayQuery, fn func(*Entry) erro
 		return nil
 	}
 	read := &stretch{l: l, org: q.Org, filter: q.filter(), next: start, until: q.To.Seq}
+	if !q.FullSpeed {
+		read.pace = l.pace(ctx)
+		defer read.pace.close()
+	}
 	ended, err := readAhead(ctx, read.run, func(entries []*Entry) error { return q.handAll(entries, fn) })
 	if err == nil && ended == nil {
 		q.over()

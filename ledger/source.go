@@ -18,6 +18,7 @@ import (
 // by the server when nobody listens to it.
 type source struct {
 	name     string
+	cfg      jetstream.ConsumerConfig
 	inbox    string
 	sub      *nats.Subscription
 	wake     chan struct{} // capacity 1: something was added to the queue
@@ -34,8 +35,8 @@ type source struct {
 }
 
 // openSource creates a consumer that starts at from (1 for 0). exists reports whether there is any message
-// from there on.
-func (l *Ledger) openSource(ctx context.Context, from schemas.Seq, filter string, heartbeat time.Duration) (src *source, exists bool, err error) {
+// from there on. The server sends bits a second at most; 0: as much as it can.
+func (l *Ledger) openSource(ctx context.Context, from schemas.Seq, filter string, heartbeat time.Duration, bits uint64) (src *source, exists bool, err error) {
 	s := &source{name: packs.Consumer + uuid.NewString(), inbox: l.nc.NewInbox(), wake: make(chan struct{}, 1)}
 	if s.sub, err = l.nc.Subscribe(s.inbox, s.add); err != nil {
 		return nil, false, err
@@ -48,7 +49,7 @@ func (l *Ledger) openSource(ctx context.Context, from schemas.Seq, filter string
 		Name: s.name, Description: "jobledger: reads the ledger in order",
 		DeliverSubject: s.inbox, DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckNonePolicy,
 		FilterSubject: filter, FlowControl: true, IdleHeartbeat: heartbeat, InactiveThreshold: tailInactive,
-		MemoryStorage: true, Replicas: 1,
+		MemoryStorage: true, Replicas: 1, RateLimit: bits,
 	}
 	if from > 0 {
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, uint64(from)
@@ -58,6 +59,7 @@ func (l *Ledger) openSource(ctx context.Context, from schemas.Seq, filter string
 		_ = s.sub.Unsubscribe() // fails only when the connection is closed, which ends it too
 		return nil, false, fmt.Errorf("consumer on stream %s: %w", StreamLedger, err)
 	}
+	s.cfg = cfg
 	info := c.CachedInfo()
 	return s, info.NumPending > 0 || info.Delivered.Consumer > 0, nil
 }

@@ -19,6 +19,7 @@ type stretch struct {
 	filter string        // of what is read from LEDGER; empty: all
 	next   schemas.Seq   // to be handed out, at least 1
 	until  schemas.Seq   // the last one; 0 never ends
+	pace   *pacer        // nil: as fast as it goes
 }
 
 // errMoved: what is to be read next has left LEDGER, or may have.
@@ -52,6 +53,7 @@ func (r *stretch) cold(ctx context.Context, through schemas.Seq, fn func([]*Entr
 	err := r.l.archivedRange(ctx, r.next, through, r.org, func(entries []*Entry) error {
 		if ended = fn(entries); ended == nil {
 			r.next = entries[len(entries)-1].Seq + 1
+			ended = r.pace.pause(ctx, entries)
 		}
 		return ended
 	})
@@ -69,7 +71,7 @@ func (r *stretch) cold(ctx context.Context, through schemas.Seq, fn func([]*Entr
 func (r *stretch) hot(ctx context.Context, fn func([]*Entry) error) error {
 	t := r.l.newTail(schemas.Position{}, r.filter)
 	defer t.close()
-	t.start, t.until = r.next, r.until
+	t.start, t.until, t.pace = r.next, r.until, r.pace
 	for {
 		entries, err := t.next(ctx)
 		end := errors.Is(err, io.EOF)

@@ -62,6 +62,7 @@ type tail struct {
 	start  schemas.Seq      // where a tail without a position begins
 	until  schemas.Seq      // last sequence to hand out; 0 never ends
 	status chan nats.Status
+	pace   *pacer // nil: as fast as it goes
 
 	// holes: what has left LEDGER is passed over.
 	holes bool
@@ -105,6 +106,9 @@ func (t *tail) next(ctx context.Context) ([]*Entry, error) {
 			if err := t.open(ctx); err != nil {
 				return nil, err
 			}
+			continue
+		}
+		if t.repace(ctx); t.src == nil {
 			continue
 		}
 		entries, err := t.take(ctx)
@@ -285,7 +289,7 @@ func (t *tail) open(ctx context.Context) error {
 	if t.until > 0 {
 		heartbeat = tailEndHeartbeat
 	}
-	src, exists, err := t.l.openSource(octx, from, t.filter, heartbeat)
+	src, exists, err := t.l.openSource(octx, from, t.filter, heartbeat, t.pace.bits())
 	if err != nil {
 		if t.try == tailComplain {
 			t.l.log.Warn("ledger tail: cannot open, trying on", zap.Uint64("seq", uint64(t.pos.Seq)), zap.Error(err))

@@ -29,6 +29,8 @@ type VerifyConfig struct {
 	// Limits counts anew, from the events alone, how many jobs ran at once under each limit in force. The
 	// counts are of all orgs, so it goes with no Org.
 	Limits bool
+	// FullSpeed reads as fast as it goes. Otherwise it is so while nobody appends, and slow while someone does.
+	FullSpeed bool
 	// Progress, if set, is called now and then with the sequence reached and the last one.
 	Progress func(done, last schemas.Seq)
 }
@@ -247,7 +249,12 @@ func (v *verifier) fold(ctx context.Context) (intact bool, err error) {
 	if expected > last || last == 0 {
 		return true, v.passCommits(ctx, last+1) // empty, or purged to its end
 	}
-	err = (&stretch{l: v.l, next: first, until: last}).run(ctx, func(entries []*Entry) error {
+	read := &stretch{l: v.l, next: first, until: last}
+	if !v.cfg.FullSpeed {
+		read.pace = v.l.pace(ctx)
+		defer read.pace.close()
+	}
+	err = read.run(ctx, func(entries []*Entry) error {
 		for _, e := range entries {
 			v.gap(expected, e.Seq)
 			expected = e.Seq + 1

@@ -31,14 +31,14 @@ func (f *replayFlags) declare(cmd flagOwner) {
 func (p *program) addLogReplay(log *fisk.CmdClause) {
 	var f replayFlags
 	var file string
-	var resume bool
+	var resume, fullSpeed bool
 	cmd := p.command(log, "replay", "Print the events of the past, in order", func(ctx context.Context) error {
-		return p.replay(ctx, &f, file, resume)
+		return p.replay(ctx, &f, file, resume, fullSpeed)
 	})
 	cmd.HelpLong(`Prints every matching event once, both bounds included, and ends at what was the
 last event when it started; then says on stderr how far it came. Two runs print the
 same bytes. A replay into a file that was interrupted goes on with --resume and the
-same flags.
+same flags. While others submit it reads slowly, so that they do not feel it.
 
 Examples:
 
@@ -53,13 +53,15 @@ Examples:
 	cmd.Flag("to", "Last event: a sequence, a time, or how long ago").PlaceHolder("SEQ|TIME").StringVar(&f.to)
 	cmd.Flag("output", "Write into this file").Short('o').PlaceHolder("FILE").StringVar(&file)
 	cmd.Flag("resume", "Go on behind the last event in the file").BoolVar(&resume)
+	cmd.Flag("full-speed", fullSpeedHelp).UnNegatableBoolVar(&fullSpeed)
 }
 
-func (p *program) replay(ctx context.Context, f *replayFlags, file string, resume bool) error {
+func (p *program) replay(ctx context.Context, f *replayFlags, file string, resume, fullSpeed bool) error {
 	q, err := f.query(p)
 	if err != nil {
 		return err
 	}
+	q.FullSpeed = fullSpeed
 	switch {
 	case resume && file == "":
 		return usagef("--resume goes on in a file: name it with --output")
@@ -100,6 +102,9 @@ func (p *program) replayInto(ctx context.Context, l *ledger.Ledger, q ledger.Rep
 	}
 	return err
 }
+
+// fullSpeedHelp is what --full-speed says, for each command that reads the whole ledger.
+const fullSpeedHelp = "Read as fast as it goes, also while others submit, who then wait longer"
 
 // progressOf is a bar with how far a read of sequences is.
 func progressOf(from, at, end uint64) string {
