@@ -30,6 +30,10 @@ const (
 type IndexAsk struct {
 	// Rebuild has each throw its index away and fold it again.
 	Rebuild bool `json:"rebuild,omitempty"`
+	// Server is the one that is asked; empty: all.
+	Server string `json:"server,omitempty"`
+	// Rows has that one tell its rows, in IndexParts.
+	Rows *IndexRows `json:"rows,omitempty"`
 }
 
 // IndexState is how one server's index stands.

@@ -112,23 +112,26 @@ type Example struct {
 
 // Verdict is what Verify found.
 type Verdict struct {
-	OK          bool           `json:"ok"`
-	Org         *schemas.OrgID `json:"org"`
-	FirstSeq    schemas.Seq    `json:"first_seq"`
-	LastSeq     schemas.Seq    `json:"last_seq"`
-	Events      int            `json:"events"`      // checked; quarantined messages are none
-	Jobs        int            `json:"jobs"`        // checked
-	Quarantined int            `json:"quarantined"` // messages that no fold can read: foreign ones, and those counted as decode
-	Orphans     *int           `json:"orphans"`     // objects that no event names, uploads under way among them; null if not looked for
-	Archive     ArchiveState   `json:"archive"`     // what of it is in ARCHIVE
-	Problems    Problems       `json:"problems"`
-	Examples    []Example      `json:"examples"` // the first 20
-	DurationMS  int64          `json:"duration_ms"`
+	OK          bool            `json:"ok"`
+	Org         *schemas.OrgID  `json:"org"`
+	FirstSeq    schemas.Seq     `json:"first_seq"`
+	LastSeq     schemas.Seq     `json:"last_seq"`
+	Events      int             `json:"events"`      // checked; quarantined messages are none
+	Jobs        int             `json:"jobs"`        // checked
+	Quarantined int             `json:"quarantined"` // messages that no fold can read: foreign ones, and those counted as decode
+	Orphans     *int            `json:"orphans"`     // objects that no event names, uploads under way among them; null if not looked for
+	Archive     ArchiveState    `json:"archive"`     // what of it is in ARCHIVE
+	Indexes     []*IndexVerdict `json:"indexes"`     // of the servers that answered
+	Problems    Problems        `json:"problems"`
+	Examples    []Example       `json:"examples"` // the first 20
+	DurationMS  int64           `json:"duration_ms"`
 }
 
 // Verify folds the ledger anew from its beginning, up to the end it has when Verify starts, and compares
 // everything that is derived from it: each KV document at its own sequence, the counters, the offers. It is
 // the checker behind `log verify` and at the end of every test (STYLE 22).
+//
+// Of servers' query indexes it compares the sums of their rows at the position that each says it is at (verify_index.go).
 //
 // It is safe beside a running system: it writes nothing, and what may only look wrong because things move on
 // is read again before it is called a problem.
@@ -175,6 +178,7 @@ type verifier struct {
 	evicted, evictAt int
 	ids              []idAt
 	views            views
+	indexes          indexes
 
 	removed  bool // segments of the archive were removed, whose time was over
 	tallies  talliesVerified
@@ -186,6 +190,9 @@ type verifier struct {
 // will meet.
 func (v *verifier) run(ctx context.Context) error {
 	if err := v.views.read(ctx, v.l, v.cfg.Org); err != nil {
+		return err
+	}
+	if err := v.indexes.read(ctx, v); err != nil {
 		return err
 	}
 	state, err := v.l.state(ctx)
@@ -247,7 +254,7 @@ func (v *verifier) fold(ctx context.Context) (intact bool, err error) {
 	first, last := v.verdict.FirstSeq, v.verdict.LastSeq
 	expected := first
 	if expected > last || last == 0 {
-		return true, v.passCommits(ctx, last+1) // empty, or purged to its end
+		return true, errors.Join(v.passCommits(ctx, last+1), v.indexes.end(ctx, v)) // empty, or purged to its end
 	}
 	read := &stretch{l: v.l, next: first, until: last}
 	if !v.cfg.FullSpeed {
@@ -261,6 +268,10 @@ func (v *verifier) fold(ctx context.Context) (intact bool, err error) {
 			if err := v.passCommits(ctx, e.Seq); err != nil {
 				return err
 			}
+			if err := v.indexes.reach(ctx, v, e.Seq); err != nil {
+				return err
+			}
+			v.indexes.passed(v, e)
 			if err := v.entry(ctx, e); err != nil {
 				return err
 			}
@@ -279,7 +290,7 @@ func (v *verifier) fold(ctx context.Context) (intact bool, err error) {
 		return false, err
 	}
 	v.gap(expected, last+1)
-	return true, v.passCommits(ctx, last+1)
+	return true, errors.Join(v.passCommits(ctx, last+1), v.indexes.end(ctx, v))
 }
 
 // gap counts the missing sequences from expected up to, and without, next, but for those that may have left with segments

@@ -187,6 +187,9 @@ func (v *verifier) evict(context.Context) error {
 	for key, vj := range v.jobs {
 		_, awaited := v.views.jobs[key]
 		if vj.job.State.Finished() && vj.job.Resolution != schemas.ResolutionOpen && !awaited && !vj.behind(&v.views) {
+			if err := v.indexes.settle(vj, 1); err != nil {
+				return err
+			}
 			delete(v.jobs, key)
 			v.evicted++
 		}

@@ -86,6 +86,8 @@ func (v *verifier) apply(ctx context.Context, e *Entry) error {
 		if vj == nil {
 			vj = &verifiedJob{job: &Job{Org: e.Org, ID: e.Job}}
 			v.verdict.Jobs++
+		} else if err := v.indexes.settle(vj, -1); err != nil {
+			return err
 		}
 		v.jobs[key] = vj
 	}

@@ -26,10 +26,25 @@ func (x *Index) answer(m *nats.Msg) {
 		x.cfg.Logger.Debug("a question about the index cannot be read", zap.Error(err))
 		return
 	}
+	if ask.Server != "" && ask.Server != x.cfg.Server {
+		return
+	}
+	if ask.Rows != nil {
+		select {
+		case x.asked <- rowsAsked{m, *ask.Rows}:
+		default:
+			x.respond(m, &ledger.IndexPart{Error: "it is telling others its rows"})
+		}
+		return
+	}
 	if ask.Rebuild {
 		x.Rebuild()
 	}
-	body, err := json.Marshal(x.state())
+	x.respond(m, x.state())
+}
+
+func (x *Index) respond(m *nats.Msg, answer any) {
+	body, err := json.Marshal(answer)
 	if err == nil {
 		err = m.Respond(body)
 	}

@@ -17,6 +17,8 @@ import (
 const (
 	// entriesAhead is how many batches of entries the feed may be ahead of the fold.
 	entriesAhead = 4
+	// askedMax is how many who ask for all rows may wait.
+	askedMax = 4
 )
 
 // ErrFolding: the index is not yet where the ledger was when it was opened, or turned out not to be readable.
@@ -55,6 +57,7 @@ type Index struct {
 	cfg     Config
 	history history
 	rebuild chan struct{} // takes one
+	asked   chan rowsAsked
 
 	mu     sync.Mutex
 	file   *file           // nil while none is open
@@ -70,7 +73,8 @@ func New(cfg Config) (*Index, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Index{cfg: cfg, history: historyOf(cfg.Ledger), rebuild: make(chan struct{}, 1), moved: make(chan struct{})}, nil
+	return &Index{cfg: cfg, history: historyOf(cfg.Ledger), rebuild: make(chan struct{}, 1), asked: make(chan rowsAsked, askedMax),
+		moved: make(chan struct{})}, nil
 }
 
 // Run keeps the index until ctx ends, and returns nil then. Whatever is wrong with the file costs a fold from zero, never
@@ -80,6 +84,9 @@ func (x *Index) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var telling sync.WaitGroup
+	telling.Go(func() { x.tellRows(ctx) })
+	defer telling.Wait()
 	defer silent()
 	var t trouble
 	for ctx.Err() == nil {

@@ -44,7 +44,7 @@ func feed(t testing.TB, env *ledgertest.Env) *ledger.Feed {
 // start runs an index until stop is called, at the latest at the end of the test.
 func start(t testing.TB, env *ledgertest.Env, f *ledger.Feed, dir string, change ...func(*index.Index)) (x *index.Index, stop func()) {
 	t.Helper()
-	x, err := index.New(index.Config{Ledger: env.NewLedger(), Feed: f, Dir: dir, Logger: zap.NewNop()})
+	x, err := index.New(index.Config{Ledger: env.NewLedger(), Feed: f, Dir: dir, Server: "here", Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,6 +167,10 @@ func TestIndexEqualsFoldAfterKills(t *testing.T) {
 	check(t, env, x)
 	x.Rebuild()
 	check(t, env, x)
+	v, err := ledger.Verify(t.Context(), ledger.VerifyConfig{Ledger: env.NewLedger(), Full: true})
+	if err != nil || !v.OK || v.Problems.Index == nil || len(v.Indexes) != 1 || !v.Indexes[0].Checked || v.Indexes[0].Rows == 0 {
+		t.Errorf("verify: %+v, %v", v, err)
+	}
 }
 
 // DESIGN D2: a damaged file, and one that was written at an event which the ledger does not hold, are folded anew.
