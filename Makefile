@@ -1,6 +1,7 @@
 # jobledger: `make` alone lists the targets. Only Go is needed.
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ESBUILD := github.com/evanw/esbuild/cmd/esbuild@v0.28.2
 TEST_TIMEOUT := 5m
 RACE_TIMEOUT := 15m
 STORM_TIMEOUT := 40m
@@ -11,7 +12,7 @@ GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' . | xa
 RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '^[[:space:]]"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check storm damage bench bench-peers pairs scale golden fuzz build
+.PHONY: help run test check storm damage bench bench-peers pairs scale golden fuzz build console browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,3 +66,17 @@ planted: ## plant known bugs in the code and let the simulation find each
 
 build: ## one static binary in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/jobledger
+
+console: ## bundle the web console into gateway/console/dist, which is committed
+	cd gateway/console && rm -rf dist && go run $(ESBUILD) src/app.jsx src/icon.svg --bundle --minify --format=esm --target=es2022,chrome123,firefox121,safari17.5 \
+		--jsx-factory=h --jsx-fragment=Fragment --inject:./src/lib/h.js \
+		--alias:preact=./vendor/preact/preact.mjs --alias:preact/hooks=./vendor/preact/hooks.mjs --alias:uplot=./vendor/uplot/uPlot.mjs \
+		--alias:@preact/signals=./vendor/signals/signals.mjs --alias:@preact/signals-core=./vendor/signals/signals-core.mjs \
+		--banner:js='/* holds Preact, signals and uPlot: their licences are in licenses.txt beside this file */' \
+		--loader:.svg=copy --entry-names=[name]-[hash] --outdir=dist --log-level=warning
+	cd gateway/console && for l in vendor/*/LICENSE; do echo "$$l:"; echo; cat $$l; echo; done > dist/licenses.txt
+	cd gateway/console && find src vendor -type f | LC_ALL=C sort | xargs sha256sum > dist/SOURCES # console_test.go compares
+
+browser: ## look at the console with a real browser; installs Debian's chromium if there is none
+	@command -v chromium >/dev/null || apt-get install -y chromium
+	go test -count=1 -timeout 10m -tags browser ./gateway/console

@@ -33,6 +33,7 @@ const (
 // devFlags are those of `dev`.
 type devFlags struct {
 	demo, fresh, exitWhenIdle bool
+	noUI                      bool
 	store                     string
 	port, http                int
 }
@@ -57,8 +58,9 @@ Examples:
 	cmd.Flag("demo", "Run a batch of real jobs, some of which fail, time out or are canceled on purpose").UnNegatableBoolVar(&f.demo)
 	cmd.Flag("store", "Data folder").Default(devStore).PlaceHolder("DIR").StringVar(&f.store)
 	cmd.Flag("port", "Port of the NATS server; a busy one moves to a free one").Default("4222").PlaceHolder("N").IntVar(&f.port)
-	cmd.Flag("http", "Port of the HTTP API, /metrics, /healthz and /readyz; a busy one moves to a free one").Default("8422").PlaceHolder("N").IntVar(&f.http)
+	cmd.Flag("http", "Port of the web console, the HTTP API, /metrics, /healthz and /readyz; a busy one moves to a free one").Default("8422").PlaceHolder("N").IntVar(&f.http)
 	cmd.Flag("fresh", "Wipe the data folder first").UnNegatableBoolVar(&f.fresh)
+	cmd.Flag("no-ui", "Serve no web console").UnNegatableBoolVar(&f.noUI)
 	cmd.Flag("exit-when-idle", "End when the demo's jobs have: 0 if all ended as expected").UnNegatableBoolVar(&f.exitWhenIdle)
 }
 
@@ -155,6 +157,9 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 	served := httpOf(listener, natsd.Version)
 	served.Anyone = &rights.Principal{Actor: d.actor, Grants: []rights.Grant{{Role: schemas.RoleAdmin}}} // no login on loopback
 	served.Environment, served.Org = "dev", d.org
+	if f.noUI {
+		served.Console = nil
+	}
 	begun := time.Now()
 	d.cell, err = startCell(ctx, cell.Config{Connect: d.connect, Logger: d.log, Version: version, RegisterUnknown: true, Actor: d.actor,
 		Room: roomOf(d.nats), Folds: savedFold(f.store), IndexDir: filepath.Join(f.store, indexFolder), HTTP: served})
@@ -178,6 +183,9 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 	moved := ""
 	if f.http != 0 && !strings.HasSuffix(*ready.HTTPURL, ":"+strconv.Itoa(f.http)) {
 		moved = fmt.Sprintf("; port %d is taken by another program", f.http)
+	}
+	if !f.noUI {
+		d.talk("  Console   %-28s in a browser", *ready.HTTPURL)
 	}
 	d.talk("  HTTP      %-28s /v1 /metrics /healthz /readyz%s", *ready.HTTPURL, moved)
 	d.talk("  Org       %-28s no login on loopback", d.org)

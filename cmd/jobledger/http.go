@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/dartwing/jobledger/gateway/console"
 	"github.com/dartwing/jobledger/internal/cell"
 	"github.com/dartwing/jobledger/internal/metrics"
 	"github.com/dartwing/jobledger/internal/web"
@@ -48,7 +49,7 @@ func (c *serverConfig) listenHTTP(log *zap.Logger) (net.Listener, error) {
 // httpOf is what a cell serves on a listener, nothing on none. nats is the version of the server it runs on.
 func httpOf(l net.Listener, nats string) cell.HTTP {
 	b := buildVersion()
-	return cell.HTTP{Listener: l, Build: metrics.Build{Version: b.Version, Revision: deref(b.Revision), GoVersion: b.GoVersion, NATSVersion: nats}}
+	return cell.HTTP{Listener: l, Console: &console.Config{}, Build: metrics.Build{Version: b.Version, Revision: deref(b.Revision), GoVersion: b.GoVersion, NATSVersion: nats}}
 }
 
 // httpURL is where a listener answers; nil for none.

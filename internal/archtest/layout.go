@@ -62,13 +62,14 @@ var layout = []Layer{
 	{Folder: "dispatcher", Imports: append([]string{"internal/ticks"}, core...)},
 	{Folder: "handlers", Imports: core},
 	{Folder: "gateway", Imports: edge, Modules: []string{"github.com/google/jsonschema-go", "golang.org/x/time"}},
+	{Folder: "gateway/console"}, // static files: all that it knows comes over HTTP
 	{Folder: "internal/metrics", Imports: append([]string{"dispatcher", "projector"}, core...), Modules: []string{"github.com/prometheus/client_golang"}},
 	{Folder: "internal/web"},
 	{Folder: "internal/natsd", Imports: []string{"internal/packs"}, Modules: []string{"github.com/nats-io/nats-server/v2"}},
 	{Folder: "internal/backup", Imports: core, Modules: []string{"github.com/klauspost/compress/s2"}},                           // the form of the server's snapshots
 	{Folder: "internal/tracing", Imports: append([]string{"handlers"}, core...), Modules: []string{"go.opentelemetry.io/otel"}}, // with -tags otel
 	{Folder: "internal/historydb", Imports: core, Modules: []string{"modernc.org/sqlite"}},
-	{Folder: "internal/cell", Imports: append([]string{"gateway", "internal/metrics", "internal/web", "projector/index"}, edge...), Modules: []string{"golang.org/x/sync"}},
+	{Folder: "internal/cell", Imports: append([]string{"gateway", "gateway/console", "internal/metrics", "internal/web", "projector/index"}, edge...), Modules: []string{"golang.org/x/sync"}},
 	{Folder: "internal/sim", Imports: edge}, // tests only
 	{Folder: "internal/demo", Imports: append([]string{"handlers"}, core...)},
 	{Folder: "internal/release"},
@@ -80,7 +81,7 @@ var layout = []Layer{
 	{
 		Folder:  "cmd",
 		Program: true,
-		Imports: append([]string{"gateway", "internal/backup", "internal/cell", "internal/demo", "internal/historydb", "internal/metrics", "internal/natsd", "internal/near", "internal/packs", "internal/tracing", "internal/web"}, edge...),
+		Imports: append([]string{"gateway", "gateway/console", "internal/backup", "internal/cell", "internal/demo", "internal/historydb", "internal/metrics", "internal/natsd", "internal/near", "internal/packs", "internal/tracing", "internal/web"}, edge...),
 		Modules: []string{
 			"github.com/choria-io/fisk",
 			"github.com/dustin/go-humanize",

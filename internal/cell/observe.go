@@ -9,6 +9,7 @@ import (
 
 	"github.com/dartwing/jobledger/dispatcher"
 	"github.com/dartwing/jobledger/gateway"
+	"github.com/dartwing/jobledger/gateway/console"
 	"github.com/dartwing/jobledger/internal/metrics"
 	"github.com/dartwing/jobledger/internal/web"
 	"github.com/dartwing/jobledger/ledger"
@@ -31,6 +32,8 @@ type HTTP struct {
 	Listener net.Listener
 	Build    metrics.Build
 	gateway.HTTPConfig
+	// Console is how the web console appears; nil: there is none.
+	Console *console.Config
 }
 
 // close closes what listens, also where nothing was served.
@@ -68,6 +71,9 @@ func observe(ctx context.Context, cfg *Config, l *ledger.Ledger, of watched) ([]
 		return nil, err
 	}
 	s.Handle("/v1/", of.door.HTTP(cfg.HTTP.HTTPConfig))
+	if cfg.HTTP.Console != nil {
+		s.Handle("/", console.Handler(*cfg.HTTP.Console))
+	}
 	context.AfterFunc(ctx, s.Drain)
 	return []part{{"http", s.Run}, {"metrics", m.Run}}, nil
 }

@@ -1,0 +1,2 @@
+import { Page } from "../ui/kit.jsx";
+export const Jobs = () => <Page title="Jobs" />;

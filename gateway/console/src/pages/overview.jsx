@@ -1,0 +1,2 @@
+import { Page } from "../ui/kit.jsx";
+export const Overview = () => <Page title="Overview" />;

@@ -1,0 +1,62 @@
+// Tables of at most 200 rows, to be read with the keyboard: j and k move, Enter opens, x selects.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { useKeys } from "../lib/keys.js";
+import { Icon } from "./icons.jsx";
+
+export const rowsMax = 200;
+
+// Table shows rows. columns are {key, title, cell(row), num, phone}: phone is main (its own line), side, or hide on a narrow
+// screen. id(row) names a row. selected is a Set, with onSelect(Set) to change it. open(row) is where Enter and a click lead.
+export function Table({ columns, rows, id, open, href, selected, onSelect, label, keys = true, mark, stale }) {
+  const [at, setAt] = useState(-1);
+  const body = useRef();
+  const shown = rows.slice(0, rowsMax);
+  const move = (d) => {
+    const next = Math.max(0, Math.min(shown.length - 1, at + d));
+    setAt(next);
+    body.current?.children[next]?.scrollIntoView({ block: "nearest" });
+  };
+  useEffect(() => { if (at >= shown.length) setAt(shown.length - 1); }, [shown.length]);
+  const toggle = (row, range) => {
+    const next = new Set(selected);
+    next.has(id(row)) ? next.delete(id(row)) : next.add(id(row));
+    onSelect(next, row, range);
+  };
+  useKeys(keys ? {
+    j: [() => move(1), "next row"],
+    k: [() => move(-1), "row before"],
+    ...(open && { Enter: [() => at >= 0 && shown[at] && open(shown[at]), "open the row"] }),
+    ...(onSelect && { x: [() => at >= 0 && shown[at] && toggle(shown[at]), "select the row"] }),
+  } : {});
+  const all = selected && shown.length > 0 && shown.every((r) => selected.has(id(r)));
+  return (
+    <div class={"table-wrap" + (stale ? " stale" : "")}>
+      <table class={"table" + (open || href ? " opens" : "")} aria-label={label}>
+        <thead>
+          <tr>
+            {onSelect && <th class="sel"><input type="checkbox" aria-label="Select all rows of this page" checked={!!all} onChange={() => onSelect(all ? new Set() : new Set(shown.map(id)))} /></th>}
+            {columns.map((c) => <th key={c.key} class={(c.num ? "num " : "") + "c-" + c.key} scope="col">{c.title}</th>)}
+          </tr>
+        </thead>
+        <tbody ref={body}>
+          {shown.map((r, i) => (
+            <tr key={id(r)} class={(i === at ? "at " : "") + (selected?.has(id(r)) ? "on " : "") + (mark?.(r) ?? "")} aria-selected={selected ? selected.has(id(r)) : undefined}
+              onClick={(e) => { setAt(i); if (open && !e.target.closest("a,button,input,label") && !getSelection().toString()) open(r); }}>
+              {onSelect && <td class="sel"><input type="checkbox" aria-label={"Select " + id(r)} checked={selected.has(id(r))} onChange={() => toggle(r)} /></td>}
+              {columns.map((c) => <td key={c.key} class={(c.num ? "num " : "") + "c-" + c.key + (c.phone ? " p-" + c.phone : "")} data-label={c.title}>{c.cell(r)}</td>)}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+// More leads to the next and the previous page of a list with a cursor.
+export const Pages = ({ first, next, onFirst, onNext, text }) => (
+  <nav class="pages" aria-label="Pages">
+    <span class="faint">{text}</span>
+    {!first && <button type="button" class="btn small" onClick={onFirst}>To the newest</button>}
+    {next && <button type="button" class="btn small" onClick={onNext}>Older <Icon name="chevron" size={12} /></button>}
+  </nav>
+);
