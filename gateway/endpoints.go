@@ -43,6 +43,7 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "resolve", action: rights.JobsResolve, job: true, pattern: "resolve.*", handle: g.resolve, about: "close a dead letter with a note"},
 		{name: "resubmit", action: rights.JobsSubmit, job: true, pattern: "resubmit.*", handle: g.resubmit, about: "a new job from an old one"},
 		{name: "batch", action: rights.JobsSubmit, pattern: "batch", handle: g.batch, about: "a job that submits many at a pace and follows them"},
+		{name: "submits", action: rights.JobsSubmit, pattern: "submits", handle: g.submitMany, about: "store many jobs, each for itself"},
 		{name: "bulk", action: rights.JobsBulk, whole: true, pattern: "bulk", handle: g.bulk, about: "cancel, retry or resolve many jobs"},
 		{name: "errors", action: rights.JobsRead, pattern: "errors", handle: g.deadLetters, about: "dead letters, grouped by what they died of"},
 		{name: "list", action: rights.JobsRead, pattern: "list", handle: g.list, about: "jobs that match a filter, newest first"},

@@ -52,6 +52,7 @@ var doors = []door{
 	{method: "POST", path: "/v1/orgs/acme/schedules/{own}/backfill", body: `{"from":"2026-01-01T00:00:00Z","dry_run":true}`, action: rights.SchedulesEdit},
 	{method: "DELETE", path: "/v1/orgs/acme/schedules/{own}?reason=x", action: rights.SchedulesEdit},
 	{method: "POST", path: "/v1/orgs/acme/jobs", body: `{"type":"echo","dedup":"off","not_before":"1h"}`, action: rights.JobsSubmit},
+	{method: "POST", path: "/v1/orgs/acme/submits", body: `{"items":[{"type":"echo"}]}`, action: rights.JobsSubmit},
 	{method: "POST", path: "/v1/orgs/acme/batches", body: `{"each":{"type":"echo"},"items":[{}]}`, action: rights.JobsSubmit},
 	{method: "GET", path: "/v1/orgs/acme", action: rights.SettingsRead, whole: true},
 	{method: "GET", path: "/v1/orgs/acme/holds", action: rights.SettingsRead, whole: true},

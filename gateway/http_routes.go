@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -32,6 +33,7 @@ var routes = []route{
 	{pattern: "POST /v1/orgs/{org}/jobs/{name}/resolve", endpoint: "resolve", fill: fillIfMatch, takes: ResolveRequest{}, gives: ResolveReply{}},
 	{pattern: "POST /v1/orgs/{org}/jobs/{name}/resubmit", endpoint: "resubmit", fill: fillKey, status: created, takes: ResubmitRequest{}, gives: ResubmitReply{}},
 	{pattern: "POST /v1/orgs/{org}/batches", endpoint: "batch", fill: fillKey, status: created, takes: ledger.BatchSpec{}, gives: SubmitReply{}},
+	{pattern: "POST /v1/orgs/{org}/submits", endpoint: "submits", fill: fillSubmits, takes: SubmitsRequest{}, gives: SubmitsReply{}},
 	{pattern: "POST /v1/orgs/{org}/bulk", endpoint: "bulk", takes: BulkRequest{}, gives: BulkReply{}},
 	{pattern: "GET /v1/orgs/{org}/counts", endpoint: "count", query: []string{"by", "q", "state", "type", "queue", "min_seq"}, fill: fillCount, gives: Count{}},
 	{pattern: "GET /v1/orgs/{org}/stats", endpoint: "stats", query: []string{"type", "queue"}, fill: fillStats, gives: StatsReply{}},
@@ -119,9 +121,21 @@ func fillSubmit(in *httpRequest) error {
 		return badField("type", errors.New("a type is required"))
 	}
 	in.name = string(b.Type)
+	h, err := b.headers()
+	if err != nil {
+		return err
+	}
+	in.headers = h
+	in.body = b.Args
+	return in.identify(b.Key)
+}
+
+// headers are what the NATS service takes beside args, but for the key.
+func (b *submitBody) headers() (nats.Header, error) {
+	h := nats.Header{}
 	add := func(header, value string) {
 		if value != "" {
-			in.headers[header] = append(in.headers[header], value)
+			h[header] = append(h[header], value)
 		}
 	}
 	add(HeaderQueue, b.Queue)
@@ -141,7 +155,7 @@ func fillSubmit(in *httpRequest) error {
 	}
 	for k, v := range b.Tags {
 		if strings.Contains(k, "=") {
-			return badField("tags", fmt.Errorf("the name %q has an equals sign", k))
+			return nil, badField("tags", fmt.Errorf("the name %q has an equals sign", k))
 		}
 		add(HeaderTag, k+"="+v)
 	}
@@ -151,8 +165,7 @@ func fillSubmit(in *httpRequest) error {
 	if b.RunTimeoutS != nil {
 		add(HeaderRunTimeout, time.Duration(*b.RunTimeoutS*float64(time.Second)).String())
 	}
-	in.body = b.Args
-	return in.identify(b.Key)
+	return h, nil
 }
 
 // fillKey is for what stores a job and has its options in headers.

@@ -49,6 +49,8 @@ func (f forms) of(t *testing.T, v any, taken bool) object {
 	}
 	loosen(s, taken)
 	switch v.(type) {
+	case gateway.SubmitsRequest:
+		s.Properties["items"].Items = &jsonschema.Schema{Ref: "#/components/schemas/SubmitBodyRequest"}
 	case gateway.History: // its lines leave out what the request says
 		line := s.Properties["items"].Items
 		line.Required = slices.DeleteFunc(line.Required, func(name string) bool { return slices.Contains([]string{"org", "id", "type"}, name) })
@@ -234,6 +236,7 @@ func TestOpenAPIIsTrue(t *testing.T) {
 		{"POST /v1/orgs/{org}/jobs/{name}/resolve", "/v1/orgs/acme/jobs/" + dead + "/resolve", `{"note":"x"}`},
 		{"POST /v1/orgs/{org}/jobs/{name}/retry", "/v1/orgs/acme/jobs/" + dead + "/retry", `{"reason":"x"}`},
 		{"POST /v1/orgs/{org}/batches", "/v1/orgs/acme/batches", `{"each":{"type":"echo"},"items":[{},{"args":{"n":1}}]}`},
+		{"POST /v1/orgs/{org}/submits", "/v1/orgs/acme/submits", `{"items":[{"type":"echo"},{"typ":"echo"}]}`},
 		{"PUT /v1/orgs/{org}/schedules/{name}", "/v1/orgs/acme/schedules/nightly", `{"type":"echo","cron":"0 3 * * *"}`},
 		{"GET /v1/orgs/{org}/schedules", "/v1/orgs/acme/schedules", ""},
 		{"GET /v1/orgs/{org}/schedules/{name}", "/v1/orgs/acme/schedules/nightly", ""},

@@ -94,6 +94,19 @@ func (p *paces) take(principal *rights.Principal, org schemas.OrgID, c paceClass
 	return a, err
 }
 
+// takeMore counts up to n further calls, as many as there are left of.
+func (p *paces) takeMore(principal *rights.Principal, org schemas.OrgID, c paceClass, n int) (taken int) {
+	now := p.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.member(memberKey{principal.Actor, org}, now).by[c]
+	taken = min(n, int(max(0, l.TokensAt(now))))
+	if !l.AllowN(now, taken) { // another call came between
+		return 0
+	}
+	return taken
+}
+
 // member returns the counts of one. p.mu is held.
 func (p *paces) member(k memberKey, now time.Time) *memberPace {
 	if m := p.members[k]; m != nil {

@@ -361,7 +361,11 @@ func (r *request) decodeStrictly(v any) error {
 	if len(r.body) == 0 {
 		return nil
 	}
-	d := json.NewDecoder(bytes.NewReader(r.body))
+	return decodeStrictly(r.body, v)
+}
+
+func decodeStrictly(body []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
 		return ledger.Errorf(ledger.CodeInvalidArgument, "the body cannot be read: %v", err)
