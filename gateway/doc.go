@@ -74,8 +74,9 @@
 // # Invariants
 //
 //   - No caller's header is forwarded into the ledger: every event is built anew from validated fields.
-//   - The org is a token of the subject. In a tenant's account it is fixed by the server's import; a job of
-//     another org is not_found, exactly like one that does not exist.
+//   - The org is a token of the subject. In a tenant's account it is fixed by the server's import, which puts the account's
+//     name before it (jobledger-as.<account>.<org>.…); that name is the id of the token that says who calls. A job of another
+//     org is not_found, exactly like one that does not exist.
 //   - Reads of one job fold its subject from the stream's leader and are current; lists and counts come from
 //     the KV views and say as_of_seq.
 //   - The live feed (Live) is one ring of recent events for all who follow, bounded in bytes. A position is the ledger's, so

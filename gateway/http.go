@@ -192,12 +192,15 @@ func (g *Gateway) serveOne(ctx context.Context, ep *endpoint, r *request) ([]byt
 	return g.run(ctx, ep, r)
 }
 
+// errClosed is the answer while Run does not run.
+var errClosed = ledger.Errorf(ledger.CodeUnavailable, "this server takes no requests: it is starting, or about to stop")
+
 // admit counts a request as under way while the gateway runs. A wait ends with the gateway; any other goes on to its end.
 func (g *Gateway) admit(ctx context.Context, ep *endpoint) (in context.Context, leave func(), err error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	if g.open == nil {
-		return nil, nil, ledger.Errorf(ledger.CodeUnavailable, "this server takes no requests: it is starting, or about to stop")
+		return nil, nil, errClosed
 	}
 	g.running.Add(1)
 	ctx, cancel := context.WithCancel(ctx)

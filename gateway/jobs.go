@@ -74,6 +74,10 @@ func (g *Gateway) submitRequest(ctx context.Context, r *request, typ schemas.Typ
 func (g *Gateway) submitRaw(ctx context.Context, r *request) error {
 	req, leave, err := g.submitRequest(ctx, r, schemas.TypeName(r.name))
 	defer leave()
+	// What its sender may not do leaves nothing behind, not even that.
+	if refused := g.authorizeSubmit(ctx, &req); refused != nil {
+		return refused
+	}
 	_, err = g.l.SubmitRaw(ctx, req, err)
 	return err
 }

@@ -67,6 +67,9 @@ type Config struct {
 	Schedules func(ctx context.Context, org schemas.OrgID, name string) (dispatcher.ScheduleState, bool, error)
 	// Index answers lists, searches and counts while it serves. nil: the KV views do.
 	Index Index
+	// Revoked, if set, is called with the id of a token that was revoked, and with none where some may have been missed: who
+	// came with it is to be let go.
+	Revoked func(token string)
 	// Ready, if set, is called once requests are taken.
 	Ready func()
 }
@@ -95,6 +98,7 @@ type Gateway struct {
 	l       *ledger.Ledger
 	views   views
 	all     []*endpoint
+	verbs   verbs
 	door    *doorkeeper
 	paces   *paces
 	waiters waiters
@@ -124,6 +128,7 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, log: cfg.Logger, l: cfg.Ledger, live: newLive(cfg.Ledger, cfg.Feed, cfg.Progress, cfg.Logger), views: &kvViews{l: cfg.Ledger}, door: newDoorkeeper(cfg.Ledger), paces: newPaces(),
 		work: make(chan struct{}, requestsMax), waits: make(chan struct{}, waitsMax), large: make(chan struct{}, largeMax)}
 	g.all = g.endpoints()
+	g.verbs = verbsOf(g.all)
 	return g, nil
 }
 
@@ -131,11 +136,13 @@ func New(cfg Config) (*Gateway, error) {
 // stopWait, and returns nil. Call it once. The error is that of an endpoint that cannot be registered.
 func (g *Gateway) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	watching, followed := make(chan struct{}), make(chan error, 2)
-	for _, follow := range []func() error{
+	watching, guarding, followed := make(chan struct{}), make(chan struct{}), make(chan error, 3)
+	follows := []func() error{
 		func() error { return g.waiters.watch(ctx, g.cfg.Feed, func() { close(watching) }) },
+		func() error { return g.watchTokens(ctx, func() { close(guarding) }) },
 		func() error { return g.live.run(ctx) },
-	} {
+	}
+	for _, follow := range follows {
 		go func() {
 			err := follow()
 			if ctx.Err() != nil {
@@ -145,11 +152,19 @@ func (g *Gateway) Run(ctx context.Context) error {
 			followed <- err
 		}()
 	}
-	ended := func() error { cancel(); return errors.Join(<-followed, <-followed) }
-	select {
-	case <-watching: // from here no finished job is missed
-	case <-ctx.Done():
-		return ended()
+	ended := func() (err error) {
+		cancel()
+		for range follows {
+			err = errors.Join(err, <-followed)
+		}
+		return err
+	}
+	for _, ready := range []chan struct{}{watching, guarding} {
+		select {
+		case <-ready: // from here no finished job, and no revoked token, is missed
+		case <-ctx.Done():
+			return ended()
+		}
 	}
 	return errors.Join(g.serveUntil(ctx), ended())
 }
@@ -199,6 +214,13 @@ func (g *Gateway) opened(ctx, work context.Context) {
 	g.open, g.over, g.since = ctx, work, time.Now()
 }
 
+// takes reports whether requests over HTTP are taken.
+func (g *Gateway) takes() bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.open != nil
+}
+
 func (g *Gateway) closed() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -229,7 +251,7 @@ func (g *Gateway) serve(waitCtx, work context.Context) (micro.Service, error) {
 		if ep.waits {
 			ctx = waitCtx
 		}
-		err := s.AddEndpoint(ep.name, micro.HandlerFunc(func(m micro.Request) { g.take(ctx, ep, m) }),
+		err := s.AddEndpoint(ep.name, micro.HandlerFunc(func(m micro.Request) { g.take(ctx, ep, newRequest(m, m.Subject())) }),
 			micro.WithEndpointSubject(Name+".*."+ep.pattern),
 			micro.WithEndpointMetadata(map[string]string{"about": ep.about}),
 			micro.WithEndpointPendingLimits(pendingMax, pendingBytes))
@@ -237,13 +259,19 @@ func (g *Gateway) serve(waitCtx, work context.Context) (micro.Service, error) {
 			return nil, errors.Join(fmt.Errorf("register endpoint %s: %w", ep.name, err), s.Stop())
 		}
 	}
+	err = s.AddEndpoint("tenants", micro.HandlerFunc(func(m micro.Request) { g.takeTenant(waitCtx, work, m) }),
+		micro.WithEndpointSubject(NameAs+".*.*.>"),
+		micro.WithEndpointMetadata(map[string]string{"about": "all verbs, for the accounts of tenants"}),
+		micro.WithEndpointPendingLimits(pendingMax, pendingBytes))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("register the endpoint of tenants: %w", err), s.Stop())
+	}
 	return s, nil
 }
 
 // take hands a request over to a goroutine of its own, for micro calls an endpoint's handler one by one
 // (ENGINE 10). Where all are busy the endpoint waits, and its queue fills.
-func (g *Gateway) take(ctx context.Context, ep *endpoint, m micro.Request) {
-	r := newRequest(m)
+func (g *Gateway) take(ctx context.Context, ep *endpoint, r *request) {
 	if ep.waits {
 		select {
 		case g.waits <- struct{}{}:
@@ -277,7 +305,11 @@ func (g *Gateway) take(ctx context.Context, ep *endpoint, m micro.Request) {
 	}
 	g.running.Go(func() {
 		defer leave()
-		body, err := g.run(ctx, ep, r)
+		serve := g.run
+		if r.account != "" {
+			serve = g.asTenant
+		}
+		body, err := serve(ctx, ep, r)
 		g.answer(ep, r, body, err)
 	})
 }
@@ -314,11 +346,13 @@ type request struct {
 	id      string
 	start   time.Time
 	left    callsLeft // of a caller whose calls are counted
+	account string    // of the tenant who asks; empty: somebody in the ledger's own
 }
 
-func newRequest(m micro.Request) *request {
+// newRequest reads a request as the subject jobledger.<org>.<verb>[.<name>] has it.
+func newRequest(m micro.Request, subject string) *request {
 	r := &request{headers: nats.Header(m.Headers()), body: m.Data(), reply: m.Reply(), start: time.Now()}
-	tokens := strings.Split(m.Subject(), ".")
+	tokens := strings.Split(subject, ".")
 	r.org = schemas.OrgID(tokens[1])
 	if len(tokens) > 3 {
 		r.name = tokens[len(tokens)-1]

@@ -226,8 +226,32 @@ var errStranger = ledger.Errorf(ledger.CodeUnauthenticated, "the token is unknow
 
 // recognise returns whom a secret stands for.
 func (d *doorkeeper) recognise(ctx context.Context, secret string) (*rights.Principal, error) {
+	t, err := d.holder(ctx, secret)
+	if err != nil {
+		return nil, err
+	}
+	return principalOf(t), nil
+}
+
+// holder returns the token of a secret, if it opens something.
+func (d *doorkeeper) holder(ctx context.Context, secret string) (*schemas.TokenSettings, error) {
 	id := tokenID(secret)
 	if id == "" {
+		return nil, errStranger
+	}
+	t, err := d.token(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if subtle.ConstantTimeCompare([]byte(t.Hash), []byte(hashOf(secret))) != 1 {
+		return nil, errStranger
+	}
+	return t, nil
+}
+
+// token returns the token with an id, if it was neither revoked nor has expired.
+func (d *doorkeeper) token(ctx context.Context, id string) (*schemas.TokenSettings, error) {
+	if schemas.CheckToken("token id", id) != nil {
 		return nil, errStranger
 	}
 	if !d.l.TokenHeld(id) && !d.strangers.Allow() {
@@ -237,10 +261,14 @@ func (d *doorkeeper) recognise(ctx context.Context, secret string) (*rights.Prin
 	if err != nil {
 		return nil, err
 	}
-	if t == nil || subtle.ConstantTimeCompare([]byte(t.Hash), []byte(hashOf(secret))) != 1 || t.Revoked || t.ExpiresAt != nil && !time.Now().Before(*t.ExpiresAt) {
+	if t == nil || t.Revoked || t.ExpiresAt != nil && !time.Now().Before(*t.ExpiresAt) {
 		return nil, errStranger
 	}
-	return &rights.Principal{Actor: t.Actor, Grants: []rights.Grant{{Org: t.Org, Role: t.Role, Permissions: t.Permissions}}}, nil
+	return t, nil
+}
+
+func principalOf(t *schemas.TokenSettings) *rights.Principal {
+	return &rights.Principal{Actor: t.Actor, Grants: []rights.Grant{{Org: t.Org, Role: t.Role, Permissions: t.Permissions}}}
 }
 
 // AddToken makes a credential for an org; of role admin for all.

@@ -113,7 +113,7 @@ func (p *program) runDev(ctx context.Context, f *devFlags) (err error) {
 			return err
 		}
 	}
-	d.nats, err = startNATS(natsd.Config{StoreDir: f.store, Port: f.port, PortFallback: true, Logger: d.log})
+	d.nats, err = startNATS(natsd.Config{StoreDir: f.store, Port: f.port, PortFallback: true, Guard: new(natsd.Guard), Logger: d.log})
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 		served.Console = nil
 	}
 	begun := time.Now()
-	d.cell, err = startCell(ctx, cell.Config{Connect: d.connect, Logger: d.log, Version: version, RegisterUnknown: true, Actor: d.actor,
+	d.cell, err = startCell(ctx, cell.Config{Connect: d.connect, Tenants: d.nats, Logger: d.log, Version: version, RegisterUnknown: true, Actor: d.actor,
 		Room: roomOf(d.nats), Folds: savedFold(f.store), IndexDir: filepath.Join(f.store, indexFolder), HTTP: served})
 	if err != nil {
 		return nil, err

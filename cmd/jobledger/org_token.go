@@ -20,7 +20,7 @@ type tokenFlags struct {
 }
 
 func (p *program) addOrgToken(org *fisk.CmdClause) {
-	token := group(org, "token", "Credentials for the HTTP API: who may do what in an org")
+	token := group(org, "token", "Credentials for HTTP and NATS: who may do what in an org")
 	p.addTokenAdd(token)
 	p.addTokenLs(token)
 	p.addTokenRm(token)
@@ -29,8 +29,10 @@ func (p *program) addOrgToken(org *fisk.CmdClause) {
 func (p *program) addTokenAdd(token *fisk.CmdClause) {
 	var f tokenFlags
 	cmd := p.command(token, "add", "Make a token: its secret is printed once, and stored nowhere", func(ctx context.Context) error { return p.addToken(ctx, &f) })
-	cmd.HelpLong(`The secret alone goes to stdout. Send it as "Authorization: Bearer SECRET". What each role
-may do stands in docs/RIGHTS.md:
+	cmd.HelpLong(`The secret alone goes to stdout. Over HTTP send it as "Authorization: Bearer SECRET"; to the
+embedded NATS server show it as token: --token SECRET. There its holder is in an account of
+his own, from which the service of his org can be asked, and nothing else is there. What
+each role may do stands in docs/RIGHTS.md:
 
 	member      submits in its own name; sees and cancels its own jobs
 	operator    works on all jobs of the org

@@ -65,6 +65,7 @@ type place struct {
 	store   *string
 	where   string                                     // for people
 	room    func(context.Context) (ledger.Room, error) // nil: what the account tells
+	tenants cell.Tenants                               // nil: the outside NATS has its own logins
 }
 
 // runServer serves until ctx ends. It stops the cell, then the embedded server;
@@ -93,7 +94,7 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 		return err
 	}
 	defer traces.stop()
-	want := cell.Config{Connect: at.connect, Logger: log, Tracer: traces.submits, Version: version, Replicas: cfg.replicaCount(nc, before), Room: at.room}
+	want := cell.Config{Connect: at.connect, Logger: log, Tracer: traces.submits, Version: version, Replicas: cfg.replicaCount(nc, before), Room: at.room, Tenants: at.tenants}
 	if text := cfg.reserve.Value; text != "" {
 		want.Reserve, _ = parseReserve(text) // checked
 	}
@@ -203,15 +204,22 @@ func (p *program) serverPlace(cfg *serverConfig, log *zap.Logger) (*place, error
 	if err != nil {
 		return nil, usagef("--listen: %w", err)
 	}
-	server, err := startNATS(natsd.Config{StoreDir: cfg.store.Value, Host: host, Port: number,
-		Durability: natsd.Durability(cfg.durability.Value), Logger: log})
+	guard, err := cfg.guard()
 	if err != nil {
 		return nil, err
 	}
-	if cfg.unsafeBind.Value == "yes" {
+	server, err := startNATS(natsd.Config{StoreDir: cfg.store.Value, Host: host, Port: number,
+		Durability: natsd.Durability(cfg.durability.Value), Guard: guard, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case cfg.unsafeBind.Value == "yes" && guard.Required:
+		log.Warn("unsafe_bind: tokens and jobs cross the network unencrypted", zap.String("listen", cfg.listen.Value))
+	case cfg.unsafeBind.Value == "yes":
 		log.Warn("unsafe_bind: whoever reaches this address has all rights", zap.String("listen", cfg.listen.Value))
 	}
-	return &place{connect: inProcess(server), close: server.Shutdown, url: server.URL(), store: &cfg.store.Value, room: roomOf(server),
+	return &place{connect: inProcess(server), close: server.Shutdown, url: server.URL(), store: &cfg.store.Value, room: roomOf(server), tenants: server,
 		where: fmt.Sprintf("NATS %s   data %s", natsd.Version, cfg.store.Value)}, nil
 }
 

@@ -25,6 +25,7 @@ type serverConfig struct {
 	hotWindow, retention      setting
 	unsafeBind, reserve       setting
 	http, index, environment  setting
+	login                     setting
 }
 
 // declare adds the server's own flags to a command.
@@ -40,6 +41,7 @@ func (c *serverConfig) declare(cmd flagOwner) {
 	c.reserve.text(cmd, "reserve", "JOBLEDGER_RESERVE", "Space that is kept for jobs that exist, in bytes or percent: submits are refused when no more is left; 0 refuses none")
 	c.hotWindow.text(cmd, "hot-window", "JOBLEDGER_HOT_WINDOW", "How long events stay in the hot ledger before they move to the archive; 0: for ever")
 	c.retention.text(cmd, "retention", "JOBLEDGER_RETENTION", "How long the archive keeps history behind the end of its job, where neither org nor type say; 0: for ever")
+	c.login.text(cmd, "nats-login", "JOBLEDGER_NATS_LOGIN", "yes: nobody gets into the embedded server without a token; the operator's stands in the data folder, operator.secret").PlaceHolder("yes")
 	c.unsafeBind.text(cmd, "unsafe-bind", "", "yes: listen beyond loopback without TLS and credentials").PlaceHolder("yes")
 }
 
@@ -62,6 +64,7 @@ func (c *serverConfig) keys(f *commonFlags) []configKey {
 		{name: "index", setting: &c.index, fallback: "yes", check: checkYesNo},
 		{name: "environment", setting: &c.environment, check: checkEnvironment},
 		{name: "durability", setting: &c.durability, fallback: string(natsd.Standard), check: checkDurability},
+		{name: "nats_login", setting: &c.login, fallback: "no", check: checkYesNo},
 		{name: "unsafe_bind", setting: &c.unsafeBind, fallback: "no", check: checkYesNo},
 		{name: "replicas", setting: &c.replicas, check: checkReplicas},
 		{name: "dedup_window", setting: &c.dedupWindow, check: checkWindow},
@@ -102,7 +105,7 @@ type effective struct {
 // checks all of them: flag > environment > file > default. It returns every
 // problem, not only the first.
 func (c *serverConfig) load(p *program, file string) ([]effective, []problem) {
-	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve, &c.http, &c.index, &c.environment} {
+	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve, &c.http, &c.index, &c.environment, &c.login} {
 		s.fill(p.Getenv)
 	}
 	entries, problems := readConfFile(file)
@@ -183,7 +186,7 @@ func (c *serverConfig) conflicts(p *program) []problem {
 	}
 	host, _, _ := net.SplitHostPort(c.listen.Value) // checked
 	if ip := net.ParseIP(host); (ip == nil || !ip.IsLoopback()) && host != "localhost" && c.unsafeBind.Value != "yes" {
-		return []problem{{Message: fmt.Sprintf("listen: %s is not a loopback address, and the embedded server has neither TLS nor logins: use an outside NATS with --server, or --unsafe-bind yes", host)}}
+		return []problem{{Message: fmt.Sprintf("listen: %s is not a loopback address, and the embedded server speaks no TLS: use an outside NATS with --server, or --unsafe-bind yes", host)}}
 	}
 	if r := c.replicas.Value; r != "" && r != "1" {
 		return []problem{{Message: fmt.Sprintf("replicas: the embedded server is one server, %s replicas need an outside NATS with --server", r)}}

@@ -68,12 +68,22 @@ type Config struct {
 	Right ledger.Right
 	// Tracer is that of ledger.Config, for what the gateway submits.
 	Tracer ledger.SubmitTracer
+	// Tenants, if set, is the NATS server's side of logins.
+	Tenants Tenants
 	// HTTP is where health, readiness and metrics are served; zero: nowhere.
 	HTTP HTTP
 	// Ready, if set, is called once requests are taken. It must not block.
 	Ready func(Info)
 	// Folded, if set, is called once the dispatcher's fold is where the ledger ended at the start. It must not block.
 	Folded func()
+}
+
+// Tenants is a NATS server that has its clients log in.
+type Tenants interface {
+	// Admit is given, once, what recognises the holder of a secret.
+	Admit(func(ctx context.Context, secret string) (gateway.Login, error))
+	// Expel ends the connections of a token's account, or of all tenants. It must not block for long.
+	Expel(token string)
 }
 
 // Info tells about a cell that is ready.
@@ -186,12 +196,19 @@ func newDoor(cfg *Config, l, indexing *ledger.Ledger, conn, progress *nats.Conn,
 	if err != nil {
 		return nil, nil, err
 	}
-	door, err := gateway.New(gateway.Config{Ledger: l, Conn: conn, Progress: progress, Feed: feed, Logger: component(cfg.Logger, "gateway"),
+	var revoked func(string)
+	if cfg.Tenants != nil {
+		revoked = cfg.Tenants.Expel
+	}
+	door, err := gateway.New(gateway.Config{Ledger: l, Revoked: revoked, Conn: conn, Progress: progress, Feed: feed, Logger: component(cfg.Logger, "gateway"),
 		RegisterUnknown: cfg.RegisterUnknown, Actor: cfg.Actor, Version: cfg.Version, Schedules: host.Schedule, Index: search.door(), Ready: func() {
 			if cfg.Ready != nil {
 				cfg.Ready(info)
 			}
 		}})
+	if err == nil && cfg.Tenants != nil {
+		cfg.Tenants.Admit(door.Login)
+	}
 	return door, search, err
 }
 

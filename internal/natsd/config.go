@@ -67,6 +67,9 @@ type Config struct {
 	// Cluster joins this server to others; nil means alone.
 	Cluster *ClusterConfig
 
+	// Guard, if set, has clients log in.
+	Guard *Guard
+
 	// Logger receives the server's own log under component=nats; none when nil.
 	Logger *zap.Logger
 }
@@ -121,6 +124,9 @@ func (c Config) validate() error {
 	if _, err := ParseDurability(string(c.Durability)); err != nil {
 		return fmt.Errorf("natsd: %w", err)
 	}
+	if c.Cluster != nil && c.Guard != nil {
+		return errors.New("natsd: the members of a cluster would not know each other's tenants")
+	}
 	if c.Cluster != nil && (c.Cluster.Name == "" || c.Cluster.Port <= 0 || len(c.Cluster.Peers) == 0) {
 		return errors.New("natsd: a cluster needs a name, a route port and its peers")
 	}
@@ -128,7 +134,7 @@ func (c Config) validate() error {
 }
 
 // options translates into the server's own terms.
-func (c Config) options() *server.Options {
+func (c Config) options(g *guard) *server.Options {
 	opts := &server.Options{
 		ServerName:        c.Name,
 		Host:              c.Host,
@@ -142,6 +148,9 @@ func (c Config) options() *server.Options {
 		SyncInterval:      c.SyncInterval,
 		SyncAlways:        c.Durability == Strict,
 		JetStreamLimits:   server.JSLimitOpts{DefaultMaxConsumers: unlimitedConsumers},
+	}
+	if g != nil {
+		opts.CustomClientAuthentication = g
 	}
 	if c.Cluster != nil {
 		opts.Cluster = server.ClusterOpts{Name: c.Cluster.Name, Host: c.Host, Port: c.Cluster.Port}

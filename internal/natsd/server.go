@@ -27,6 +27,8 @@ type Server struct {
 	ns   *server.Server
 	lock *os.File
 	stop sync.Once
+
+	guard *guard // nil: there are no logins
 }
 
 // Start takes the data folder, starts the server and returns when it accepts
@@ -44,24 +46,31 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ns, err := startEngine(cfg)
+	var g *guard
+	if cfg.Guard != nil {
+		g = newGuard(*cfg.Guard, cfg.Logger)
+	}
+	ns, err := startEngine(cfg, g)
 	if err != nil {
 		unlock(lock)
 		return nil, err
 	}
-	return &Server{cfg: cfg, ns: ns, lock: lock}, nil
+	return &Server{cfg: cfg, ns: ns, lock: lock, guard: g}, nil
 }
 
 // startEngine runs nats-server until it is ready or has said why it cannot be.
-func startEngine(cfg Config) (*server.Server, error) {
+func startEngine(cfg Config, g *guard) (*server.Server, error) {
 	port, err := cfg.claimPort()
 	if err != nil {
 		return nil, err
 	}
 	cfg.Port = port
-	ns, err := server.NewServer(cfg.options())
+	ns, err := server.NewServer(cfg.options(g))
 	if err != nil {
 		return nil, fmt.Errorf("natsd: %w", err)
+	}
+	if g != nil {
+		g.ns = ns
 	}
 	adapter := newLogAdapter(cfg.Logger)
 	ns.SetLoggerV2(adapter, false, false, false)
@@ -124,6 +133,9 @@ func (s *Server) ConnectInProcess(opts ...nats.Option) (*nats.Conn, error) {
 
 func (s *Server) connect(through nats.InProcessConnProvider, opts []nats.Option) (*nats.Conn, error) {
 	base := []nats.Option{nats.InProcessServer(through), nats.MaxReconnects(-1)}
+	if s.guard != nil {
+		base = append(base, nats.Token(s.guard.own))
+	}
 	nc, err := nats.Connect("", append(base, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("natsd: connect in process: %w", err)

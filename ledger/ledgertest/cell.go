@@ -42,6 +42,9 @@ func (env *Env) RunServer(change ...func(*cell.Config)) *Server {
 		RegisterUnknown: true,
 		Ready:           func(i cell.Info) { ready <- i },
 	}
+	if env.cfg.server.Guard != nil {
+		cfg.Tenants = env.NATS
+	}
 	for _, c := range change {
 		c(&cfg)
 	}

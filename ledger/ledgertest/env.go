@@ -80,6 +80,12 @@ func WithPort() Option {
 	return func(c *config) { c.server.DontListen = false }
 }
 
+// WithLogins has the server take logins: who shows a token (nats.Token) is a tenant in an account of his own, judged by the
+// server that runs (RunServer); who shows none is in the ledger's account.
+func WithLogins() Option {
+	return func(c *config) { c.server.Guard = new(natsd.Guard) }
+}
+
 // WithStoreDir keeps the server's data in dir, such as a file system that can fill up.
 func WithStoreDir(dir string) Option {
 	return func(c *config) { c.server.StoreDir = dir }

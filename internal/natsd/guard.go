@@ -1,0 +1,182 @@
+package natsd
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"go.uber.org/zap"
+)
+
+const (
+	// recogniseMax bounds the question whom a credential stands for: the client waits in its handshake.
+	recogniseMax = 2 * time.Second
+	// recogniseAgain is how long after a login the question is asked once more: an answer may be a second old, and a
+	// credential that was revoked meanwhile was taken back before its connection was there.
+	recogniseAgain = 1500 * time.Millisecond
+)
+
+// Guard says who gets in, and where. Without one there are no logins, and whoever reaches the server is in the ledger's
+// account.
+type Guard struct {
+	// Required lets nobody in without a credential. Else who shows none is in the ledger's account.
+	Required bool
+	// Secret is that of the ledger's account; empty: none is.
+	Secret string
+}
+
+// Tenant is whom a credential stands for: somebody in an account of his own, which reaches the ledger's by one import. It is
+// an alias, as Recognise is, so that who recognises need not know this package.
+type Tenant = struct {
+	// Account is its name: one for each credential.
+	Account string
+	// From is the wildcard of subjects on which it asks, and To what becomes of them in the ledger's account, where nobody
+	// else can put a request (ENGINE 9).
+	From, To string
+	// Expires ends its connections; zero: never.
+	Expires time.Time
+}
+
+// Recognise says whom a secret stands for. The error is for the log: a stranger is told one thing.
+type Recognise = func(ctx context.Context, secret string) (Tenant, error)
+
+// errNobody is the answer before anybody recognises secrets.
+var errNobody = errors.New("natsd: no logins are taken yet")
+
+// guard is the server's Authentication.
+type guard struct {
+	Guard
+	log *zap.Logger
+	own string // the secret of this process's own connections
+
+	mu        sync.Mutex
+	ns        *server.Server
+	recognise Recognise
+	tenants   map[string]Tenant // whose accounts are there, by account
+}
+
+func newGuard(g Guard, log *zap.Logger) *guard {
+	return &guard{Guard: g, log: log.With(zap.String("component", "nats")), own: rand.Text(), tenants: map[string]Tenant{}}
+}
+
+// Check implements server.Authentication.
+func (g *guard) Check(c server.ClientAuthentication) bool {
+	if c.Kind() != server.CLIENT { // nothing else listens
+		return false
+	}
+	opts := c.GetOpts()
+	secret := opts.Token
+	if secret == "" {
+		secret = opts.Password // of a client that can only say a name and a password
+	}
+	if secret == "" {
+		// A pipe begins in this process.
+		return !g.Required || c.RemoteAddress().Network() == "pipe"
+	}
+	if same(secret, g.own) || g.Secret != "" && same(secret, g.Secret) {
+		return true
+	}
+	t, err := g.ask(secret)
+	if err != nil {
+		g.log.Info("a login was refused", zap.String("from", c.RemoteAddress().String()), zap.Error(err))
+		return false
+	}
+	account, err := g.account(t)
+	if err != nil {
+		g.log.Error("a tenant's account cannot be set up", zap.String("account", t.Account), zap.Error(err))
+		return false
+	}
+	// No permissions beside: in his own account a tenant finds nobody but the import, and is told so at once (no responders).
+	c.RegisterUser(&server.User{Username: t.Account, Account: account, ConnectionDeadline: t.Expires})
+	id := c.GetID()
+	time.AfterFunc(recogniseAgain, func() {
+		if _, err := g.ask(secret); err != nil {
+			_ = g.ns.DisconnectClientByID(id) // it may have gone by itself
+		}
+	})
+	return true
+}
+
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+func (g *guard) ask(secret string) (Tenant, error) {
+	g.mu.Lock()
+	recognise := g.recognise
+	g.mu.Unlock()
+	if recognise == nil {
+		return Tenant{}, errNobody
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), recogniseMax)
+	defer cancel()
+	return recognise(ctx, secret)
+}
+
+// account returns the tenant's account, set up the first time. One that is not used any more stays until the server ends: an
+// empty account costs a few kilobytes.
+func (g *guard) account(t Tenant) (*server.Account, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if was, ok := g.tenants[t.Account]; ok {
+		if was.From != t.From || was.To != t.To {
+			return nil, fmt.Errorf("natsd: account %s was set up for %s", t.Account, was.From)
+		}
+		return g.ns.LookupAccount(t.Account)
+	}
+	own := g.ns.GlobalAccount()
+	account, err := g.ns.RegisterAccount(t.Account)
+	if err != nil {
+		return nil, fmt.Errorf("natsd: account %s: %w", t.Account, err)
+	}
+	if err := own.AddServiceExport(t.To, []*server.Account{account}); err != nil {
+		return nil, fmt.Errorf("natsd: export %s: %w", t.To, err)
+	}
+	if err := account.AddServiceImport(own, t.From, t.To); err != nil {
+		return nil, fmt.Errorf("natsd: import %s as %s: %w", t.To, t.From, err)
+	}
+	g.tenants[t.Account] = t
+	return account, nil
+}
+
+// Admit has logins be judged by a function from now on. The server needs a Guard.
+func (s *Server) Admit(f Recognise) {
+	s.guard.mu.Lock()
+	defer s.guard.mu.Unlock()
+	s.guard.recognise = f
+}
+
+// Expel ends the connections of a tenant's account; of all tenants if it is empty. Who may come back does so by itself.
+func (s *Server) Expel(account string) {
+	s.guard.mu.Lock()
+	var accounts []string
+	for name := range s.guard.tenants {
+		if account == "" || name == account {
+			accounts = append(accounts, name)
+		}
+	}
+	s.guard.mu.Unlock()
+	for _, name := range accounts {
+		for s.expel(name) == connzPage {
+		}
+	}
+}
+
+// expel ends up to connzPage connections of an account, and says how many it saw.
+func (s *Server) expel(account string) int {
+	conns, err := s.ns.Connz(&server.ConnzOptions{Username: true, Account: account, Limit: connzPage})
+	if err != nil { // what they ask is refused all the same
+		s.guard.log.Warn("connections cannot be ended", zap.String("account", account), zap.Error(err))
+		return 0
+	}
+	for _, c := range conns.Conns {
+		_ = s.ns.DisconnectClientByID(c.Cid) // it may have gone by itself
+	}
+	return len(conns.Conns)
+}
+
+// connzPage is how many connections are looked at and ended at a time.
+const connzPage = 1024

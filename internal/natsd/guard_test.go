@@ -1,0 +1,109 @@
+package natsd_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/dartwing/jobledger/internal/natsd"
+)
+
+// errUnknown refuses a secret.
+var errUnknown = errors.New("unknown")
+
+// guarded is a server that knows two tenants: one for good, one until a while from now. Services of the ledger's account
+// answer with the subject they were asked on.
+func guarded(t *testing.T, g natsd.Guard, expires time.Time) *natsd.Server {
+	t.Helper()
+	s := start(t, natsd.Config{StoreDir: t.TempDir(), Guard: &g})
+	s.Admit(func(_ context.Context, secret string) (natsd.Tenant, error) {
+		switch secret {
+		case "one":
+			return natsd.Tenant{Account: "ONE", From: "service.one.>", To: "as.ONE.one.>"}, nil
+		case "short":
+			return natsd.Tenant{Account: "SHORT", From: "service.>", To: "as.SHORT.>", Expires: expires}, nil
+		}
+		return natsd.Tenant{}, errUnknown
+	})
+	own, err := s.ConnectInProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(own.Close)
+	if _, err := own.Subscribe(">", func(m *nats.Msg) { _ = m.Respond([]byte(m.Subject)) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := own.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestGuard: who shows a secret is in an account of his own, from which one import leads out; who shows a wrong one, or
+// none where one is required, is refused.
+func TestGuard(t *testing.T) {
+	s := guarded(t, natsd.Guard{Required: true, Secret: "root"}, time.Time{})
+	for _, opts := range [][]nats.Option{{}, {nats.Token("two")}, {nats.UserInfo("one", "two")}} {
+		if nc, err := nats.Connect(s.URL(), opts...); !errors.Is(err, nats.ErrAuthorization) {
+			t.Errorf("a stranger: %v, %v", nc, err)
+		}
+	}
+	for name, opt := range map[string]nats.Option{"token": nats.Token("one"), "password": nats.UserInfo("whoever", "one")} {
+		nc, err := nats.Connect(s.URL(), opt)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		t.Cleanup(nc.Close)
+		if m, err := nc.Request("service.one.get.7", nil, time.Minute); err != nil || string(m.Data) != "as.ONE.one.get.7" {
+			t.Errorf("%s: the import answers %v, %v", name, m, err)
+		}
+		for _, subject := range []string{"service.two.get.7", "as.ONE.one.get.7", "other", "$JS.API.INFO"} {
+			if m, err := nc.Request(subject, nil, time.Minute); !errors.Is(err, nats.ErrNoResponders) {
+				t.Errorf("%s: %s answers %v, %v", name, subject, m, err)
+			}
+		}
+	}
+	root, err := nats.Connect(s.URL(), nats.Token("root"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(root.Close)
+	if m, err := root.Request("other", nil, time.Minute); err != nil || string(m.Data) != "other" {
+		t.Errorf("the ledger's account answers %v, %v", m, err)
+	}
+}
+
+// TestGuardEnds: a connection ends when its credential expires, and when its account is expelled.
+func TestGuardEnds(t *testing.T) {
+	s := guarded(t, natsd.Guard{}, time.Now().Add(500*time.Millisecond))
+	ends := make(chan string, 2)
+	for _, secret := range []string{"short", "one"} {
+		nc, err := nats.Connect(s.URL(), nats.Token(secret), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { ends <- secret }))
+		if err != nil && secret != "short" { // it may be over before it was there
+			t.Fatal(err)
+		}
+		if err != nil {
+			ends <- secret
+			continue
+		}
+		t.Cleanup(nc.Close)
+	}
+	s.Expel("ONE")
+	seen := map[string]bool{}
+	for range 2 {
+		select {
+		case who := <-ends:
+			seen[who] = true
+		case <-time.After(time.Minute):
+			t.Fatalf("only %v ended", seen)
+		}
+	}
+	if anyone, err := nats.Connect(s.URL()); err != nil {
+		t.Errorf("without a credential: %v", err)
+	} else {
+		anyone.Close()
+	}
+}
