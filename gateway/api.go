@@ -54,7 +54,10 @@ type ResultReply struct {
 // ListRequest asks for jobs, newest first.
 type ListRequest struct {
 	Filter
-	Limit  int    `json:"limit,omitempty"` // LimitDefault if 0
+	Limit int `json:"limit,omitempty"` // LimitDefault if 0
+	// Sort is one of Sorts, the greatest and the latest first, or with ":asc" behind it the least and the earliest. Empty:
+	// SortSubmitted. By any other a list of more jobs than can be looked at for a page is refused.
+	Sort   string `json:"sort,omitempty"`
 	Cursor string `json:"cursor,omitempty"`
 	// MinSeq waits until the list includes what was stored up to this sequence.
 	MinSeq schemas.Seq `json:"min_seq,omitempty"`

@@ -245,7 +245,7 @@ func (g *Gateway) choose(ctx context.Context, org schemas.OrgID, req *BulkReques
 		slices.SortFunc(oldest, func(a, b candidate) int { return cmp.Compare(a.seq, b.seq) })
 		oldest = oldest[:min(len(oldest), to)]
 	}
-	seq, err := v.jobs(ctx, org, req.Filter, time.Now(), func(record ledger.Record) {
+	seq, err := v.jobs(ctx, org, req.Filter, time.Now(), 0, func(record ledger.Record) {
 		reply.Matched++
 		if !req.eligible(&record) {
 			reply.Skipped++

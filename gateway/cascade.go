@@ -52,7 +52,7 @@ func (g *Gateway) deadBelow(ctx context.Context, org schemas.OrgID, ids []schema
 	}
 	taken := make(map[life]bool)
 	var chosen, dead []deadChild
-	seq, err = v.jobs(ctx, org, &Filter{}, time.Now(), func(r ledger.Record) {
+	seq, err = v.jobs(ctx, org, &Filter{}, time.Now(), 0, func(r ledger.Record) {
 		c := deadChild{life: life{r.ID, r.Generation}, seq: r.SubmittedSeq, parents: r.Parents}
 		switch {
 		case roots[r.ID]:

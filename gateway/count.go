@@ -90,7 +90,7 @@ func (g *Gateway) tallied(ctx context.Context, org schemas.OrgID, req *CountRequ
 	counts := ledger.Counts{}
 	t.others = map[string]int64{}
 	f := Filter{State: req.State, Type: req.Type, Queue: req.Queue, where: *chosen}
-	t.seq, err = v.jobs(ctx, org, &f, time.Now(), func(r ledger.Record) {
+	t.seq, err = v.jobs(ctx, org, &f, time.Now(), 0, func(r ledger.Record) {
 		counts.Apply(ledger.Standing{}, ledger.Standing{Key: ledger.CountKey{Org: r.Org, Queue: r.Queue, Type: r.Type}, State: r.State,
 			Open: r.Resolution != nil && r.Resolution.State == schemas.ResolutionOpen})
 		if group != nil && (len(t.others) < groupsCounted || t.others[group(&r)] > 0) {

@@ -92,7 +92,7 @@ func (g *Gateway) deadLetters(ctx context.Context, r *request) ([]byte, error) {
 		return nil, err
 	}
 	groups := errorGroups{by: req.By, byKey: map[string]*ErrorGroup{}}
-	seq, err := v.jobs(ctx, r.org, &req.Filter, time.Now(), func(record ledger.Record) { groups.add(&record) })
+	seq, err := v.jobs(ctx, r.org, &req.Filter, time.Now(), 0, func(record ledger.Record) { groups.add(&record) })
 	if err != nil {
 		return nil, err
 	}

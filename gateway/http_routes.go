@@ -23,7 +23,7 @@ import (
 // of the bodies, for openapi.json.
 var routes = []route{
 	{pattern: "POST /v1/orgs/{org}/jobs", endpoint: "submit", fill: fillSubmit, status: created, takes: submitBody{}, gives: SubmitReply{}},
-	{pattern: "GET /v1/orgs/{org}/jobs", endpoint: "list", query: slices.Concat(filterNames, []string{"limit", "cursor", "min_seq"}), fill: fillList, gives: List{}},
+	{pattern: "GET /v1/orgs/{org}/jobs", endpoint: "list", query: slices.Concat(filterNames, []string{"sort", "limit", "cursor", "min_seq"}), fill: fillList, gives: List{}},
 	{pattern: "GET /v1/orgs/{org}/jobs/{name}", endpoint: "get", query: []string{"wait"}, fill: fillWait, gives: ledger.Record{}},
 	{pattern: "GET /v1/orgs/{org}/jobs/{name}/history", endpoint: "history", query: []string{"cursor"}, fill: fillQuery, gives: History{}},
 	{pattern: "GET /v1/orgs/{org}/jobs/{name}/explain", endpoint: "explain", gives: Explanation{}},
@@ -358,7 +358,7 @@ func fillList(in *httpRequest) error {
 	if err != nil {
 		return err
 	}
-	req := ListRequest{Filter: f.sent(), Limit: LimitDefault, Cursor: values.Get("cursor")}
+	req := ListRequest{Filter: f.sent(), Sort: values.Get("sort"), Limit: LimitDefault, Cursor: values.Get("cursor")}
 	if v := values.Get("limit"); v != "" {
 		if req.Limit, err = strconv.Atoi(v); err != nil {
 			return badField("limit", err)

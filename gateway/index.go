@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -31,8 +33,9 @@ type Index interface {
 	// Page returns at most limit jobs of an org that w chooses at now, those submitted last before a sequence first, and
 	// where to go on; 0: all was looked at. It may look at a bounded number of jobs alone, and return fewer, or none.
 	Page(ctx context.Context, org schemas.OrgID, w *where.Where, before schemas.Seq, limit int, now time.Time) ([]ledger.Record, schemas.Seq, schemas.Seq, error)
-	// Each calls take with every job of an org that w chooses at now, those submitted last first.
-	Each(ctx context.Context, org schemas.OrgID, w *where.Where, now time.Time, take func(ledger.Record)) (schemas.Seq, error)
+	// Each calls take with every job of an org that w chooses at now, those submitted last first. It is not whole if it gave
+	// up behind about so many jobs that it looked at.
+	Each(ctx context.Context, org schemas.OrgID, w *where.Where, now time.Time, most int, take func(ledger.Record)) (at schemas.Seq, whole bool, err error)
 }
 
 // indexViews are views whose jobs come from an index. It has no counters of jobs whose history is removed: COUNTS has. It
@@ -68,14 +71,16 @@ func (v *indexViews) instead(ctx context.Context, err error) error {
 	return v.kvViews.waitFor(ctx, v.seq)
 }
 
-func (v *indexViews) jobs(ctx context.Context, org schemas.OrgID, f *Filter, now time.Time, take func(ledger.Record)) (schemas.Seq, error) {
+func (v *indexViews) jobs(ctx context.Context, org schemas.OrgID, f *Filter, now time.Time, most int, take func(ledger.Record)) (schemas.Seq, error) {
 	w, taken := f.terms(), false
-	seq, err := v.x.Each(ctx, org, &w, now, func(r ledger.Record) {
+	seq, whole, err := v.x.Each(ctx, org, &w, now, cmp.Or(most, math.MaxInt), func(r ledger.Record) {
 		taken = true
 		say(&r, now)
 		take(r)
 	})
 	switch {
+	case err == nil && !whole:
+		return 0, errTooMany
 	case err == nil:
 		return seq, nil
 	case taken && errors.Is(err, ErrIndexFolding): // from the KV views they would come a second time
@@ -84,7 +89,7 @@ func (v *indexViews) jobs(ctx context.Context, org schemas.OrgID, f *Filter, now
 	if err := v.instead(ctx, err); err != nil {
 		return 0, err
 	}
-	return v.kvViews.jobs(ctx, org, f, now, take)
+	return v.kvViews.jobs(ctx, org, f, now, most, take)
 }
 
 func (v *indexViews) page(ctx context.Context, org schemas.OrgID, req *ListRequest, before schemas.Seq, now time.Time) (*List, error) {

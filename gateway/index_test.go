@@ -19,8 +19,8 @@ func (thrownAway) WaitFor(context.Context, schemas.Seq) error { return nil }
 func (thrownAway) Page(context.Context, schemas.OrgID, *where.Where, schemas.Seq, int, time.Time) ([]ledger.Record, schemas.Seq, schemas.Seq, error) {
 	return nil, 0, 0, gateway.ErrIndexFolding
 }
-func (thrownAway) Each(context.Context, schemas.OrgID, *where.Where, time.Time, func(ledger.Record)) (schemas.Seq, error) {
-	return 0, gateway.ErrIndexFolding
+func (thrownAway) Each(context.Context, schemas.OrgID, *where.Where, time.Time, int, func(ledger.Record)) (schemas.Seq, bool, error) {
+	return 0, false, gateway.ErrIndexFolding
 }
 
 // R-44, DESIGN D2: an index that is thrown away while it is asked costs nobody an answer that the views can give; of

@@ -205,7 +205,7 @@ func (g *Gateway) oldest(ctx context.Context, org schemas.OrgID, q *Queue) error
 		return err
 	}
 	waiting := Filter{Queue: []schemas.QueueName{q.Name}, State: []schemas.State{schemas.StateSubmitted}}
-	_, err = v.jobs(ctx, org, &waiting, now, func(r ledger.Record) {
+	_, err = v.jobs(ctx, org, &waiting, now, 0, func(r ledger.Record) {
 		if age := now.Sub(r.SubmittedAt).Seconds(); q.OldestAgeS == nil || age > *q.OldestAgeS {
 			q.OldestAgeS = &age
 		}

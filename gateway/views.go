@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"sort"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -33,8 +33,9 @@ type views interface {
 	// waitFor returns when the views include seq.
 	waitFor(ctx context.Context, seq schemas.Seq) error
 	// jobs calls take with the record of every job of an org that f matches, in no order, and returns the sequence that all
-	// of them are at, or later. take owns the record, which says why the job waits.
-	jobs(ctx context.Context, org schemas.OrgID, f *Filter, now time.Time, take func(ledger.Record)) (schemas.Seq, error)
+	// of them are at, or later. take owns the record, which says why the job waits. errTooMany: it gave up behind about so
+	// many that had to be looked at; 0 looks at all.
+	jobs(ctx context.Context, org schemas.OrgID, f *Filter, now time.Time, most int, take func(ledger.Record)) (schemas.Seq, error)
 	// page lists those submitted last before a sequence.
 	page(ctx context.Context, org schemas.OrgID, req *ListRequest, before schemas.Seq, now time.Time) (*List, error)
 	// searches reports whether the jobs are all there are, with their args and results.
@@ -115,7 +116,7 @@ func (v *kvViews) all(ctx context.Context, counts jetstream.KeyValue) (*ledger.C
 
 func (v *kvViews) searches() bool { return false }
 
-func (v *kvViews) jobs(ctx context.Context, org schemas.OrgID, f *Filter, now time.Time, take func(ledger.Record)) (schemas.Seq, error) {
+func (v *kvViews) jobs(ctx context.Context, org schemas.OrgID, f *Filter, now time.Time, _ int, take func(ledger.Record)) (schemas.Seq, error) {
 	counts, err := v.bucket(ctx, ledger.BucketCounts)
 	if err != nil {
 		return 0, err
@@ -141,9 +142,8 @@ func (v *kvViews) jobs(ctx context.Context, org schemas.OrgID, f *Filter, now ti
 }
 
 func (v *kvViews) page(ctx context.Context, org schemas.OrgID, req *ListRequest, before schemas.Seq, now time.Time) (*List, error) {
-	var page newest
-	page.keep = req.Limit + 1
-	seq, err := v.jobs(ctx, org, &req.Filter, now, func(record ledger.Record) {
+	page := newest{keep: req.Limit + 1, before: func(a, b *ledger.Record) bool { return a.SubmittedSeq > b.SubmittedSeq }}
+	seq, err := v.jobs(ctx, org, &req.Filter, now, 0, func(record ledger.Record) {
 		if record.SubmittedSeq < before {
 			page.add(record)
 		}
@@ -269,9 +269,12 @@ func (g *Gateway) list(ctx context.Context, r *request) ([]byte, error) {
 	if err := errors.Join(req.check(), g.narrow(ctx, r.org, &req.Filter)); err != nil {
 		return nil, err
 	}
+	order, err := parseOrder(req.Sort)
+	if err != nil {
+		return nil, badField("sort", err)
+	}
 	before := schemas.Seq(1<<64 - 1)
-	if req.Cursor != "" {
-		var err error
+	if req.Cursor != "" && order.plain {
 		if before, err = schemas.ParseSeq(req.Cursor); err != nil {
 			return nil, badField("cursor", err)
 		}
@@ -283,17 +286,23 @@ func (g *Gateway) list(ctx context.Context, r *request) ([]byte, error) {
 	if err := searchable(v, &req.where); err != nil {
 		return nil, err
 	}
-	list, err := v.page(ctx, r.org, &req, before, time.Now())
+	var list *List
+	if order.plain {
+		list, err = v.page(ctx, r.org, &req, before, time.Now())
+	} else {
+		list, err = g.sortedPage(ctx, v, r.org, &req, order)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return schemas.SpliceJSON(list)
 }
 
-// newest keeps the records submitted last, in memory of a few pages.
+// newest keeps the records that come first, in memory of a few pages.
 type newest struct {
-	keep  int
-	items []ledger.Record
+	keep   int
+	before func(a, b *ledger.Record) bool
+	items  []ledger.Record
 }
 
 func (n *newest) add(r ledger.Record) {
@@ -304,7 +313,7 @@ func (n *newest) add(r ledger.Record) {
 }
 
 func (n *newest) cut() {
-	slices.SortFunc(n.items, func(a, b ledger.Record) int { return cmp.Compare(b.SubmittedSeq, a.SubmittedSeq) })
+	sort.Slice(n.items, func(i, j int) bool { return n.before(&n.items[i], &n.items[j]) })
 	if len(n.items) > n.keep {
 		n.items = n.items[:n.keep]
 	}

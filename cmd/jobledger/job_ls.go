@@ -18,6 +18,7 @@ type listFlags struct {
 	filterFlags
 	limit          option[int]
 	cursor, minSeq string
+	sort           string
 	idsOnly        bool
 	format         string
 }
@@ -29,6 +30,7 @@ func (p *program) addJobLs(job *fisk.CmdClause) {
 
 	jobledger job ls --state dead_lettered --since 1h
 	jobledger job ls --state submitted --reason paused,limited
+	jobledger job ls --sort run --since 1h --limit 10
 	jobledger job ls --type email-send,email-digest -n
 	jobledger job ls --tag env=prod --format csv > jobs.csv
 	jobledger job ls --where 'state:retrying error:"connection refused" -tag.env:test submitted:>1h'`)
@@ -39,6 +41,7 @@ func (p *program) addJobLs(job *fisk.CmdClause) {
 // declarePage declares how much is shown, and how.
 func (f *listFlags) declarePage(cmd flagOwner) {
 	optionFlag(cmd, "limit", fmt.Sprintf("Rows, %d by default, %d at most", gateway.LimitDefault, gateway.LimitMax), &f.limit, parseInt).PlaceHolder("N")
+	cmd.Flag("sort", "By "+strings.Join(gateway.Sorts(), ", ")+": the greatest and latest first, or with :asc behind it the least and earliest").PlaceHolder("WHAT").StringVar(&f.sort)
 	cmd.Flag("cursor", "Where the last page ended").PlaceHolder("CURSOR").StringVar(&f.cursor)
 	cmd.Flag("min-seq", "Wait until the list includes this sequence").PlaceHolder("N").StringVar(&f.minSeq)
 	cmd.Flag("names", "Print ids only").Short('n').UnNegatableBoolVar(&f.idsOnly)
@@ -78,7 +81,10 @@ func (p *program) listWith(ctx context.Context, f *listFlags, gridOf gridOfJobs)
 
 // request reads the flags; every mistake is found before a request is made.
 func (f *listFlags) request(p *program) (gateway.ListRequest, error) {
-	r := gateway.ListRequest{Limit: f.limit.Or(0), Cursor: f.cursor}
+	r := gateway.ListRequest{Limit: f.limit.Or(0), Cursor: f.cursor, Sort: f.sort}
+	if err := gateway.CheckSort(f.sort); err != nil {
+		return r, usagef("--sort: %w", err)
+	}
 	filter, err := f.filter(p)
 	if err != nil {
 		return r, err

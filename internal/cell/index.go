@@ -70,12 +70,12 @@ func (i *indexed) Page(ctx context.Context, org schemas.OrgID, w *where.Where, b
 }
 
 // Each finds all.
-func (i *indexed) Each(ctx context.Context, org schemas.OrgID, w *where.Where, now time.Time, take func(ledger.Record)) (schemas.Seq, error) {
-	at, _, err := i.x.Each(ctx, &index.Query{Org: org, Where: *w, Now: now}, math.MaxInt, func(r ledger.Record) bool {
+func (i *indexed) Each(ctx context.Context, org schemas.OrgID, w *where.Where, now time.Time, most int, take func(ledger.Record)) (schemas.Seq, bool, error) {
+	at, whole, err := i.x.Each(ctx, &index.Query{Org: org, Where: *w, Now: now}, most, func(r ledger.Record) bool {
 		take(r)
 		return true
 	})
-	return at.Seq, folding(err)
+	return at.Seq, whole, folding(err)
 }
 
 // folding says in the gateway's words that the index is being folded.

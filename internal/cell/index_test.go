@@ -128,6 +128,9 @@ func TestServerSearchesItsIndex(t *testing.T) {
 	if have := listed(t, c, "args.user.id:2", end.Seq); have != "m2" {
 		t.Errorf("behind a rebuild: %q", have)
 	}
+	if page, err := c.List(t.Context(), gateway.ListRequest{Filter: gateway.Filter{Where: "args.user.id:1"}, Sort: "submitted:asc", MinSeq: end.Seq}); err != nil || len(page.Items) != 2 || page.Items[0].ID != "m1" || page.Items[1].ID != "m4" {
+		t.Errorf("the oldest first: %+v, %v", page, err)
+	}
 	chosen := gateway.BulkRequest{Action: gateway.ActionCancel, Reason: "r", Filter: &gateway.Filter{Where: "args.user.id:0"}}
 	if told, err := c.Bulk(t.Context(), chosen); err != nil || told.Matched != 2 || told.Done != 2 {
 		t.Errorf("a bulk by args: %+v, %v", told, err)
