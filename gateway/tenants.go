@@ -39,14 +39,27 @@ func (g *Gateway) Login(ctx context.Context, secret string) (Login, error) {
 	if err != nil {
 		return Login{}, err
 	}
-	l := Login{Account: t.ID, From: Name + ".>", To: NameAs + "." + t.ID + ".>"}
-	if t.Org != "" { // else of every org
-		l.From, l.To = Name+"."+string(t.Org)+".>", NameAs+"."+t.ID+"."+string(t.Org)+".>"
-	}
+	l := loginOf(t.ID, t.Org)
 	if t.ExpiresAt != nil {
 		l.Expires = *t.ExpiresAt
 	}
 	return l, nil
+}
+
+// loginOf is what the account of a token imports: the service of its org, or of all.
+func loginOf(id string, org schemas.OrgID) Login {
+	if org == "" {
+		return Login{Account: id, From: Name + ".>", To: NameAs + "." + id + ".>"}
+	}
+	return Login{Account: id, From: Name + "." + string(org) + ".>", To: NameAs + "." + id + "." + string(org) + ".>"}
+}
+
+// Import is what a NATS account by the name of the token's id is to import.
+func (t *Token) Import() Login {
+	if t.Org == nil {
+		return loginOf(t.ID, "")
+	}
+	return loginOf(t.ID, *t.Org)
 }
 
 // verbs finds the endpoint of what stands behind the org, such as get.4711 or worker.ls.

@@ -144,3 +144,29 @@ func TestTenantRevoked(t *testing.T) {
 		again.Close()
 	}
 }
+
+// TestNATSAccount: an account of an outside NATS has the role that it was given, from its name alone, until it is
+// taken away; in another org than its own it has none, wherever its import leads.
+func TestNATSAccount(t *testing.T) {
+	w := startTenants(t)
+	made, err := w.admin.AddToken(t.Context(), "acme", gateway.AddTokenRequest{Title: "shop", Role: schemas.RoleAuditor, NATSAccount: "ACME", Reason: "test"})
+	if err != nil || made.Secret != "" || made.Import().To != "jobledger-as.ACME.acme.>" {
+		t.Fatalf("%+v, %v", made, err)
+	}
+	ledgers := w.Connect() // as the import of an outside NATS would publish
+	for subject, want := range map[string]string{"ACME.acme.list": "", "ACME.acme.submit.echo": "permission_denied", "ACME.umbrella.list": "permission_denied",
+		"ACME.umbrella.get.x": "not_found", "EVE.acme.list": "unauthenticated", "ACME.acme.nothing": "not_found"} {
+		if code, body := ask(t, ledgers, gateway.NameAs+"."+subject, ""); code != want {
+			t.Errorf("%s answers %q, want %q: %s", subject, code, want, body)
+		}
+	}
+	if _, err := w.admin.RevokeToken(t.Context(), "ACME", "test"); err != nil {
+		t.Fatal(err)
+	}
+	for code := ""; code != "unauthenticated"; { // what is known of a token may be a second old
+		code, _ = ask(t, ledgers, "jobledger-as.ACME.acme.list", "")
+	}
+	if _, err := w.admin.AddToken(t.Context(), "acme", gateway.AddTokenRequest{Title: "x", Role: schemas.RoleOperator, NATSAccount: "ACME", Reason: "test"}); code(err) != ledger.CodeInUse {
+		t.Errorf("a revoked account came back: %v", err)
+	}
+}

@@ -42,7 +42,10 @@ type AddTokenRequest struct {
 	Actor       string     `json:"actor,omitempty"`
 	Permissions []string   `json:"permissions,omitempty"`
 	ExpiresAt   *time.Time `json:"expires_at,omitempty"`
-	Reason      string     `json:"reason"` // required
+	// NATSAccount, if set, makes no secret: it is an account of an outside NATS whose connections have this role. It is the
+	// token's id then, and is never given out again.
+	NATSAccount string `json:"nats_account,omitempty"`
+	Reason      string `json:"reason"` // required
 }
 
 // Token is a credential, without its secret.
@@ -58,7 +61,7 @@ type Token struct {
 	SettingAuthor
 }
 
-// NewToken is a credential with its secret, which is told once and stored nowhere.
+// NewToken is a credential with its secret, which is told once and stored nowhere; empty for a NATS account.
 type NewToken struct {
 	Token
 	Secret string `json:"secret"`
@@ -111,15 +114,27 @@ func (g *Gateway) tokenAdd(ctx context.Context, r *request) ([]byte, error) {
 		}
 	}
 	id, secret := newSecret()
+	hash := hashOf(secret)
+	if req.NATSAccount != "" { // the hash is that of a secret which nobody has
+		if err := schemas.CheckToken("nats account", req.NATSAccount); err != nil {
+			return nil, badField("nats_account", err)
+		}
+		id, secret = req.NATSAccount, ""
+	}
 	set := &schemas.TokenSet{Reason: req.Reason, Settings: schemas.TokenSettings{ID: id, Org: r.org, Title: req.Title, Role: req.Role, Actor: actor,
-		Permissions: req.Permissions, Hash: hashOf(secret), ExpiresAt: req.ExpiresAt}}
+		Permissions: req.Permissions, Hash: hash, ExpiresAt: req.ExpiresAt}}
 	if req.Role == schemas.RoleAdmin {
 		set.Settings.Org = ""
 	}
 	if err := set.Validate(); err != nil {
 		return nil, badField("token", err)
 	}
-	e, err := g.l.Put(ctx, ledger.Meta{Actor: g.actor(ctx), CausationID: r.id}, set.Place(), func(schemas.Setting) (schemas.Setting, error) { return set, nil })
+	e, err := g.l.Put(ctx, ledger.Meta{Actor: g.actor(ctx), CausationID: r.id}, set.Place(), func(have schemas.Setting) (schemas.Setting, error) {
+		if have != nil {
+			return nil, ledger.Errorf(ledger.CodeInUse, "NATS account %s has a role already, or had one: take a new one", id)
+		}
+		return set, nil
+	})
 	if err != nil {
 		return nil, err
 	}

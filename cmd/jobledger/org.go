@@ -116,6 +116,7 @@ type orgFlags struct {
 	ifSeq                                                               option[schemas.Seq]
 	name                                                                string
 	display, weight, running, waiting, submitRate, startRate, retention option[any]
+	account, ledgerAccount, role                                        string // of add
 }
 
 func (p *program) addOrgSet(org *fisk.CmdClause, verb, help string) {
@@ -126,6 +127,9 @@ func (p *program) addOrgSet(org *fisk.CmdClause, verb, help string) {
 			o, err := c.SetOrg(ctx, schemas.OrgID(f.name), r)
 			if err != nil {
 				return err
+			}
+			if f.account != "" {
+				return p.addOrgAccount(ctx, c, &f, r.Reason)
 			}
 			return p.printOrg(o)
 		})
@@ -140,6 +144,9 @@ Example:
 	cmd.Arg("org", "The org").Required().StringVar(&f.name)
 	if verb == "edit" {
 		ifSeqFlag(cmd, &f.ifSeq)
+	} else {
+		natsAccountFlags(cmd, &f.account, &f.ledgerAccount)
+		cmd.Flag("role", "Of that account: operator, auditor, member, publisher or worker").Default(string(schemas.RoleOperator)).StringVar(&f.role)
 	}
 	optionFlag(cmd, "display-name", "Its name for people", &f.display, parseText).PlaceHolder("TEXT")
 	optionFlag(cmd, "weight", "Its share of the turns of every queue", &f.weight, parseWeight).PlaceHolder("N")
@@ -148,6 +155,18 @@ Example:
 	optionFlag(cmd, "submit-rate", "Jobs that may be submitted in a time, as in 100/1m, or none", &f.submitRate, parseRate).PlaceHolder("N/D")
 	optionFlag(cmd, "rate", "Jobs that may start in a time, or none", &f.startRate, parseRate).PlaceHolder("N/D")
 	optionFlag(cmd, "retention", "How long history is kept behind the end of its job, as in 365d", &f.retention, parseRetention).PlaceHolder("D")
+}
+
+// addOrgAccount gives an account of an outside NATS a role in an org that was added.
+func (p *program) addOrgAccount(ctx context.Context, c *gateway.Client, f *orgFlags, reason string) error {
+	made, err := c.AddToken(ctx, schemas.OrgID(f.name), gateway.AddTokenRequest{Title: f.account, Role: schemas.Role(f.role), NATSAccount: f.account, Reason: reason})
+	if err != nil {
+		return err
+	}
+	if p.flags.JSON {
+		return p.document(made)
+	}
+	return p.printAccount(made, f.ledgerAccount)
 }
 
 func (f *orgFlags) changes() changes {

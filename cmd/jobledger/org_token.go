@@ -15,6 +15,7 @@ import (
 // tokenFlags are those of `org token add`.
 type tokenFlags struct {
 	org, title, role, actor, expires string
+	natsAccount, ledgerAccount       string
 	permissions                      []string
 	allOrgs                          bool
 }
@@ -45,13 +46,15 @@ Examples:
 
 	jobledger org token add acme ci --role operator --expires 90d --reason "deploys"
 	jobledger org token add acme ada --role member --for user:ada --reason "ada joined"
-	jobledger org token add --all-orgs root --role admin --reason "the platform team"`)
+	jobledger org token add --all-orgs root --role admin --reason "the platform team"
+	jobledger org token add acme shop --role publisher --nats-account ACME-SHOP --reason "the shop"`)
 	cmd.Arg("org", "The org; with --all-orgs the name").StringVar(&f.org)
 	cmd.Arg("name", "What tells it from others").StringVar(&f.title)
 	cmd.Flag("role", "member, operator, auditor, publisher, worker or admin").Required().StringVar(&f.role)
 	cmd.Flag("for", "Who acts with it, as events name it; api_key:NAME if not given").PlaceHolder("ACTOR").StringVar(&f.actor)
 	cmd.Flag("permission", "A permission that types ask members for; repeatable").PlaceHolder("NAME").StringsVar(&f.permissions)
 	cmd.Flag("expires", "When it ends: a time, or from now; never if not given").PlaceHolder("TIME").StringVar(&f.expires)
+	natsAccountFlags(cmd, &f.natsAccount, &f.ledgerAccount)
 	cmd.Flag("all-orgs", "Of every org: for role admin").UnNegatableBoolVar(&f.allOrgs)
 }
 
@@ -83,7 +86,7 @@ func (p *program) addToken(ctx context.Context, f *tokenFlags) error {
 	if err != nil {
 		return err
 	}
-	r := gateway.AddTokenRequest{Title: f.title, Role: schemas.Role(f.role), Actor: f.actor, Permissions: f.permissions}
+	r := gateway.AddTokenRequest{Title: f.title, Role: schemas.Role(f.role), Actor: f.actor, Permissions: f.permissions, NATSAccount: f.natsAccount}
 	if f.expires != "" {
 		at, err := parseTime(f.expires, p.Now(), p.flags.zone, +1)
 		if err != nil {
@@ -101,6 +104,9 @@ func (p *program) addToken(ctx context.Context, f *tokenFlags) error {
 		}
 		if p.flags.JSON {
 			return p.document(made)
+		}
+		if f.natsAccount != "" {
+			return p.printAccount(made, f.ledgerAccount)
 		}
 		p.talkf("token %s: %s of %s, acts as %s; it is shown this once", made.ID, made.Role, tokenOrg(&made.Token), made.Acts)
 		_, err = fmt.Fprintln(p.Stdout, made.Secret)

@@ -29,6 +29,12 @@ func TestTokenCommands(t *testing.T) {
 	if own := w.must(exitOK, "org", "token", "ls", "acme").stdout; !strings.Contains(own, id) || strings.Contains(own, root.ID) {
 		t.Errorf("tokens of acme: %s", own)
 	}
+	account := w.must(exitOK, "org", "add", "acme", "--nats-account", "ACME", "--role", "publisher", "--reason", "their cluster")
+	says(t, account.stdout, "ACME: {", `account: JOBLEDGER, subject: "jobledger-as.ACME.acme.>"`, `to: "jobledger.acme.>"`)
+	says(t, account.stderr, "publisher of acme", `service: "jobledger-as.*.>", account_token_position: 2`)
+	if again := w.must(exitError, "org", "token", "add", "umbrella", "x", "--role", "operator", "--nats-account", "ACME", "--reason", "r"); !strings.Contains(again.stderr, "[in_use]") {
+		t.Errorf("an account has two roles: %s", again.stderr)
+	}
 	w.must(exitOK, "org", "token", "rm", id, "--reason", "it leaked")
 	w.must(exitOK, "org", "token", "rm", id, "--reason", "twice is once")
 	says(t, w.must(exitOK, "org", "token", "ls", "acme").stdout, "revoked")

@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/choria-io/fisk"
+
+	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/internal/natsd"
 	"github.com/dartwing/jobledger/ledger"
 )
@@ -47,4 +50,19 @@ func operatorSecret(store string) (string, error) {
 	}
 	secret := rand.Text()
 	return secret, os.WriteFile(path, []byte(secret+"\n"), 0o600)
+}
+
+// natsAccountFlags are those by which an account of an outside NATS gets a role.
+func natsAccountFlags(cmd *fisk.CmdClause, account, ledger *string) {
+	cmd.Flag("nats-account", "An account of an outside NATS whose connections get the role, instead of a secret: what it has to import is printed").PlaceHolder("ACCOUNT").StringVar(account)
+	cmd.Flag("ledger-account", "The ledger's account on that NATS").Default("JOBLEDGER").PlaceHolder("ACCOUNT").StringVar(ledger)
+}
+
+// printAccount says what the operator of an outside NATS adds to its configuration.
+func (p *program) printAccount(t *gateway.NewToken, ledger string) error {
+	p.talkf("account %s: %s of %s, acts as %s. Add it to the accounts of the NATS configuration, choose its users, and reload.", t.ID, t.Role, tokenOrg(&t.Token), t.Acts)
+	p.talkf("Account %s exports, once for all tenants: %s", ledger, natsd.LedgerConf)
+	p.talkf("With JWTs see docs/SECURITY.md.")
+	_, err := fmt.Fprint(p.Stdout, natsd.TenantConf(ledger, t.Import()))
+	return err
 }
