@@ -119,10 +119,11 @@ func (w *writer) rule(ctx context.Context, tx *sql.Tx, changed ruled) error {
 				}
 			}
 			for _, h := range posted(changed.rules, args) {
-				if _, err := tx.StmtContext(ctx, w.term).ExecContext(ctx, k.org, h, k.seq); err != nil {
-					return err
-				}
+				w.pending = append(w.pending, posting{k.org, h, k.seq})
 			}
+		}
+		if err := w.post(ctx, tx); err != nil {
+			return err
 		}
 	}
 }

@@ -1,10 +1,13 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -12,9 +15,17 @@ import (
 
 // writer writes batches into a file. One goroutine owns it.
 type writer struct {
-	f                                                *file
-	upsert, term, drop, gone, count, zone, name, pos *sql.Stmt
+	f                                                 *file
+	upsert, terms, drop, gone, count, zone, name, pos *sql.Stmt
+	pending                                           []posting // terms that are not written yet
+	values                                            []any     // of one statement of terms
 }
+
+// posting says that a row has a term.
+type posting struct{ org, h, seq int64 }
+
+// postingsAtOnce is how many postings one statement writes: the call of one costs as much as the row itself.
+const postingsAtOnce = 32
 
 const (
 	sqlUpsert = `INSERT INTO jobs(seq, org, idh, state, reason, type, queue, priority, class, resolution, attempt, finished, grp, doc, args, result)
@@ -34,7 +45,7 @@ func newWriter(ctx context.Context, f *file) (*writer, error) {
 		text string
 	}{
 		{&w.upsert, sqlUpsert},
-		{&w.term, `INSERT OR IGNORE INTO terms VALUES(?, ?, ?)`},
+		{&w.terms, `INSERT OR IGNORE INTO terms VALUES(?, ?, ?)` + strings.Repeat(`, (?, ?, ?)`, postingsAtOnce-1)},
 		{&w.drop, `DELETE FROM terms WHERE org = ? AND h = ? AND seq = ?`},
 		{&w.gone, `DELETE FROM jobs WHERE seq = ? RETURNING org, doc`},
 		{&w.count, sqlCount}, {&w.zone, sqlZone},
@@ -50,7 +61,7 @@ func newWriter(ctx context.Context, f *file) (*writer, error) {
 }
 
 func (w *writer) close() {
-	for _, s := range []*sql.Stmt{w.upsert, w.term, w.drop, w.gone, w.count, w.zone, w.name, w.pos} {
+	for _, s := range []*sql.Stmt{w.upsert, w.terms, w.drop, w.gone, w.count, w.zone, w.name, w.pos} {
 		if s != nil {
 			_ = s.Close() // the file is closed next
 		}
@@ -94,24 +105,55 @@ func (w *writer) write(ctx context.Context, c *changes) error {
 }
 
 func (w *writer) rows(ctx context.Context, tx *sql.Tx, rows []row) error {
-	upsert, term := tx.StmtContext(ctx, w.upsert), tx.StmtContext(ctx, w.term)
+	// A context that can end costs a goroutine for each statement: a look at it now and then does, too.
+	own := context.WithoutCancel(ctx)
+	upsert := tx.StmtContext(own, w.upsert)
+	w.pending = w.pending[:0]
 	for i := range rows {
 		r := &rows[i]
 		if r.gone != 0 {
-			if err := w.forget(ctx, tx, r.gone); err != nil {
+			if err := errors.Join(w.post(ctx, tx), w.forget(ctx, tx, r.gone)); err != nil {
 				return err
 			}
 		}
-		if _, err := upsert.ExecContext(ctx, int64(r.seq), r.org, r.idh, r.state, r.reason, r.kind, r.queue, r.priority, r.class, r.resolution,
+		if i%rowsPerLook == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if _, err := upsert.ExecContext(own, int64(r.seq), r.org, r.idh, r.state, r.reason, r.kind, r.queue, r.priority, r.class, r.resolution,
 			r.attempt, r.finished, r.group, r.doc, blob(r.args), blob(r.result)); err != nil {
 			return fmt.Errorf("index: row %s: %w", r.seq, err)
 		}
 		for _, h := range r.terms {
-			if _, err := term.ExecContext(ctx, r.org, h, int64(r.seq)); err != nil {
-				return fmt.Errorf("index: terms of row %s: %w", r.seq, err)
-			}
+			w.pending = append(w.pending, posting{r.org, h, int64(r.seq)})
 		}
 	}
+	return w.post(ctx, tx)
+}
+
+// rowsPerLook is how many rows are written between two looks at the context.
+const rowsPerLook = 64
+
+// post writes the pending terms, in the order of their table, which is spread over all of it: so each page is looked up once.
+func (w *writer) post(ctx context.Context, tx *sql.Tx) error {
+	slices.SortFunc(w.pending, func(a, b posting) int {
+		return cmp.Or(cmp.Compare(a.org, b.org), cmp.Compare(a.h, b.h), cmp.Compare(a.seq, b.seq))
+	})
+	own := context.WithoutCancel(ctx)
+	insert := tx.StmtContext(own, w.terms)
+	for some := range slices.Chunk(w.pending, postingsAtOnce) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		w.values = w.values[:0]
+		for i := range postingsAtOnce {
+			p := some[min(i, len(some)-1)] // the last once more: what is there is ignored
+			w.values = append(w.values, p.org, p.h, p.seq)
+		}
+		if _, err := insert.ExecContext(own, w.values...); err != nil {
+			return fmt.Errorf("index: terms: %w", err)
+		}
+	}
+	w.pending = w.pending[:0]
 	return nil
 }
 
@@ -148,7 +190,7 @@ func (w *writer) forget(ctx context.Context, tx *sql.Tx, seq schemas.Seq) error 
 
 // lookup reads a job's row.
 func (f *file) lookup(ctx context.Context, k jobKey) (*ledger.Job, error) {
-	rows, err := f.byID.QueryContext(ctx, idHash(k.org, k.id))
+	rows, err := f.byID.QueryContext(context.WithoutCancel(ctx), idHash(k.org, k.id))
 	if err != nil {
 		return nil, err
 	}
