@@ -51,7 +51,7 @@ func (g *Gateway) authorize(ctx context.Context, ep *endpoint, r *request) error
 	if p == nil {
 		return nil
 	}
-	if grant := p.In(r.org); grant != nil && grant.Role == schemas.RoleMember {
+	if grant := p.In(r.org); grant != nil && grant.Role == schemas.RoleMember && !r.counted {
 		left, err := g.paces.take(p, r.org, paceOf(ep))
 		if r.left = left; err != nil {
 			return err

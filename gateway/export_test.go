@@ -24,7 +24,8 @@ type Route struct {
 	Pattern, Endpoint, About, Action string
 	Params                           []string
 	Creates                          bool
-	Takes, Gives                     any
+	Takes, Gives, Lines              any
+	Media                            string // of another form of the answer
 }
 
 // Routes lists the API.
@@ -35,12 +36,12 @@ func Routes() (all []Route) {
 	}
 	for _, rt := range ownRoutes {
 		name := rt.pattern[strings.LastIndex(rt.pattern, "/")+1:]
-		all = append(all, Route{Pattern: rt.pattern, Endpoint: name, About: rt.about, Params: rt.query, Takes: rt.takes, Gives: rt.gives})
+		all = append(all, Route{Pattern: rt.pattern, Endpoint: name, About: rt.about, Action: string(rt.action), Params: rt.query, Takes: rt.takes, Gives: rt.gives, Lines: rt.lines})
 	}
 	for _, rt := range routes {
 		ep := about[rt.endpoint]
 		all = append(all, Route{Pattern: rt.pattern, Endpoint: rt.endpoint, About: ep.about, Action: string(ep.action), Params: rt.params(), Creates: rt.status != nil,
-			Takes: rt.takes, Gives: rt.gives})
+			Takes: rt.takes, Gives: rt.gives, Media: rt.media})
 	}
 	return all
 }

@@ -42,7 +42,7 @@ type HTTPConfig struct {
 
 // HTTP returns the API of INTERFACE 3, below /v1. It serves the same endpoints as the NATS service, as long as Run runs.
 func (g *Gateway) HTTP(cfg HTTPConfig) http.Handler {
-	h := &httpAPI{g: g, cfg: cfg, verbs: map[string]*endpoint{}, logins: newTries()}
+	h := &httpAPI{g: g, cfg: cfg, verbs: map[string]*endpoint{}, logins: newTries(), exports: make(chan struct{}, exportsMax)}
 	for _, ep := range g.all {
 		h.verbs[ep.name] = ep
 	}
@@ -70,10 +70,11 @@ func (g *Gateway) HTTP(cfg HTTPConfig) http.Handler {
 
 // httpAPI serves the endpoints over HTTP.
 type httpAPI struct {
-	g      *Gateway
-	cfg    HTTPConfig
-	verbs  map[string]*endpoint
-	logins *tries
+	g       *Gateway
+	cfg     HTTPConfig
+	verbs   map[string]*endpoint
+	logins  *tries
+	exports chan struct{} // one token a long answer
 }
 
 // route is one line of the API: what of an HTTP request goes into the endpoint's.
@@ -85,6 +86,9 @@ type route struct {
 	fill func(in *httpRequest) error
 	// status of what was done; 0: 200. reply looks at the body of the answer.
 	status func(body []byte) int
+	// streams serves what asks for another form of the answer than JSON; it returns nil for what does not. nil: there is none.
+	streams func(in *httpRequest) streamed
+	media   string // of that form
 
 	takes, gives any // zero values of what the bodies are
 }
@@ -110,7 +114,6 @@ func (h *httpAPI) route(rt route) http.Handler {
 	if ep == nil {
 		panic("gateway: route " + rt.pattern + " names no endpoint: " + rt.endpoint)
 	}
-	params := rt.params()
 	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
 		id := requestID(hr)
 		w.Header().Set("X-Request-Id", id)
@@ -120,21 +123,16 @@ func (h *httpAPI) route(rt route) http.Handler {
 			in.org = schemas.OrgID(cmp.Or(hr.URL.Query().Get("org"), cellOrg))
 		}
 		use := ep
-		ctx, err := h.enter(hr)
-		if err == nil {
-			err = in.read(w)
-		}
-		if err == nil {
-			err = known(hr.URL.Query(), params)
-		}
-		if err == nil && rt.takes != nil { // a slip in a name must not be passed over
-			in.taken = reflect.New(reflect.TypeOf(rt.takes)).Interface()
-			err = in.decodeStrictly(in.taken)
-		}
-		if err == nil && rt.fill != nil {
-			err = rt.fill(in)
-		}
+		ctx, err := h.prepare(w, in, &rt)
 		var body []byte
+		if err == nil && rt.streams != nil {
+			if serve := rt.streams(in); serve != nil {
+				if err = h.exportOf(ctx, ep, w, in, serve); err == nil {
+					ep.stats.answered.Add(1)
+					return
+				}
+			}
+		}
 		if err == nil {
 			if in.Request.URL.Query().Has("wait") && rt.endpoint == "get" {
 				use = h.verbs["wait"]
@@ -167,6 +165,25 @@ func (h *httpAPI) route(rt route) http.Handler {
 		}
 		writeJSON(w, status, body)
 	})
+}
+
+// prepare recognises the caller and makes of his request the endpoint's.
+func (h *httpAPI) prepare(w http.ResponseWriter, in *httpRequest, rt *route) (context.Context, error) {
+	ctx, err := h.enter(in.Request)
+	if err == nil {
+		err = in.read(w)
+	}
+	if err == nil {
+		err = known(in.URL.Query(), rt.params())
+	}
+	if err == nil && rt.takes != nil { // a slip in a name must not be passed over
+		in.taken = reflect.New(reflect.TypeOf(rt.takes)).Interface()
+		err = in.decodeStrictly(in.taken)
+	}
+	if err == nil && rt.fill != nil {
+		err = rt.fill(in)
+	}
+	return ctx, err
 }
 
 // serveOne takes a place for a request and carries it out.

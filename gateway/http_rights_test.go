@@ -28,6 +28,7 @@ var jobDoors = []door{
 	{method: "GET", path: "/history", action: rights.JobsRead},
 	{method: "GET", path: "/explain", action: rights.JobsRead},
 	{method: "GET", path: "/result", action: rights.PayloadsRead},
+	{method: "GET", path: "/result?download", action: rights.PayloadsRead},
 	{method: "POST", path: "/resubmit", body: `{"reason":"x"}`, action: rights.JobsSubmit},
 	{method: "POST", path: "/resolve", body: `{"note":"x"}`, action: rights.JobsResolve},
 	{method: "POST", path: "/retry", body: `{"reason":"x"}`, action: rights.JobsRetry},
@@ -37,6 +38,8 @@ var jobDoors = []door{
 // doors are the others. {own} is a schedule of the caller.
 var doors = []door{
 	{method: "GET", path: "/v1/orgs/acme/jobs", action: rights.JobsRead},
+	{method: "GET", path: "/v1/log?org=acme&to=1", action: rights.LogRead, whole: true},
+	{method: "GET", path: "/v1/log?to=1", action: rights.LogRead, cell: true},
 	{method: "GET", path: "/v1/orgs/acme/errors", action: rights.JobsRead},
 	{method: "GET", path: "/v1/orgs/acme/counts", action: rights.MetricsRead, whole: true},
 	{method: "GET", path: "/v1/orgs/acme/stats", action: rights.MetricsRead, whole: true},

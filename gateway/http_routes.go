@@ -23,11 +23,11 @@ import (
 // of the bodies, for openapi.json.
 var routes = []route{
 	{pattern: "POST /v1/orgs/{org}/jobs", endpoint: "submit", fill: fillSubmit, status: created, takes: submitBody{}, gives: SubmitReply{}},
-	{pattern: "GET /v1/orgs/{org}/jobs", endpoint: "list", query: slices.Concat(filterNames, []string{"sort", "limit", "cursor", "min_seq"}), fill: fillList, gives: List{}},
+	{pattern: "GET /v1/orgs/{org}/jobs", endpoint: "list", query: slices.Concat(filterNames, []string{"sort", "limit", "cursor", "min_seq"}), fill: fillList, gives: List{}, streams: listLines, media: mediaLines},
 	{pattern: "GET /v1/orgs/{org}/jobs/{name}", endpoint: "get", query: []string{"wait"}, fill: fillWait, gives: ledger.Record{}},
 	{pattern: "GET /v1/orgs/{org}/jobs/{name}/history", endpoint: "history", query: []string{"cursor"}, fill: fillQuery, gives: History{}},
 	{pattern: "GET /v1/orgs/{org}/jobs/{name}/explain", endpoint: "explain", gives: Explanation{}},
-	{pattern: "GET /v1/orgs/{org}/jobs/{name}/result", endpoint: "result", gives: ResultReply{}},
+	{pattern: "GET /v1/orgs/{org}/jobs/{name}/result", endpoint: "result", query: []string{"download"}, gives: ResultReply{}, streams: resultBytes, media: mediaBytes},
 	{pattern: "POST /v1/orgs/{org}/jobs/{name}/cancel", endpoint: "cancel", fill: fillIfMatch, takes: CancelRequest{}, gives: CancelReply{}},
 	{pattern: "POST /v1/orgs/{org}/jobs/{name}/retry", endpoint: "retry", fill: fillIfMatch, takes: RetryRequest{}, gives: RetryReply{}},
 	{pattern: "POST /v1/orgs/{org}/jobs/{name}/resolve", endpoint: "resolve", fill: fillIfMatch, takes: ResolveRequest{}, gives: ResolveReply{}},

@@ -341,6 +341,19 @@ func (g *Gateway) timedRecord(ctx context.Context, k jobKey) (*ledger.Record, er
 
 // result answers a completed job's result; where there is none, details.state says why.
 func (g *Gateway) result(ctx context.Context, r *request) ([]byte, error) {
+	j, err := g.resultJob(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	reply := ResultReply{ID: j.ID, Ref: j.ResultRef, Bytes: int64(len(j.Result)), Result: j.Result}
+	if j.ResultRef != nil {
+		reply.Bytes, reply.Result = j.ResultRef.Bytes, g.follow(ctx, j)
+	}
+	return reply.Encode()
+}
+
+// resultJob is the job whose result the request's has: that which stands for it, unless the caller may not see it.
+func (g *Gateway) resultJob(ctx context.Context, r *request) (*ledger.Job, error) {
 	h, err := g.read(ctx, r.org, r.job())
 	if err != nil {
 		return nil, err
@@ -349,14 +362,7 @@ func (g *Gateway) result(ctx context.Context, r *request) ([]byte, error) {
 	if p := caller(ctx); p != nil && !coversJob(p, j) {
 		j = h.Job
 	}
-	if err := errors.Join(hasResult(j), g.withheld(ctx, r.org)); err != nil {
-		return nil, err
-	}
-	reply := ResultReply{ID: j.ID, Ref: j.ResultRef, Bytes: int64(len(j.Result)), Result: j.Result}
-	if j.ResultRef != nil {
-		reply.Bytes, reply.Result = j.ResultRef.Bytes, g.follow(ctx, j)
-	}
-	return reply.Encode()
+	return j, errors.Join(hasResult(j), g.withheld(ctx, r.org))
 }
 
 func hasResult(j *ledger.Job) error {

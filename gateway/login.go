@@ -80,12 +80,15 @@ type MyOrg struct {
 type ownRoute struct {
 	pattern, about string
 	query          []string
-	takes, gives   any // gives nil: the answer has no body
+	action         rights.Action // that it asks for; empty: none
+	takes, gives   any           // gives nil: the answer has no body, or lines
+	lines          any           // what each line of the answer is
 	serve          func(h *httpAPI, w http.ResponseWriter, r *http.Request) error
 }
 
 var ownRoutes = []ownRoute{
 	{pattern: "GET /v1/me", about: "who one is, and what one may do", query: []string{"org"}, gives: Me{}, serve: (*httpAPI).me},
+	{pattern: "GET /v1/log", about: "the ledger's events between two bounds, one a line", action: rights.LogRead, query: logParams, lines: ledger.HistoryLine{}, serve: (*httpAPI).replayLog},
 	{pattern: "POST /v1/login", about: "log a browser in, with a token: the answer sets a cookie", takes: LoginRequest{}, gives: Me{}, serve: (*httpAPI).login},
 	{pattern: "DELETE /v1/login", about: "log a browser out", serve: (*httpAPI).logout},
 }

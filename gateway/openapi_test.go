@@ -108,6 +108,13 @@ func document(t *testing.T) ([]byte, forms) {
 			answer["content"] = body(rt.Gives, false)
 			op["responses"] = object{"200": answer, "default": refused}
 		}
+		if rt.Lines != nil {
+			answer["content"] = object{"application/x-ndjson": object{"schema": object{"type": "string"}, "x-line": f.of(t, rt.Lines, false)}}
+			op["responses"] = object{"200": answer, "default": refused}
+		}
+		if rt.Media != "" {
+			answer["content"].(object)[rt.Media] = object{"schema": object{"type": "string"}}
+		}
 		if rt.Action != "" {
 			op["x-right"] = rt.Action
 		}

@@ -347,6 +347,7 @@ type request struct {
 	start   time.Time
 	left    callsLeft // of a caller whose calls are counted
 	account string    // of the tenant who asks; empty: somebody in the ledger's own
+	counted bool      // it was counted before
 }
 
 // newRequest reads a request as the subject jobledger.<org>.<verb>[.<name>] has it.
