@@ -49,6 +49,7 @@ func make256() []byte {
 type bed struct {
 	jobs    int
 	window  time.Duration // hot window of the part years
+	noIndex bool          // the server keeps no query index
 	store   string
 	start   func(ctx context.Context, store string) (server, error)
 	part    string

@@ -7,6 +7,7 @@
 //	bands    a single org's drain, and that of 200 orgs whose jobs stand in separate bands of the ledger
 //	timers   a tenth of the jobs come due within one second, under limits
 //	restart  a server is killed with as many timers and as many waiting jobs, and folds the ledger anew
+//	lag      how long after a submit counts and searches include it, at 3,000 jobs a second and at saturation
 //	years    jobs come and go for many hot windows (-window): what the server needs follows the window, not the history
 //	search   jobs of a thousand orgs, then as many of one, straight into a query index; what each kind of filter takes
 //	rules    `bench flow` with every rule in force and without, in pairs (see internal/pairs)

@@ -30,7 +30,7 @@ const (
 var parts = []struct {
 	name string
 	run  func(ctx context.Context, b *bed) error
-}{{"flood", flood}, {"bands", bands}, {"timers", timers}, {"restart", restart}, {"years", years}}
+}{{"flood", flood}, {"bands", bands}, {"timers", timers}, {"restart", restart}, {"lag", lag}, {"years", years}}
 
 // partRules compares runs of the program, and partSearch fills a query index: neither needs a server of ours.
 const (

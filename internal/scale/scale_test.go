@@ -33,7 +33,7 @@ func TestParts(t *testing.T) {
 	t.Parallel()
 	results := &report{Jobs: 300}
 	for _, p := range parts {
-		b := &bed{jobs: results.Jobs, store: filepath.Join(t.TempDir(), "store"), part: p.name, results: results, talk: io.Discard, log: zap.NewNop(),
+		b := &bed{jobs: results.Jobs, store: filepath.Join(t.TempDir(), "store"), part: p.name, noIndex: true, results: results, talk: io.Discard, log: zap.NewNop(),
 			start: func(_ context.Context, store string) (server, error) {
 				env := ledgertest.Start(t, ledgertest.WithPort(), ledgertest.WithStoreDir(store))
 				env.SkipVerify() // the part itself has the checker look, and removes the folder
@@ -55,7 +55,7 @@ func TestParts(t *testing.T) {
 			t.Errorf("%s: %s: %v", f.Part, f.What, f.Value)
 		}
 	}
-	for _, want := range []string{"behind the flood", "critical jobs", "weights 1:2:4", "in bands / one org", "lost", "serves after", "last / first", "index file, a job"} {
+	for _, want := range []string{"behind the flood", "critical jobs", "weights 1:2:4", "in bands / one org", "lost", "serves after", "last / first", "counts: p50", "index file, a job"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("nothing about %q in\n%s", want, &text)
 		}
