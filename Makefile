@@ -69,7 +69,7 @@ build: ## one static binary in bin/
 
 console: ## bundle the web console into gateway/console/dist, which is committed
 	cd gateway/console && rm -rf dist && go run $(ESBUILD) src/app.jsx src/icon.svg --bundle --minify --format=esm --target=es2022,chrome123,firefox121,safari17.5 \
-		--jsx-factory=h --jsx-fragment=Fragment --inject:./src/lib/h.js \
+		--jsx-factory=jsx --jsx-fragment=Fragment --inject:./src/lib/jsx.js \
 		--alias:preact=./vendor/preact/preact.mjs --alias:preact/hooks=./vendor/preact/hooks.mjs --alias:uplot=./vendor/uplot/uPlot.mjs \
 		--alias:@preact/signals=./vendor/signals/signals.mjs --alias:@preact/signals-core=./vendor/signals/signals-core.mjs \
 		--banner:js='/* holds Preact, signals and uPlot: their licences are in licenses.txt beside this file */' \

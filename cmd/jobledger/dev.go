@@ -157,6 +157,9 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 	served := httpOf(listener, natsd.Version)
 	served.Anyone = &rights.Principal{Actor: d.actor, Grants: []rights.Grant{{Role: schemas.RoleAdmin}}} // no login on loopback
 	served.Environment, served.Org = "dev", d.org
+	if f.demo {
+		served.Org = "acme" // the jobs of the demo are there, not in an org that is empty
+	}
 	if f.noUI {
 		served.Console = nil
 	}

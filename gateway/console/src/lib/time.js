@@ -12,7 +12,7 @@ const steps = [["d", 86400], ["h", 3600], ["m", 60]];
 export function span(s) {
   if (s == null || Number.isNaN(s)) return "–";
   if (s < 0) s = 0;
-  if (s < 0.0005) return "0 s";
+  if (s < 0.0005) return s === 0 ? "0 s" : "<1 ms";
   if (s < 1) return Math.round(s * 1000) + " ms";
   if (s < 10) return s.toFixed(1).replace(/\.0$/, "") + " s";
   if (s < 60) return Math.floor(s) + " s";
@@ -33,8 +33,12 @@ export function ago(iso, at = now.value) {
   return s > 0 ? coarse(s) + " ago" : "in " + coarse(-s);
 }
 
-// coarse is span without parts of seconds, for what changes each second.
-export const coarse = (s) => (s < 60 ? Math.max(0, Math.floor(s)) + " s" : span(s));
+// coarse is a duration in one unit, for what changes all the time.
+export function coarse(s) {
+  if (s < 60) return Math.max(0, Math.floor(s)) + " s";
+  const [unit, size] = steps.find(([, size]) => s >= size);
+  return Math.floor(s / size) + unit;
+}
 
 const two = (n) => String(n).padStart(2, "0");
 
@@ -61,3 +65,4 @@ const numbers = new Intl.NumberFormat("en-US");
 export const count = (n) => (n == null ? "–" : numbers.format(n));
 export const percent = (x) => (x == null ? "–" : (x * 100 >= 10 || x === 0 ? Math.round(x * 100) : (x * 100).toFixed(1)) + " %");
 export const bytes = (n) => (n < 1024 ? n + " B" : n < 1 << 20 ? (n / 1024).toFixed(1) + " KiB" : (n / (1 << 20)).toFixed(1) + " MiB");
+export const jobsN = (n) => count(n) + (n === 1 ? " job" : " jobs");

@@ -29,12 +29,12 @@ export function Chart({ times, series, height = 180, format = String, label, emp
     const text = color("--faint"), grid = color("--line");
     const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
     const u = new uPlot({
-      width: box.current.clientWidth || 300, height, legend: { show: false }, cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } }, padding: [8, 8, 0, 0],
+      width: box.current.clientWidth || 300, height, legend: { show: false }, cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } }, padding: [8, 18, 0, 0],
       tzDate: (s) => (zone ? uPlot.tzDate(new Date(s * 1000), "Etc/UTC") : new Date(s * 1000)),
       scales: { x: { time: true }, y: { range: (_, min, max) => [0, max > 0 ? max * 1.1 : 1] } },
       axes: [
-        { ...axis, values: (_, at) => at.map((s) => stamp(new Date(s * 1000).toISOString(), { short: true }).slice(0, 5)), space: 60 },
-        { ...axis, size: 52, values: (_, v) => v.map((x) => fmt.current(x)), space: 30 },
+        { ...axis, values: (_, at) => at.map((s) => stamp(new Date(s * 1000).toISOString(), { short: true }).slice(0, 5)), space: 60, size: 26 },
+        { ...axis, size: 44, values: (_, v) => v.map((x) => fmt.current(x)), space: 30 },
       ],
       series: [{}, ...series.map((s) => {
         const c = color(s.color);

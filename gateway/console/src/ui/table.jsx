@@ -6,8 +6,8 @@ import { Icon } from "./icons.jsx";
 export const rowsMax = 200;
 
 // Table shows rows. columns are {key, title, cell(row), num, phone}: phone is main (its own line), side, or hide on a narrow
-// screen. id(row) names a row. selected is a Set, with onSelect(Set) to change it. open(row) is where Enter and a click lead.
-export function Table({ columns, rows, id, open, href, selected, onSelect, label, keys = true, mark, stale }) {
+// screen. acts are keys for what is selected, else for the row where one is: {key: [f(rows), about]}. id(row) names a row. selected is a Set, with onSelect(Set) to change it. open(row) is where Enter and a click lead.
+export function Table({ columns, rows, id, open, href, selected, onSelect, label, keys = true, mark, stale, acts }) {
   const [at, setAt] = useState(-1);
   const body = useRef();
   const shown = rows.slice(0, rowsMax);
@@ -26,6 +26,10 @@ export function Table({ columns, rows, id, open, href, selected, onSelect, label
     j: [() => move(1), "next row"],
     k: [() => move(-1), "row before"],
     ...(open && { Enter: [() => at >= 0 && shown[at] && open(shown[at]), "open the row"] }),
+    ...Object.fromEntries(Object.entries(acts ?? {}).map(([key, [f, about]]) => [key, [() => {
+      const these = selected?.size ? shown.filter((r) => selected.has(id(r))) : at >= 0 && shown[at] ? [shown[at]] : [];
+      if (these.length) f(these);
+    }, about]])),
     ...(onSelect && { x: [() => at >= 0 && shown[at] && toggle(shown[at]), "select the row"] }),
   } : {});
   const all = selected && shown.length > 0 && shown.every((r) => selected.has(id(r)));

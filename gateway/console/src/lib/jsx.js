@@ -1,2 +1,2 @@
 // What JSX is compiled to; esbuild injects it into every module.
-export { h, Fragment } from "preact";
+export { h as jsx, Fragment } from "preact";
