@@ -48,3 +48,11 @@ func Routes() (all []Route) {
 
 // Streams are the routes of server-sent events, and the parameters that they read.
 func Streams() (patterns, params []string) { return streams, streamParams }
+
+// Verbs are what stands behind the org in the subjects of all endpoints; * is a name.
+func Verbs() (all []string) {
+	for _, ep := range (&Gateway{}).endpoints() {
+		all = append(all, ep.pattern)
+	}
+	return all
+}

@@ -45,8 +45,9 @@ type HTTP struct {
 	URL string
 	// Secrets sign each request (header jobledger-signature), one v1 per secret, so that they can rotate.
 	Secrets []string
-	// AllowPrivate permits addresses that are not public: loopback, private, link-local and so on. They are
-	// refused otherwise, judged after name resolution, at the moment of dialing.
+	// AllowPrivate permits addresses that are not public: loopback, private and so on. They are refused otherwise, judged
+	// after name resolution, at the moment of dialing. Link-local addresses, and others at which clouds hand out
+	// credentials of the machine, are refused always.
 	AllowPrivate bool
 	// Logger takes complaints about answers. nil: they are dropped.
 	Logger *zap.Logger
@@ -109,9 +110,9 @@ func (h *HTTP) Close() error {
 }
 
 func (h *HTTP) connect() {
-	dialer := &net.Dialer{Timeout: dialMax}
-	if !h.AllowPrivate {
-		dialer.Control = refusePrivate
+	dialer := &net.Dialer{Timeout: dialMax, Control: refusePrivate}
+	if h.AllowPrivate {
+		dialer.Control = refuseMetadata
 	}
 	h.client = &http.Client{
 		// No proxy: it would resolve and dial where the guard cannot see.
@@ -218,10 +219,16 @@ func retryAfter(value string, now time.Time) time.Duration {
 }
 
 // refusedError is an address that the guard did not dial.
-type refusedError struct{ addr string }
+type refusedError struct {
+	addr   string
+	always bool // whatever is allowed
+}
 
 // Error implements error.
 func (e *refusedError) Error() string {
+	if e.always {
+		return "http: " + e.addr + " is a link-local address, or one at which a cloud hands out credentials: it is never called"
+	}
 	return "http: " + e.addr + " is not a public address: start the worker with --allow-private if it is meant"
 }
 
@@ -231,6 +238,43 @@ func refusePrivate(_, address string, _ syscall.RawConn) error {
 		return nil
 	}
 	return &refusedError{addr: address}
+}
+
+// refuseMetadata is refusePrivate for a worker that may call private addresses.
+func refuseMetadata(_, address string, _ syscall.RawConn) error {
+	if ap, err := netip.ParseAddrPort(address); err == nil && !metadataAddr(ap.Addr()) {
+		return nil
+	}
+	return &refusedError{addr: address, always: true}
+}
+
+// metadata are the addresses of cloud metadata services beside the link-local ones.
+var metadata = prefixes("fd00:ec2::254/128", "fd20:ce::254/128", "100.100.100.200/32", "168.63.129.16/32")
+
+// metadataAddr reports an address at which a machine hears about itself.
+func metadataAddr(a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	if a.IsLinkLocalUnicast() {
+		return true
+	}
+	for _, p := range metadata {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	in, ok := embedded(a)
+	return ok && metadataAddr(in)
+}
+
+// embedded is the IPv4 address to which an IPv6 one leads.
+func embedded(a netip.Addr) (netip.Addr, bool) {
+	for p, at := range embedding {
+		if p.Contains(a) {
+			b := a.As16()
+			return netip.AddrFrom4([4]byte(b[at : at+4])), true
+		}
+	}
+	return netip.Addr{}, false
 }
 
 // nonPublic are the special-purpose ranges (IANA registries, RFC 6890) that Addr's own predicates leave open.
@@ -263,11 +307,8 @@ func publicAddr(a netip.Addr) bool {
 			return false
 		}
 	}
-	for p, at := range embedding {
-		if p.Contains(a) {
-			b := a.As16()
-			return publicAddr(netip.AddrFrom4([4]byte(b[at : at+4])))
-		}
+	if in, ok := embedded(a); ok {
+		return publicAddr(in)
 	}
 	return true
 }

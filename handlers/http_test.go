@@ -267,6 +267,26 @@ func TestHTTPGuard(t *testing.T) {
 	}
 }
 
+// TestHTTPMetadata shows that what a cloud tells a machine about itself is out of reach, also where private addresses are
+// allowed.
+func TestHTTPMetadata(t *testing.T) {
+	for _, host := range []string{"169.254.169.254", "[::ffff:169.254.169.254]", "[fe80::1]", "[fd00:ec2::254]", "100.100.100.200", "[64:ff9b::a9fe:a9fe]"} {
+		_, err := newHTTP(t, "http://"+host+"/latest/meta-data").Run(context.Background(), testAttempt())
+		if err == nil {
+			t.Errorf("%s was called", host)
+			continue
+		}
+		if v := Classify(err, nil); v.Error.Class != schemas.ClassPermanent || v.Error.Code != CodeAddress {
+			t.Errorf("%s: %+v", host, v)
+		}
+	}
+	for addr, want := range map[string]bool{"127.0.0.1": false, "10.0.0.1": false, "192.168.1.1": false, "::1": false, "fd00::1": false, "169.254.0.1": true, "fe80::1%eth0": true} {
+		if got := metadataAddr(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s: metadata %t, want %t", addr, got, want)
+		}
+	}
+}
+
 func TestPublicAddr(t *testing.T) {
 	for addr, want := range map[string]bool{
 		"8.8.8.8": true, "1.1.1.1": true, "2606:4700:4700::1111": true, "2a00:1450:4001::1": true,
