@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"strconv"
@@ -40,10 +41,22 @@ func (c *serverConfig) listenHTTP(log *zap.Logger) (net.Listener, error) {
 		return nil, usagef("--http: %w", err)
 	}
 	l, err := listenHTTP(host, port, false)
-	if err == nil && !web.Loopback(c.http.Value) {
+	if err == nil && !web.Loopback(c.http.Value) && c.tlsCert.Value == "" {
 		log.Warn("unsafe_bind: whoever reaches this address sees the cell's metrics, and tokens and jobs cross the network unencrypted", zap.String("http", c.http.Value))
 	}
 	return l, err
+}
+
+// httpTLS is what is spoken on the HTTP port; nil: no TLS.
+func (c *serverConfig) httpTLS(log *zap.Logger) (*tls.Config, error) {
+	if c.tlsCert.Value == "" {
+		return nil, nil
+	}
+	cert, err := web.LoadCertificate(c.tlsCert.Value, c.tlsKey.Value, log)
+	if err != nil {
+		return nil, usagef("http_tls_cert: %w", err)
+	}
+	return cert.Config(), nil
 }
 
 // httpOf is what a cell serves on a listener, nothing on none. nats is the version of the server it runs on.
@@ -59,4 +72,13 @@ func httpURL(l net.Listener) *string {
 	}
 	url := "http://" + l.Addr().String()
 	return &url
+}
+
+// httpURL is where the server answers; nil where it does not.
+func (c *serverConfig) httpURL(l net.Listener) *string {
+	url := httpURL(l)
+	if url != nil && c.tlsCert.Value != "" {
+		*url = "https" + (*url)[len("http"):]
+	}
+	return url
 }

@@ -107,12 +107,18 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 	want.HotWindow, want.DuplicateWindow = cfg.windows()
 	want.Retention = cfg.kept()
 	want.Folded = p.roomToFold()
+	secured, err := cfg.httpTLS(log)
+	if err != nil {
+		want.Folded()
+		return err
+	}
 	listener, err := cfg.listenHTTP(log)
 	if err != nil {
 		want.Folded()
 		return err
 	}
 	want.HTTP = httpOf(listener, nc.ConnectedServerVersion())
+	want.HTTP.TLS = secured
 	want.HTTP.Environment = cfg.environment.Value
 	c, err := startCell(ctx, want)
 	if err != nil {
@@ -125,7 +131,7 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 		return err
 	}
 	line := serverLine{Durability: natsd.Durability(cfg.durability.Value), Replicas: after.replicas, readyLine: readyLine{
-		Ready: true, NATSURL: at.url, HTTPURL: httpURL(listener), Context: at.context, Store: at.store, ReplayedEvents: before.events, Version: version}}
+		Ready: true, NATSURL: at.url, HTTPURL: cfg.httpURL(listener), Context: at.context, Store: at.store, ReplayedEvents: before.events, Version: version}}
 	if err := p.sayServing(&line, at); err != nil {
 		return err
 	}

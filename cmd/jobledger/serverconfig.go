@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/dartwing/jobledger/internal/natsd"
@@ -25,7 +26,7 @@ type serverConfig struct {
 	hotWindow, retention      setting
 	unsafeBind, reserve       setting
 	http, index, environment  setting
-	login                     setting
+	login, tlsCert, tlsKey    setting
 }
 
 // declare adds the server's own flags to a command.
@@ -33,6 +34,8 @@ func (c *serverConfig) declare(cmd flagOwner) {
 	c.store.text(cmd, "store", "JOBLEDGER_STORE", "Data folder of the embedded server")
 	c.listen.text(cmd, "listen", "JOBLEDGER_LISTEN", "host:port of the embedded server")
 	c.http.text(cmd, "http", "JOBLEDGER_HTTP", "host:port of the HTTP API, /metrics, /healthz and /readyz; they are not served unless it is given")
+	c.tlsCert.text(cmd, "http-tls-cert", "JOBLEDGER_HTTP_TLS_CERT", "Certificate of the HTTP port, PEM, with those that lead to its authority; read again when it changes").PlaceHolder("FILE")
+	c.tlsKey.text(cmd, "http-tls-key", "JOBLEDGER_HTTP_TLS_KEY", "Its key").PlaceHolder("FILE")
 	c.index.text(cmd, "index", "JOBLEDGER_INDEX", "no: keep no query index in the data folder; lists then cost as much as an org has jobs, and search neither args nor the archive").PlaceHolder("no")
 	c.environment.text(cmd, "environment", "JOBLEDGER_ENVIRONMENT", "What this installation is called, such as production: it is shown to people, so that nobody takes it for another").PlaceHolder("NAME")
 	c.durability.text(cmd, "durability", "JOBLEDGER_DURABILITY", "standard: synced every second; strict: synced before the answer")
@@ -61,6 +64,8 @@ func (c *serverConfig) keys(f *commonFlags) []configKey {
 		{name: "store", setting: &c.store, fallback: "./jobledger-data"},
 		{name: "listen", setting: &c.listen, fallback: "127.0.0.1:4222", check: checkListen},
 		{name: "http", setting: &c.http, check: checkListen},
+		{name: "http_tls_cert", setting: &c.tlsCert},
+		{name: "http_tls_key", setting: &c.tlsKey},
 		{name: "index", setting: &c.index, fallback: "yes", check: checkYesNo},
 		{name: "environment", setting: &c.environment, check: checkEnvironment},
 		{name: "durability", setting: &c.durability, fallback: string(natsd.Standard), check: checkDurability},
@@ -105,7 +110,7 @@ type effective struct {
 // checks all of them: flag > environment > file > default. It returns every
 // problem, not only the first.
 func (c *serverConfig) load(p *program, file string) ([]effective, []problem) {
-	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve, &c.http, &c.index, &c.environment, &c.login} {
+	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve, &c.http, &c.index, &c.environment, &c.login, &c.tlsCert, &c.tlsKey} {
 		s.fill(p.Getenv)
 	}
 	entries, problems := readConfFile(file)
@@ -178,8 +183,8 @@ func (c *serverConfig) conflicts(p *program) []problem {
 		return []problem{{Message: fmt.Sprintf("hot_window: %s is below %s, twice the time in which work submitted again is found: choose a longer one, or 0 for never",
 			hot, ledger.HotWindowMin(dedup))}}
 	}
-	if c.http.Value != "" && !web.Loopback(c.http.Value) && c.unsafeBind.Value != "yes" {
-		return []problem{{Message: fmt.Sprintf("http: %s is not a loopback address, and there is neither TLS nor a login: put a proxy before a loopback address, or --unsafe-bind yes", c.http.Value)}}
+	if problems := c.httpConflicts(); len(problems) > 0 {
+		return problems
 	}
 	if c.outside(p) {
 		return nil
@@ -190,6 +195,24 @@ func (c *serverConfig) conflicts(p *program) []problem {
 	}
 	if r := c.replicas.Value; r != "" && r != "1" {
 		return []problem{{Message: fmt.Sprintf("replicas: the embedded server is one server, %s replicas need an outside NATS with --server", r)}}
+	}
+	return nil
+}
+
+// httpConflicts are those of the HTTP port.
+func (c *serverConfig) httpConflicts() []problem {
+	cert, key := c.tlsCert.Value, c.tlsKey.Value
+	switch {
+	case (cert == "") != (key == ""):
+		return []problem{{Message: "http_tls_cert and http_tls_key belong together: give both, or neither"}}
+	case cert != "" && c.http.Value == "":
+		return []problem{{Message: "http_tls_cert is for --http, which is not given"}}
+	case cert != "":
+		if _, err := web.LoadCertificate(cert, key, zap.NewNop()); err != nil {
+			return []problem{{Message: fmt.Sprintf("http_tls_cert: %v", err)}}
+		}
+	case c.http.Value != "" && !web.Loopback(c.http.Value) && c.unsafeBind.Value != "yes":
+		return []problem{{Message: fmt.Sprintf("http: %s is not a loopback address, and there is no TLS: give --http-tls-cert and --http-tls-key, put a proxy before a loopback address, or --unsafe-bind yes", c.http.Value)}}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package cell
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"sync"
@@ -30,7 +31,9 @@ const (
 type HTTP struct {
 	// Listener is closed by Run. nil: nothing is served.
 	Listener net.Listener
-	Build    metrics.Build
+	// TLS, if set, is what is spoken on it.
+	TLS   *tls.Config
+	Build metrics.Build
 	gateway.HTTPConfig
 	// Console is how the web console appears; nil: there is none.
 	Console *console.Config
@@ -66,7 +69,7 @@ func observe(ctx context.Context, cfg *Config, l *ledger.Ledger, of watched) ([]
 		return nil, err
 	}
 	r := &readiness{l: l, m: m, host: of.host, start: of.end.Seq}
-	s, err := web.New(web.Config{Listener: cfg.HTTP.Listener, Ready: r.reasons, Metrics: m.Handler(), Observe: m.HTTP, Logger: component(cfg.Logger, "http")})
+	s, err := web.New(web.Config{Listener: cfg.HTTP.Listener, TLS: cfg.HTTP.TLS, Ready: r.reasons, Metrics: m.Handler(), Observe: m.HTTP, Logger: component(cfg.Logger, "http")})
 	if err != nil {
 		return nil, err
 	}

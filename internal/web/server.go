@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ const (
 type Config struct {
 	// Listener is where it listens; Run closes it. Required.
 	Listener net.Listener
+	// TLS, if set, is what it speaks TLS by. nil: it does not.
+	TLS *tls.Config
 	// Ready says why this server is not ready; nothing if it is. ctx ends with the request. Required.
 	Ready func(ctx context.Context) []string
 	// Metrics answers scrapes. Required.
@@ -80,10 +83,17 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("web: %w", err)
 	}
 	h := &http.Server{Handler: observed(s.mux, s.cfg.Observe), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: headerMax, ErrorLog: log}
+		IdleTimeout: idleTimeout, MaxHeaderBytes: headerMax, ErrorLog: log, TLSConfig: s.cfg.TLS}
 	ended := make(chan error, 1)
-	go func() { ended <- h.Serve(newLimited(s.cfg.Listener, connsMax)) }()
-	s.cfg.Logger.Info("HTTP is served", zap.String("addr", s.cfg.Listener.Addr().String()))
+	go func() {
+		l := newLimited(s.cfg.Listener, connsMax)
+		if s.cfg.TLS != nil {
+			ended <- h.ServeTLS(l, "", "")
+			return
+		}
+		ended <- h.Serve(l)
+	}()
+	s.cfg.Logger.Info("HTTP is served", zap.String("addr", s.cfg.Listener.Addr().String()), zap.Bool("tls", s.cfg.TLS != nil))
 	select {
 	case err := <-ended:
 		return fmt.Errorf("web: %w", err)
