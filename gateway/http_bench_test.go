@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/ledger"
@@ -21,10 +24,12 @@ func BenchmarkSubmit(b *testing.B) {
 		secret := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleOperator}).Secret
 		client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32, MaxConnsPerHost: 32}}
 		var n atomic.Int64
+		var took waits
 		b.SetParallelism(16)
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
+				begin := time.Now()
 				r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, s.url+"/v1/orgs/acme/jobs",
 					strings.NewReader(fmt.Sprintf(`{"type":"echo","not_before":"1h","args":{"n":%d}}`, n.Add(1))))
 				if err != nil {
@@ -43,8 +48,10 @@ func BenchmarkSubmit(b *testing.B) {
 					b.Error(reply.Status)
 					return
 				}
+				took.add(time.Since(begin))
 			}
 		})
+		b.ReportMetric(took.at(99), "p99-ms")
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "submits/s")
 	})
 	b.Run("nats", func(b *testing.B) {
@@ -63,4 +70,24 @@ func BenchmarkSubmit(b *testing.B) {
 		})
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "submits/s")
 	})
+}
+
+// waits are how long each of many requests took.
+type waits struct {
+	mu  sync.Mutex
+	all []time.Duration
+}
+
+func (w *waits) add(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all = append(w.all, d)
+}
+
+// at is a percentile, in milliseconds.
+func (w *waits) at(percent int) float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	slices.Sort(w.all)
+	return float64(w.all[(len(w.all)-1)*percent/100].Microseconds()) / 1000
 }
