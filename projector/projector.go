@@ -20,8 +20,8 @@ const (
 	// flushIdle is how long after its first change a document is written when there is little to write;
 	// with the put itself it stays below the 250 ms of DESIGN D9.
 	flushIdle = 150 * time.Millisecond
-	// flushLoad is the same under load, so that a job of less than a second costs one put; below 1 s.
-	flushLoad = 850 * time.Millisecond
+	// flushLoad is the same under load, so that most jobs cost one put; with the puts themselves it stays below 1 s.
+	flushLoad = 700 * time.Millisecond
 	// loadFrom is how many changed documents within flushIdle count as load: about 200 a second.
 	loadFrom = 32
 	// checkEvery is how often the buckets are looked at, for a deletion that no put and no message told of.
