@@ -218,6 +218,16 @@ func (c *Client) List(ctx context.Context, r ListRequest) (*List, error) {
 	return ask[List](ctx, c, "list", r)
 }
 
+// Notices returns an owner's notices, the latest first.
+func (c *Client) Notices(ctx context.Context, r NoticesRequest) (*Notices, error) {
+	return ask[Notices](ctx, c, "notices", r)
+}
+
+// ReadNotices notes that the caller has read his notices.
+func (c *Client) ReadNotices(ctx context.Context, r ReadNoticesRequest) (*ReadNoticesReply, error) {
+	return ask[ReadNoticesReply](ctx, c, "notices.read", r)
+}
+
 // Count returns exact counts.
 func (c *Client) Count(ctx context.Context, r CountRequest) (*Count, error) {
 	reply, err := ask[Count](ctx, c, "count", r)

@@ -48,6 +48,8 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "errors", action: rights.JobsRead, pattern: "errors", handle: g.deadLetters, about: "dead letters, grouped by what they died of"},
 		{name: "list", action: rights.JobsRead, pattern: "list", handle: g.list, about: "jobs that match a filter, newest first"},
 		{name: "events", action: rights.JobsWatch, pattern: "events", handle: g.events, waits: true, about: "what happens, behind a position, as soon as something does"},
+		{name: "notices", action: rights.JobsWatch, pattern: "notices", handle: g.notices, about: "an owner's notices: which of his jobs have ended, how, and which of that he has read"},
+		{name: "notices-read", action: rights.JobsWatch, pattern: "notices.read", handle: g.readNotices, about: "the caller has read his notices"},
 		{name: "stats", action: rights.MetricsRead, whole: true, pattern: "stats", handle: g.stats, about: "rates, durations and depth over time"},
 		{name: "usage", action: rights.MetricsRead, whole: true, pattern: "usage", handle: g.usage, about: "what the org used"},
 		{name: "count", action: rights.MetricsRead, whole: true, pattern: "count", handle: g.count, about: "how many jobs stand where"},

@@ -41,6 +41,8 @@ var doors = []door{
 	{method: "GET", path: "/v1/log?org=acme&to=1", action: rights.LogRead, whole: true},
 	{method: "GET", path: "/v1/log?to=1", action: rights.LogRead, cell: true},
 	{method: "GET", path: "/v1/orgs/acme/errors", action: rights.JobsRead},
+	{method: "GET", path: "/v1/orgs/acme/notices", action: rights.JobsWatch},
+	{method: "POST", path: "/v1/orgs/acme/notices/read", action: rights.JobsWatch},
 	{method: "GET", path: "/v1/orgs/acme/counts", action: rights.MetricsRead, whole: true},
 	{method: "GET", path: "/v1/orgs/acme/stats", action: rights.MetricsRead, whole: true},
 	{method: "GET", path: "/v1/orgs/acme/usage", action: rights.MetricsRead, whole: true},

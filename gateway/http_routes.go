@@ -36,6 +36,8 @@ var routes = []route{
 	{pattern: "POST /v1/orgs/{org}/submits", endpoint: "submits", fill: fillSubmits, takes: SubmitsRequest{}, gives: SubmitsReply{}},
 	{pattern: "POST /v1/orgs/{org}/bulk", endpoint: "bulk", takes: BulkRequest{}, gives: BulkReply{}},
 	{pattern: "GET /v1/orgs/{org}/counts", endpoint: "count", query: []string{"by", "q", "state", "type", "queue", "min_seq"}, fill: fillCount, gives: Count{}},
+	{pattern: "GET /v1/orgs/{org}/notices", endpoint: "notices", query: []string{"owner", "unread", "limit", "cursor", "min_seq"}, fill: fillQuery, gives: Notices{}},
+	{pattern: "POST /v1/orgs/{org}/notices/read", endpoint: "notices-read", takes: ReadNoticesRequest{}, gives: ReadNoticesReply{}},
 	{pattern: "GET /v1/orgs/{org}/stats", endpoint: "stats", query: []string{"type", "queue"}, fill: fillStats, gives: StatsReply{}},
 	{pattern: "GET /v1/orgs/{org}/usage", endpoint: "usage", query: []string{"from", "to"}, fill: fillQuery, gives: Usage{}},
 	{pattern: "GET /v1/orgs/{org}/errors", endpoint: "errors", query: slices.Concat([]string{"by", "min_seq"}, filterNames), fill: fillErrors, gives: ErrorGroups{}},
@@ -244,9 +246,11 @@ func fillQuery(in *httpRequest) error {
 		var field any = v
 		var err error
 		switch name {
-		case "count":
+		case "count", "limit":
 			field, err = strconv.Atoi(v)
-		case "dry_run":
+		case "min_seq":
+			field, err = schemas.ParseSeq(v)
+		case "dry_run", "unread":
 			field, err = strconv.ParseBool(v)
 		}
 		if err != nil {

@@ -237,6 +237,8 @@ func TestOpenAPIIsTrue(t *testing.T) {
 		{"GET /v1/orgs/{org}/jobs/{name}/result", "/v1/orgs/acme/jobs/" + done + "/result", ""},
 		{"GET /v1/orgs/{org}/counts", "/v1/orgs/acme/counts?by=type", ""},
 		{"GET /v1/orgs/{org}/errors", "/v1/orgs/acme/errors", ""},
+		{"GET /v1/orgs/{org}/notices", "/v1/orgs/acme/notices", ""},
+		{"POST /v1/orgs/{org}/notices/read", "/v1/orgs/acme/notices/read", ""},
 		{"POST /v1/orgs/{org}/bulk", "/v1/orgs/acme/bulk", `{"action":"cancel","filter":{"type":["none"]},"dry_run":true}`},
 		{"POST /v1/orgs/{org}/jobs/{name}/cancel", job + "/cancel", `{"reason":"x"}`},
 		{"POST /v1/orgs/{org}/jobs/{name}/resubmit", job + "/resubmit", `{"reason":"x"}`},

@@ -161,7 +161,7 @@ func (g *Gateway) sortedPage(ctx context.Context, v views, org schemas.OrgID, re
 	if err != nil {
 		return nil, badField("cursor", err)
 	}
-	page := newest{keep: req.Limit + 1, before: func(a, b *ledger.Record) bool { return o.place(a).before(o.place(b)) }}
+	page := foremost[ledger.Record]{keep: req.Limit + 1, before: func(a, b *ledger.Record) bool { return o.place(a).before(o.place(b)) }}
 	seq, err := v.jobs(ctx, org, &req.Filter, time.Now(), sortRowsMax, func(r ledger.Record) {
 		if behind.before(o.place(&r)) {
 			page.add(r)

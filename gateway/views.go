@@ -142,7 +142,7 @@ func (v *kvViews) jobs(ctx context.Context, org schemas.OrgID, f *Filter, now ti
 }
 
 func (v *kvViews) page(ctx context.Context, org schemas.OrgID, req *ListRequest, before schemas.Seq, now time.Time) (*List, error) {
-	page := newest{keep: req.Limit + 1, before: func(a, b *ledger.Record) bool { return a.SubmittedSeq > b.SubmittedSeq }}
+	page := foremost[ledger.Record]{keep: req.Limit + 1, before: func(a, b *ledger.Record) bool { return a.SubmittedSeq > b.SubmittedSeq }}
 	seq, err := v.jobs(ctx, org, &req.Filter, now, 0, func(record ledger.Record) {
 		if record.SubmittedSeq < before {
 			page.add(record)
@@ -298,28 +298,28 @@ func (g *Gateway) list(ctx context.Context, r *request) ([]byte, error) {
 	return schemas.SpliceJSON(list)
 }
 
-// newest keeps the records that come first, in memory of a few pages.
-type newest struct {
+// foremost keeps the things that come first, in memory of a few times as many.
+type foremost[T any] struct {
 	keep   int
-	before func(a, b *ledger.Record) bool
-	items  []ledger.Record
+	before func(a, b *T) bool
+	items  []T
 }
 
-func (n *newest) add(r ledger.Record) {
+func (n *foremost[T]) add(r T) {
 	n.items = append(n.items, r)
 	if len(n.items) >= 4*n.keep {
 		n.cut()
 	}
 }
 
-func (n *newest) cut() {
+func (n *foremost[T]) cut() {
 	sort.Slice(n.items, func(i, j int) bool { return n.before(&n.items[i], &n.items[j]) })
 	if len(n.items) > n.keep {
 		n.items = n.items[:n.keep]
 	}
 }
 
-func (n *newest) sorted() []ledger.Record {
+func (n *foremost[T]) sorted() []T {
 	n.cut()
-	return append([]ledger.Record{}, n.items...)
+	return append([]T{}, n.items...)
 }

@@ -411,6 +411,8 @@ func newData(name EventName) Data {
 		return new(TokenSet)
 	case EventBreakerClosed:
 		return new(BreakerClosed)
+	case EventNoticesRead:
+		return new(NoticesRead)
 	}
 	return nil
 }

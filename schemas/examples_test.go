@@ -90,6 +90,7 @@ func examples() []*schemas.Event {
 	tokenExample := &schemas.TokenSet{Reason: "nightly <import>", Settings: schemas.TokenSettings{ID: "5f2a9c0e11d84b37", Org: "acme", Title: "CI <é>",
 		Role: schemas.RoleMember, Actor: schemas.Actor{Type: "api_key", ID: "ci"}, Permissions: []string{"mail.send"},
 		Hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", ExpiresAt: &holdEnd, Revoked: true}}
+	noticesExample := &schemas.NoticesRead{Settings: schemas.NoticesMark{Org: "acme", Owner: "user:ada <é>", Through: aTime}}
 	control := func(tokens ...string) schemas.Subject { return schemas.ControlSubject(tokens...) }
 	submitted := submittedExample()
 	events := []*schemas.Event{
@@ -141,6 +142,7 @@ func examples() []*schemas.Event {
 		{Subject: holdExample.Place(), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: holdExample},
 		{Subject: legalExample.Place(), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: legalExample},
 		{Subject: tokenExample.Place(), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: tokenExample},
+		{Subject: noticesExample.Place(), Actor: schemas.Actor{Type: "user", ID: "ada"}, Data: noticesExample},
 	}
 	for _, e := range events {
 		e.ID = "01938d4a-7c00-7abc-8def-0123456789ab"

@@ -61,6 +61,7 @@ const (
 	EventScheduleSet   EventName = "schedule_set"
 	EventTokenSet      EventName = "token_set"
 	EventBreakerClosed EventName = "breaker_closed"
+	EventNoticesRead   EventName = "notices_read"
 )
 
 // JobEvents lists the seventeen events of a job.
@@ -73,7 +74,7 @@ func JobEvents() []EventName {
 // ControlEvents lists the control events this version knows.
 func ControlEvents() []EventName {
 	return []EventName{EventCellStarted, EventLeaderElected, EventTypeSet, EventOrgSet, EventQueueSet, EventResourceSet, EventHoldSet, EventScheduleSet, EventBreakerClosed,
-		EventLegalHoldSet, EventTokenSet}
+		EventLegalHoldSet, EventTokenSet, EventNoticesRead}
 }
 
 // Priority orders the work of one org inside a queue.

@@ -57,6 +57,7 @@ func (p *program) application() *fisk.Application {
 	p.addServer(app)
 	p.addJob(app)
 	p.addDLQ(app)
+	p.addNotice(app)
 	p.addQueue(app)
 	p.addSchedule(app)
 	p.addType(app)

@@ -115,7 +115,7 @@ func (w *world) give(ctx context.Context, l *ledger.Ledger, p *plan, c *change, 
 	case "": // nothing: the job is only submitted again
 	case "hold", "lift":
 		err = w.setHold(ctx, l, p, c.name == "hold")
-	case "hold history", "add token":
+	case "hold history", "add token", "read notices":
 		err = w.setAside(ctx, l, p, c.name)
 	case "close breaker":
 		_, err = l.CloseBreaker(ctx, testOrg, p.typ, ledger.Meta{}, "the simulation asks")

@@ -137,6 +137,7 @@ var scripts = map[string]script{
 	"control > hold_set":       {attempts: []string{doReturn}, later: []change{do(nil, "hold"), {after: soon, name: "lift"}}},
 	"control > legal_hold_set": {attempts: []string{doReturn}, later: []change{do(nil, "hold history")}},
 	"control > token_set":      {attempts: []string{doReturn}, later: []change{do(nil, "add token")}},
+	"control > notices_read":   {attempts: []string{doReturn}, later: []change{do(nil, "read notices")}},
 	"control > breaker_closed": {typ: typeOnce, attempts: []string{doReturn}, later: []change{do(nil, "close breaker")}},
 }
 
@@ -247,7 +248,10 @@ func (w *world) setHold(ctx context.Context, l *ledger.Ledger, p *plan, on bool)
 // setAside stores a setting that no job's way depends on.
 func (w *world) setAside(ctx context.Context, l *ledger.Ledger, p *plan, what string) error {
 	var set schemas.Setting = &schemas.LegalHoldSet{Settings: schemas.LegalHoldSettings{Scope: schemas.LegalScope{Org: testOrg, Job: p.id}, On: true}, Reason: "the simulation asks"}
-	if what == "add token" {
+	switch what {
+	case "read notices":
+		set = &schemas.NoticesRead{Settings: schemas.NoticesMark{Org: testOrg, Owner: "user:" + string(p.id), Through: time.Unix(1, 0).UTC()}}
+	case "add token":
 		set = &schemas.TokenSet{Settings: schemas.TokenSettings{ID: string(p.id), Org: testOrg, Role: schemas.RoleMember,
 			Actor: schemas.Actor{Type: "api_key", ID: string(p.id)}, Hash: strings.Repeat("ab", schemas.TokenHashBytes)}, Reason: "the simulation asks"}
 	}

@@ -120,7 +120,7 @@ func (l *looker) stretch(s stretch) (done bool, err error) {
 
 // window is how far down the lists may be walked from high on: about windowMax entries.
 func (l *looker) window(low, high int64) (int64, error) {
-	if l.plan.size <= windowMax { // all of them are walked over once, whatever the stretches
+	if l.plan.size < windowMax { // which is never that of lists that were not counted to their end: all of them are walked over once, whatever the stretches
 		if l.charged {
 			l.left -= stretchCost
 		} else {
