@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { effect } from "@preact/signals";
 import "../vendor/uplot/uPlot.css";
 import "./app.css";
+import "./cell.css";
 import { loc, go, url } from "./lib/router.js";
 import { org, me, at, lastOrg, theme, utc, toasts, dismiss } from "./lib/store.js";
 import { get, del } from "./lib/api.js";

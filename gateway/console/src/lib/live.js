@@ -146,6 +146,9 @@ function visible() {
 }
 document.addEventListener("visibilitychange", visible);
 addEventListener("online", () => { if (link.value === "lost") begin(); });
+// A page that is left may be kept for the way back: its stream would keep one of the few connections of a browser.
+addEventListener("pagehide", () => { stop(); link.value = "off"; });
+addEventListener("pageshow", (e) => { if (e.persisted) visible(); });
 
 function begin() {
   stop();

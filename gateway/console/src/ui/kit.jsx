@@ -92,7 +92,7 @@ export function Failed({ error, retry, what = "This" }) {
       <Icon name="warn" />
       <div>
         <strong>{denied ? "Not allowed" : what + " could not be read"}</strong>
-        <p>{error.message}{denied && error.details?.right ? ` (missing: ${error.details.right})` : ""}</p>
+        <p>{error.message}{denied && error.details?.action ? ` (missing: ${error.details.action})` : ""}</p>
         <p class="faint">{error.code}{error.requestID && <> · request <code>{error.requestID}</code> <Copy text={error.requestID} /></>}</p>
       </div>
       {retry && !denied && <Button onClick={() => retry()}>Try again</Button>}
