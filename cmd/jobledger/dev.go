@@ -35,7 +35,7 @@ type devFlags struct {
 	demo, fresh, exitWhenIdle bool
 	noUI                      bool
 	store                     string
-	port, http                int
+	port, http                option[int]
 }
 
 func (p *program) addDev(app *fisk.Application) {
@@ -57,8 +57,8 @@ Examples:
 	jobledger dev --fresh --json`)
 	cmd.Flag("demo", "Run a batch of real jobs, some of which fail, time out or are canceled on purpose").UnNegatableBoolVar(&f.demo)
 	cmd.Flag("store", "Data folder").Default(devStore).PlaceHolder("DIR").StringVar(&f.store)
-	cmd.Flag("port", "Port of the NATS server; a busy one moves to a free one").Default("4222").PlaceHolder("N").IntVar(&f.port)
-	cmd.Flag("http", "Port of the web console, the HTTP API, /metrics, /healthz and /readyz; a busy one moves to a free one").Default("8422").PlaceHolder("N").IntVar(&f.http)
+	optionFlag(cmd, "port", "Port of the NATS server; a busy one moves to a free one", &f.port, parsePort).Default("4222").PlaceHolder("N")
+	optionFlag(cmd, "http", "Port of the web console, the HTTP API, /metrics, /healthz and /readyz; a busy one moves to a free one", &f.http, parsePort).Default("8422").PlaceHolder("N")
 	cmd.Flag("fresh", "Wipe the data folder first").UnNegatableBoolVar(&f.fresh)
 	cmd.Flag("no-ui", "Serve no web console").UnNegatableBoolVar(&f.noUI)
 	cmd.Flag("exit-when-idle", "End when the demo's jobs have: 0 if all ended as expected").UnNegatableBoolVar(&f.exitWhenIdle)
@@ -66,10 +66,6 @@ Examples:
 
 func (f *devFlags) check(p *program) error {
 	switch {
-	case f.port < 0 || f.port > 65535:
-		return usagef("--port: %d is not a port from 1 to 65535, or 0 for a free one", f.port)
-	case f.http < 0 || f.http > 65535:
-		return usagef("--http: %d is not a port from 1 to 65535, or 0 for a free one", f.http)
 	case f.exitWhenIdle && !f.demo:
 		return usagef("--exit-when-idle is for --demo: without it there is nothing to wait for")
 	case p.flags.Server.fromFlag || p.flags.Context.fromFlag:
@@ -113,7 +109,7 @@ func (p *program) runDev(ctx context.Context, f *devFlags) (err error) {
 			return err
 		}
 	}
-	d.nats, err = startNATS(natsd.Config{StoreDir: f.store, Port: f.port, PortFallback: true, Guard: new(natsd.Guard), Logger: d.log})
+	d.nats, err = startNATS(natsd.Config{StoreDir: f.store, Port: f.port.Value, PortFallback: true, Guard: new(natsd.Guard), Logger: d.log})
 	if err != nil {
 		return err
 	}
@@ -150,7 +146,7 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := listenHTTP(loopback, f.http, true)
+	listener, err := listenHTTP(loopback, f.http.Value, true)
 	if err != nil {
 		return nil, err
 	}
@@ -179,13 +175,13 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 		name := devContext
 		ready.Context = &name
 	}
-	if f.port != 0 && !strings.HasSuffix(ready.NATSURL, ":"+strconv.Itoa(f.port)) {
-		saved += fmt.Sprintf("; port %d is taken by another program", f.port)
+	if f.port.Value != 0 && !strings.HasSuffix(ready.NATSURL, ":"+strconv.Itoa(f.port.Value)) {
+		saved += fmt.Sprintf("; port %d is taken by another program", f.port.Value)
 	}
 	d.talk("  NATS      %-28s %s", ready.NATSURL, saved)
 	moved := ""
-	if f.http != 0 && !strings.HasSuffix(*ready.HTTPURL, ":"+strconv.Itoa(f.http)) {
-		moved = fmt.Sprintf("; port %d is taken by another program", f.http)
+	if f.http.Value != 0 && !strings.HasSuffix(*ready.HTTPURL, ":"+strconv.Itoa(f.http.Value)) {
+		moved = fmt.Sprintf("; port %d is taken by another program", f.http.Value)
 	}
 	if !f.noUI {
 		d.talk("  Console   %-28s in a browser", *ready.HTTPURL)

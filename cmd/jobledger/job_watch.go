@@ -18,7 +18,7 @@ import (
 // watchFlags choose what `job watch` shows.
 type watchFlags struct {
 	ids   []string
-	after uint64
+	after option[schemas.Seq]
 	filterFlags
 }
 
@@ -39,7 +39,7 @@ Examples:
 	jobledger job watch --where 'tag.env:prod owner:user:ada' --after 4711
 	jobledger job watch 0193f0c2-...`)
 	cmd.Arg("id", "Jobs to follow; all of the org when absent").StringsVar(&f.ids)
-	cmd.Flag("after", "Begin behind this sequence").PlaceHolder("SEQ").Uint64Var(&f.after)
+	optionFlag(cmd, "after", "Begin behind this sequence", &f.after, parseSeq).PlaceHolder("SEQ")
 	f.declare(cmd)
 }
 
@@ -77,7 +77,7 @@ func (p *program) watch(ctx context.Context, f *watchFlags) error {
 	}
 	defer c.Conn.Close()
 	w := watcher{p: p}
-	req := gateway.WatchRequest{Filter: filter, After: schemas.Position{Seq: schemas.Seq(f.after)}}
+	req := gateway.WatchRequest{Filter: filter, After: schemas.Position{Seq: f.after.Value}}
 	if len(f.ids) > 0 {
 		if err := w.pick(&req, f.ids); err != nil {
 			return err

@@ -10,6 +10,8 @@ import (
 	_ "time/tzdata" // --tz works where the system has no zones, as in a container from scratch
 
 	"github.com/choria-io/fisk"
+
+	"github.com/dartwing/jobledger/schemas"
 )
 
 // option is the value of a flag that may be absent, which is not the same as
@@ -70,6 +72,24 @@ func parseInt(s string) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil {
 		return 0, fmt.Errorf("%q is not a whole number", s)
+	}
+	return n, nil
+}
+
+// parsePort reads a TCP port; 0 is any that is free.
+func parsePort(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a port from 1 to 65535, or 0 for a free one", s)
+	}
+	return int(n), nil
+}
+
+// parseSeq reads a sequence of the ledger.
+func parseSeq(s string) (schemas.Seq, error) {
+	n, err := schemas.ParseSeq(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a sequence, as 4711", s)
 	}
 	return n, nil
 }

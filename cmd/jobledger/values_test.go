@@ -96,6 +96,11 @@ func TestOptionFlag(t *testing.T) {
 			t.Errorf("%q: %+v, %v; want %+v, %q", c.args, got, err, c.want, c.err)
 		}
 	}
+	for text, ok := range map[string]bool{"0": true, "8422": true, "65535": true, "65536": false, "-1": false, "127.0.0.1:8422": false, "": false} {
+		if n, err := parsePort(text); (err == nil) != ok {
+			t.Errorf("port %q: %d, %v", text, n, err)
+		}
+	}
 	if (option[int]{}).Or(7) != 7 || (option[int]{Set: true}).Or(7) != 0 {
 		t.Error("Or does not tell absent from zero")
 	}
