@@ -12,7 +12,7 @@ GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' . | xa
 RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '^[[:space:]]"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check storm damage bench bench-peers pairs scale golden fuzz build console browser
+.PHONY: help run test check storm damage bench bench-peers pairs scale golden fuzz fuzz-decoders polyglot build console browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,19 @@ fuzz: ## random tests, longer; SEED=n repeats one run
 	@[ -n "$(RANDOM_PKGS)" ] || { echo "no package has random tests"; exit 1; }
 	go test $(RANDOM_PKGS) -run 'Random' -rapid.checks=10000 $(if $(SEED),-rapid.seed=$(SEED))
 	go test ./internal/sim -run 'TestSeeds$$' -timeout 0 -v $(if $(SEED),-sim.seed=$(SEED),-sim.seeds=10000)
+	$(if $(SEED),,$(MAKE) fuzz-decoders)
+
+# A number of inputs, not a time: go test may fail by its own clock on a busy machine.
+FUZZTIME ?= 50000x
+fuzz-decoders: ## all that reads what others sent, on random input; FUZZTIME=50000x for each
+	@grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read pkg; do \
+		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$pkg/*_test.go | cut -c6-); do \
+			echo "$$pkg $$f"; go test $$pkg -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) || exit 1; \
+		done; done
+
+polyglot: ## a publisher and a worker in JavaScript and a shell, against the program; needs node, npm (the network, for the NATS client) and curl
+	go build -o bin/ ./cmd/jobledger
+	testdata/polyglot/run.sh bin/jobledger
 
 planted: ## plant known bugs in the code and let the simulation find each
 	go test ./internal/sim -run 'TestPlanted$$|TestModelIsTheCluster' -sim.planted -sim.cluster -timeout 0 -v
