@@ -12,7 +12,7 @@ GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' . | xa
 RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '^[[:space:]]"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check storm damage bench bench-peers pairs scale golden fuzz fuzz-decoders polyglot build console browser
+.PHONY: help run test check storm damage bench bench-peers pairs scale golden fuzz fuzz-decoders polyglot build console browser chromium
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,8 @@ console: ## bundle the web console into gateway/console/dist, which is committed
 	cd gateway/console && for l in vendor/*/LICENSE; do echo "$$l:"; echo; cat $$l; echo; done > dist/licenses.txt
 	cd gateway/console && find src vendor -type f | LC_ALL=C sort | xargs sha256sum > dist/SOURCES # console_test.go compares
 
-browser: ## look at the console with a real browser; installs Debian's chromium if there is none
-	@command -v chromium >/dev/null || apt-get install -y chromium
+browser: chromium ## look at the console with a real browser; installs Debian's chromium if there is none
 	go test -count=1 -timeout 10m -tags browser ./gateway/console
+
+chromium: # for the target browser
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }
