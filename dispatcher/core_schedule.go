@@ -58,6 +58,8 @@ type scheduleTable struct {
 	early earlyTicks
 	due   scheduleHeap // all, by wake
 	fired uint64
+	// missed are ticks that were more than schemas.MissedGrace late when they were skipped, or made up.
+	missed uint64
 }
 
 func newScheduleTable() scheduleTable {
@@ -311,6 +313,7 @@ func (c *Core) dueTick(s *schedule, now time.Time) (time.Time, bool) {
 	}
 	if s.was.MissedPolicy() == schemas.MissedSkip && until.Sub(due[0]) > schemas.MissedGrace {
 		s.over = until.UnixNano() // a later leader finds it later still
+		c.schedules.missed++
 		return time.Time{}, false
 	}
 	return due[0], true
@@ -326,6 +329,9 @@ func (c *Core) landTick(d *Decision, r *Result) {
 	switch r.Outcome {
 	case Stored:
 		c.schedules.fired++
+		if c.now-int64(s.was.Delay())-at > int64(schemas.MissedGrace) {
+			c.schedules.missed++
+		}
 		if at > s.last { // else the tail was faster
 			delete(c.schedules.byJob, s.lastID)
 			s.last, s.lastJob, s.lastID, s.open = at, schemas.TickJobID(d.Schedule, s.was.Generation, d.Tick), 0, true

@@ -16,6 +16,7 @@ type Gauges struct {
 	Queues   []QueueGauges // by name
 	Pairs    []PairGauges  // of what is served, and of what waits unserved
 	Holds    map[string]int
+	Missed   uint64                   // ticks of schedules that passed without their job, skipped or made up, while this host led
 	Breakers map[schemas.TypeName]int // of types that have one: the worst of all orgs. 0 closed, 1 half-open, 2 open
 }
 
@@ -51,7 +52,7 @@ func (h *Host) Gauges(ctx context.Context) (g *Gauges, err error) {
 
 // Gauges returns how the core stands.
 func (c *Core) Gauges(now time.Time) *Gauges {
-	g := &Gauges{Leading: c.leading, Holds: c.holdsByScope(now), Breakers: c.breakers(now.UnixNano())}
+	g := &Gauges{Leading: c.leading, Missed: c.schedules.missed, Holds: c.holdsByScope(now), Breakers: c.breakers(now.UnixNano())}
 	byQueue, looks := make(map[schemas.QueueName]*QueueGauges), agedLooks
 	for name, q := range c.queues {
 		byQueue[name] = &QueueGauges{Name: name, Waiting: make(map[schemas.Priority]WaitingGauges, levels)}

@@ -55,7 +55,7 @@ func (g *Gateway) events(ctx context.Context, r *request) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	s, err := g.live.Subscribe(ctx, LiveRequest{Org: r.org, Jobs: req.Jobs, Filter: req.Filter, After: req.After, AfterID: req.AfterID,
-		Progress: req.Progress, ProgressAfter: req.ProgressAfter, Visible: visible(ctx, r.org)})
+		Progress: req.Progress, ProgressAfter: req.ProgressAfter, Visible: visible(ctx, r.org), transport: TransportNATS})
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func visible(ctx context.Context, org schemas.OrgID) func(*ledger.Record) bool {
 
 // page is the reply with as many of the items as fit; the others are asked for again.
 func (s *Subscription) page(items []*LiveEvent) ([]byte, error) {
-	at := s.pos
+	at, told := s.pos, len(items)
 	var page bytes.Buffer
 	page.WriteString(`{"items":[`)
 	for i, item := range items {
@@ -93,6 +93,7 @@ func (s *Subscription) page(items []*LiveEvent) ([]byte, error) {
 			if item.Seq != nil { // progress has no position and is asked for by its mark, which is behind it: it may be missed
 				at = schemas.Position{Seq: *items[i-1].Seq, ID: *items[i-1].EventID}
 			}
+			told = i
 			break
 		}
 		if i > 0 {
@@ -104,6 +105,7 @@ func (s *Subscription) page(items []*LiveEvent) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.delivered(items[:told])
 	page.WriteString(`],`)
 	page.Write(bytes.TrimPrefix(rest, []byte(`{"items":null,`)))
 	return page.Bytes(), nil

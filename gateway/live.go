@@ -6,6 +6,7 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
@@ -36,6 +37,8 @@ type Live struct {
 	progress *liveProgress
 	records  liveRecords
 	bytesMax int
+	meters   map[string]*liveMeter // never changed
+	latency  func(transport string, took time.Duration)
 
 	mu         sync.Mutex
 	life       int // rises when the ring begins, as after the ledger went back to older data: earlier subscriptions end
@@ -65,7 +68,8 @@ type liveItem struct {
 }
 
 func newLive(l *ledger.Ledger, f *ledger.Feed, conn *nats.Conn, log *zap.Logger) *Live {
-	v := &Live{l: l, feed: f, log: log, bytesMax: liveBytesMax, orgs: make(map[schemas.OrgID]*liveScope)}
+	v := &Live{l: l, feed: f, log: log, bytesMax: liveBytesMax, orgs: make(map[schemas.OrgID]*liveScope),
+		meters: map[string]*liveMeter{TransportNATS: new(liveMeter), TransportSSE: new(liveMeter), transportGo: new(liveMeter)}}
 	v.progress = newLiveProgress(conn, v.wakeProgress)
 	v.records = liveRecords{live: v, jobs: make(map[jobKey]*ledger.Job)}
 	return v

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,8 @@ type LiveRequest struct {
 	// ProgressAfter is what Subscription.ProgressMark said; empty: from now on. That of another server asks for the
 	// latest of every attempt.
 	ProgressAfter string
+
+	transport string // by which the follower has come; empty: it is of this process
 }
 
 // Subscription is one follower of the live feed. It belongs to one goroutine, which closes it.
@@ -62,6 +65,7 @@ func (v *Live) Subscribe(ctx context.Context, r LiveRequest) (*Subscription, err
 	if err := r.check(); err != nil {
 		return nil, err
 	}
+	r.transport = cmp.Or(r.transport, transportGo)
 	s := &Subscription{v: v, r: r, plain: r.Visible == nil && r.Filter.plain(), all: r.Visible == nil && r.Filter.empty()}
 	if err := v.begun(ctx, r.After != nil); err != nil {
 		return nil, err
@@ -207,10 +211,12 @@ func (v *Live) enter(s *Subscription) error {
 	}
 	v.subscribed++
 	s.scope.waiting++
+	s.meter().subscriptions.Add(1)
 	s.close = sync.OnceFunc(func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		v.subscribed--
+		s.meter().subscriptions.Add(-1)
 		s.scope.waiting--
 		v.forget(s)
 	})
@@ -277,6 +283,7 @@ func (s *Subscription) Next(ctx context.Context) ([]*LiveEvent, error) {
 			out = append(out, progress...)
 		}
 		if len(out) > 0 {
+			s.meter().published.Add(int64(len(out)))
 			return out, nil
 		}
 		if more == nil {

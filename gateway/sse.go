@@ -100,7 +100,7 @@ func (s *stream) request() (LiveRequest, error) {
 	if err != nil {
 		return LiveRequest{}, err
 	}
-	req := LiveRequest{Org: s.org, Filter: f, Progress: values.Get("progress") != "off"}
+	req := LiveRequest{transport: TransportSSE, Org: s.org, Filter: f, Progress: values.Get("progress") != "off"}
 	if v := values.Get("scope"); v != "" && v != "own" {
 		return req, badField("scope", fmt.Errorf("%q is unknown: use own, or leave it out", v))
 	}
@@ -168,10 +168,12 @@ func (s *stream) run(ctx context.Context, sub *Subscription) {
 	pace := time.NewTimer(streamEvery)
 	defer pace.Stop()
 	checked := time.Now()
+	var told []*LiveEvent // what is written next
 	for {
 		if s.flush() != nil {
 			return
 		}
+		sub.delivered(told)
 		wait, cancel := context.WithTimeout(ctx, streamCheck)
 		events, err := sub.Next(wait)
 		cancel()
@@ -191,6 +193,7 @@ func (s *stream) run(ctx context.Context, sub *Subscription) {
 		for _, ev := range events {
 			s.add(ev)
 		}
+		told = events
 		if len(events) == 0 && time.Since(s.said) >= streamPing {
 			fmt.Fprintf(&s.buf, "id: %d\n: ping\n\n", sub.Position().Seq)
 		}

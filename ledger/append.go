@@ -84,6 +84,30 @@ func (l *Ledger) Append(ctx context.Context, e *schemas.Event, expect schemas.Se
 
 // append is Append behind a message that is compared by its id after the connection was lost.
 func (l *Ledger) append(ctx context.Context, e *schemas.Event, expect expectation) error {
+	if l.cfg.Appended == nil {
+		return l.appendOnce(ctx, e, expect)
+	}
+	begin := time.Now()
+	err := l.appendOnce(ctx, e, expect)
+	switch took := time.Since(begin); {
+	case err == nil:
+		l.cfg.Appended(e.Data.Name(), OutcomeStored, took)
+	case errors.Is(err, ErrRefused):
+		l.cfg.Appended(e.Data.Name(), OutcomeRefused, took)
+	case errors.Is(err, ErrUnknown):
+		l.cfg.Appended(e.Data.Name(), OutcomeUnknown, took)
+	}
+	return err
+}
+
+// Outcomes of an append, for Config.Appended.
+const (
+	OutcomeStored  = "stored"
+	OutcomeRefused = "refused"
+	OutcomeUnknown = "unknown"
+)
+
+func (l *Ledger) appendOnce(ctx context.Context, e *schemas.Event, expect expectation) error {
 	a, err := l.appendingOf(e, expect)
 	if err != nil {
 		return err

@@ -151,6 +151,9 @@ func (s *submission) limited(ctx context.Context) error {
 	}
 	if err != nil {
 		d.warn(s.l.log, err)
+		if told := s.l.cfg.Limited; told != nil {
+			told(map[bool]string{true: "waiting", false: "rate"}[err.Code == CodeQueueFull])
+		}
 		s.shut = err
 		return nil
 	}

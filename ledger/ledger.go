@@ -32,6 +32,11 @@ type Config struct {
 	CheckArgs func(t *schemas.TypeSettings, args json.RawMessage) error
 	// Tracer, if set, makes spans of submissions.
 	Tracer SubmitTracer
+	// Appended, if set, is told of each event that was appended by itself, not in a batch, whose outcome is one of the three,
+	// and what it took. Limited, if set, is told when a submit is refused by a limit on waiting jobs ("waiting"), or on a
+	// rate ("rate"). Both must be quick.
+	Appended func(e schemas.EventName, outcome string, took time.Duration)
+	Limited  func(limit string)
 	// Intercept, if set, wraps every publish to LEDGER, ARCHIVE, CATALOG and the object stores: tests refuse a
 	// write or lose its reply with it.
 	Intercept func(PublishFunc) PublishFunc

@@ -65,6 +65,19 @@ func httpOf(l net.Listener, nats string) cell.HTTP {
 	return cell.HTTP{Listener: l, Console: &console.Config{}, Build: metrics.Build{Version: b.Version, Revision: deref(b.Revision), GoVersion: b.GoVersion, NATSVersion: nats}}
 }
 
+// httpOf is what a server serves on its listener.
+func (c *serverConfig) httpOf(l net.Listener, secured *tls.Config, nats string) cell.HTTP {
+	h := httpOf(l, nats)
+	h.TLS, h.Environment = secured, c.environment.Value
+	h.Orgs, _ = metrics.ParseOrgLabel(c.orgLabel.Value) // checked
+	return h
+}
+
+func checkOrgLabel(s string) error {
+	_, err := metrics.ParseOrgLabel(s)
+	return err
+}
+
 // httpURL is where a listener answers; nil for none.
 func httpURL(l net.Listener) *string {
 	if l == nil {

@@ -117,9 +117,7 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 		want.Folded()
 		return err
 	}
-	want.HTTP = httpOf(listener, nc.ConnectedServerVersion())
-	want.HTTP.TLS = secured
-	want.HTTP.Environment = cfg.environment.Value
+	want.HTTP = cfg.httpOf(listener, secured, nc.ConnectedServerVersion())
 	c, err := startCell(ctx, want)
 	if err != nil {
 		want.Folded()

@@ -27,6 +27,7 @@ type serverConfig struct {
 	unsafeBind, reserve       setting
 	http, index, environment  setting
 	login, tlsCert, tlsKey    setting
+	orgLabel                  setting
 }
 
 // declare adds the server's own flags to a command.
@@ -37,6 +38,7 @@ func (c *serverConfig) declare(cmd flagOwner) {
 	c.tlsCert.text(cmd, "http-tls-cert", "JOBLEDGER_HTTP_TLS_CERT", "Certificate of the HTTP port, PEM, with those that lead to its authority; read again when it changes").PlaceHolder("FILE")
 	c.tlsKey.text(cmd, "http-tls-key", "JOBLEDGER_HTTP_TLS_KEY", "Its key").PlaceHolder("FILE")
 	c.index.text(cmd, "index", "JOBLEDGER_INDEX", "no: keep no query index in the data folder; lists then cost as much as an org has jobs, and search neither args nor the archive").PlaceHolder("no")
+	c.orgLabel.text(cmd, "metrics-org-label", "JOBLEDGER_METRICS_ORG_LABEL", "Metrics of orgs: off, top:N, those with the most, or all").PlaceHolder("off|top:N|all")
 	c.environment.text(cmd, "environment", "JOBLEDGER_ENVIRONMENT", "What this installation is called, such as production: it is shown to people, so that nobody takes it for another").PlaceHolder("NAME")
 	c.durability.text(cmd, "durability", "JOBLEDGER_DURABILITY", "standard: synced every second; strict: synced before the answer")
 	c.replicas.text(cmd, "replicas", "JOBLEDGER_REPLICAS", "Replicas of the ledger on an outside NATS: 1, 3 or 5; what is there is kept")
@@ -67,6 +69,7 @@ func (c *serverConfig) keys(f *commonFlags) []configKey {
 		{name: "http_tls_cert", setting: &c.tlsCert},
 		{name: "http_tls_key", setting: &c.tlsKey},
 		{name: "index", setting: &c.index, fallback: "yes", check: checkYesNo},
+		{name: "metrics_org_label", setting: &c.orgLabel, fallback: "off", check: checkOrgLabel},
 		{name: "environment", setting: &c.environment, check: checkEnvironment},
 		{name: "durability", setting: &c.durability, fallback: string(natsd.Standard), check: checkDurability},
 		{name: "nats_login", setting: &c.login, fallback: "no", check: checkYesNo},
@@ -110,7 +113,7 @@ type effective struct {
 // checks all of them: flag > environment > file > default. It returns every
 // problem, not only the first.
 func (c *serverConfig) load(p *program, file string) ([]effective, []problem) {
-	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve, &c.http, &c.index, &c.environment, &c.login, &c.tlsCert, &c.tlsKey} {
+	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve, &c.http, &c.index, &c.environment, &c.orgLabel, &c.login, &c.tlsCert, &c.tlsKey} {
 		s.fill(p.Getenv)
 	}
 	entries, problems := readConfFile(file)

@@ -14,6 +14,7 @@ import (
 	"github.com/dartwing/jobledger/dispatcher"
 	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/handlers"
+	"github.com/dartwing/jobledger/internal/metrics"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/projector"
 	"github.com/dartwing/jobledger/schemas"
@@ -113,7 +114,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
-	o := opener{cfg: &cfg}
+	o := newOpener(&cfg)
 	defer func() { o.close() }()
 	defer cfg.HTTP.close()
 	dispatch := o.ledger("dispatcher", nil)
@@ -171,7 +172,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	seen, err := observe(ctx, &cfg, commands, watched{feed, host, views, space, door, search, end})
+	seen, err := observe(ctx, &cfg, commands, watched{feed, host, views, space, door, search, o.meters, end})
 	if err != nil {
 		return err
 	}
@@ -266,9 +267,18 @@ func component(log *zap.Logger, name string) *zap.Logger {
 
 // opener opens the connections of a cell and remembers them; after an error it does nothing more.
 type opener struct {
-	cfg   *Config
-	conns []*nats.Conn
-	err   error
+	cfg    *Config
+	meters *metrics.Meters
+	conns  []*nats.Conn
+	err    error
+}
+
+func newOpener(cfg *Config) *opener {
+	o := &opener{cfg: cfg}
+	if cfg.HTTP.Listener != nil { // else nobody would hear of what they count
+		o.meters = metrics.NewMeters()
+	}
+	return o
 }
 
 func (o *opener) conn(name string) *nats.Conn {
@@ -289,7 +299,11 @@ func (o *opener) ledger(name string, check func(*schemas.TypeSettings, json.RawM
 	if o.err != nil {
 		return nil
 	}
-	l, err := ledger.New(ledger.Config{Conn: nc, Logger: component(o.cfg.Logger, name), CheckArgs: check, Tracer: o.cfg.Tracer})
+	c := ledger.Config{Conn: nc, Logger: component(o.cfg.Logger, name), CheckArgs: check, Tracer: o.cfg.Tracer}
+	if o.meters != nil {
+		c.Appended, c.Limited = o.meters.Appended, o.meters.Limited
+	}
+	l, err := ledger.New(c)
 	if err != nil {
 		o.err = err
 		return nil

@@ -93,3 +93,14 @@ func (i *indexed) position() func() (schemas.Position, bool) {
 	}
 	return i.x.Position
 }
+
+// counts tells the counters of all orgs; nil where there is no index.
+func (i *indexed) counts() func(context.Context) (map[ledger.CountKey]ledger.Count, error) {
+	if i.x == nil {
+		return nil
+	}
+	return func(ctx context.Context) (map[ledger.CountKey]ledger.Count, error) {
+		all, _, err := i.x.Counts(ctx, "")
+		return all, err
+	}
+}

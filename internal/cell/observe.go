@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -34,6 +35,8 @@ type HTTP struct {
 	// TLS, if set, is what is spoken on it.
 	TLS   *tls.Config
 	Build metrics.Build
+	// Orgs says which orgs have metrics of their own.
+	Orgs metrics.OrgLabel
 	gateway.HTTPConfig
 	// Console is how the web console appears; nil: there is none.
 	Console *console.Config
@@ -54,6 +57,7 @@ type watched struct {
 	space *ledger.SpaceWatch
 	door  *gateway.Gateway
 	index *indexed
+	told  *metrics.Meters
 	end   schemas.Position // of the ledger at the start
 }
 
@@ -63,13 +67,14 @@ func observe(ctx context.Context, cfg *Config, l *ledger.Ledger, of watched) ([]
 	if cfg.HTTP.Listener == nil {
 		return nil, nil
 	}
-	m, err := metrics.New(metrics.Config{Feed: of.feed, From: of.end, Dispatcher: of.host, Projector: of.views, Ledger: l, Space: of.space.Space, Index: of.index.position(), Build: cfg.HTTP.Build,
+	m, err := metrics.New(metrics.Config{Feed: of.feed, From: of.end, Dispatcher: of.host, Projector: of.views, Ledger: l, Space: of.space.Space, Index: of.index.position(), Meters: of.told, Live: liveStates(of.door.Live()), Orgs: cfg.HTTP.Orgs, Counts: of.index.counts(), Build: cfg.HTTP.Build,
 		Logger: component(cfg.Logger, "metrics")})
 	if err != nil {
 		return nil, err
 	}
+	of.door.Live().Observe(of.told.LiveLatency)
 	r := &readiness{l: l, m: m, host: of.host, start: of.end.Seq}
-	s, err := web.New(web.Config{Listener: cfg.HTTP.Listener, TLS: cfg.HTTP.TLS, Ready: r.reasons, Metrics: m.Handler(), Observe: m.HTTP, Logger: component(cfg.Logger, "http")})
+	s, err := web.New(web.Config{Listener: cfg.HTTP.Listener, TLS: cfg.HTTP.TLS, Ready: r.reasons, Metrics: r.fresh(m.Handler()), Observe: m.HTTP, Logger: component(cfg.Logger, "http")})
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +112,28 @@ func (r *readiness) reasons(context.Context) []string {
 		}
 	}
 	return why
+}
+
+// fresh has a scrape be told where the ledger ends now: a lag is as fresh as what is known of that.
+func (r *readiness) fresh(scrape http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_ = r.reachable() // /readyz says why it does not answer
+		scrape.ServeHTTP(w, req)
+	})
+}
+
+// liveStates tells of the live feed in the words of metrics. A stream over HTTP is a connection.
+func liveStates(v *gateway.Live) func() []metrics.LiveState {
+	return func() (all []metrics.LiveState) {
+		for _, u := range v.Use() {
+			s := metrics.LiveState{Transport: u.Transport, Subscriptions: int(u.Subscriptions), Published: uint64(u.Published), Delivered: uint64(u.Delivered)}
+			if u.Transport == gateway.TransportSSE {
+				s.Connections = s.Subscriptions
+			}
+			all = append(all, s)
+		}
+		return all
+	}
 }
 
 // reachable asks the ledger where it ends. The question outlives who asks first: others wait for its answer.

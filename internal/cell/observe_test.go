@@ -2,6 +2,7 @@ package cell_test
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -9,9 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/internal/cell"
 	"github.com/dartwing/jobledger/internal/metrics"
 	"github.com/dartwing/jobledger/ledger/ledgertest"
+	"github.com/dartwing/jobledger/schemas"
 )
 
 // withHTTP has a server serve HTTP, and returns where.
@@ -56,7 +59,10 @@ func TestObserved(t *testing.T) {
 	first := submit(t, c, 0)
 	before.Stop()
 	serve, leads := withHTTP(t)
-	env.RunServer(serve, func(c *cell.Config) { c.IndexDir = t.TempDir() })
+	env.RunServer(serve, func(c *cell.Config) {
+		c.IndexDir = t.TempDir()
+		c.HTTP.Orgs, _ = metrics.ParseOrgLabel("top:3")
+	})
 	until(t, "a leader", func() bool { return shows(t, leads, "jobledger_dispatcher_leader 1") })
 	other, stands := withHTTP(t)
 	env.RunServer(other)
@@ -91,6 +97,17 @@ func TestObserved(t *testing.T) {
 	}
 	until(t, "an index that is not behind", func() bool { return shows(t, leads, `jobledger_projection_lag_events{projection="index"} 0`) })
 	until(t, "the jobs that have ended", func() bool { return shows(t, leads, `jobledger_jobs{queue="default",state="completed"} 3`) })
+	for _, line := range []string{`jobledger_org_jobs{org="acme",queue="default",state="completed"} 3`, `jobledger_org_attempts_total{org="acme",outcome="completed"} 3`,
+		`jobledger_limited_total{limit="waiting"} 0`, `jobledger_schedule_missed_total 0`, `jobledger_append_conflicts_total{event="type_set"} 0`} {
+		until(t, line, func() bool { return shows(t, leads, line) })
+	}
+	if shows(t, leads, `jobledger_appends_total{event="queued",outcome="stored"} 0`) || shows(t, leads, `jobledger_append_seconds_count{event="queued"} 0`) {
+		t.Error("the dispatcher's appends are not told")
+	}
+	follow(t, c)
+	until(t, "what followers were told", func() bool {
+		return !shows(t, leads, `jobledger_live_delivered_total{transport="nats"} 0`) || !shows(t, stands, `jobledger_live_delivered_total{transport="nats"} 0`)
+	})
 	until(t, "open dead letters", func() bool { return shows(t, leads, `jobledger_dead_letters_open{queue="default"} 0`) })
 	until(t, "the ledger's size", func() bool {
 		_, body := get(t, leads+"/metrics")
@@ -108,6 +125,15 @@ func TestObserved(t *testing.T) {
 	}
 	for _, url := range []string{leads, stands} {
 		until(t, "ready", func() bool { status, _ := get(t, url+"/readyz"); return status == http.StatusOK })
+	}
+}
+
+// follow hears of one event of the past.
+func follow(t *testing.T, c *gateway.Client) {
+	t.Helper()
+	enough := errors.New("enough")
+	if err := c.Watch(t.Context(), gateway.WatchRequest{After: schemas.Position{Seq: 1}}, func(*gateway.LiveEvent) error { return enough }); !errors.Is(err, enough) {
+		t.Fatal(err)
 	}
 }
 

@@ -29,6 +29,7 @@ func exported(t *testing.T) map[string][]string {
 	newFamilies(&kept)
 	newHTTP(&kept)
 	kept = append(kept, &gauges{})
+	kept = append(kept, NewMeters().own...)
 	names := map[string][]string{}
 	for _, c := range kept {
 		descs := make(chan *prometheus.Desc, 100)

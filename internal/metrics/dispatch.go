@@ -20,6 +20,7 @@ var (
 	descBusy     = desc("worker_slots_busy", "Those of them in use; on the leader.", "queue")
 	descHolds    = desc("holds", "Holds in force, by what they are on; on the leader.", "scope")
 	descBreaker  = desc("breaker_state", "The worst breaker of a type over all orgs: 0 closed, 1 half-open, 2 open; on the leader.", "type")
+	descMissed   = desc("schedule_missed_total", "Ticks of schedules that passed without their job, skipped or made up later, since this leader began; on the leader.")
 	descReoffers = desc("reoffers_total", "Jobs offered again, because nobody took the offer.")
 )
 
@@ -32,6 +33,7 @@ func (m *Metrics) dispatch(to sink) {
 	if err != nil || !g.Leading {
 		return
 	}
+	to.counter(descMissed, float64(g.Missed))
 	for i := range min(len(g.Queues), seriesMax) {
 		m.queue(to, &g.Queues[i])
 	}

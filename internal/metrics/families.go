@@ -34,9 +34,13 @@ type families struct {
 	late                                                               prometheus.Observer // lateness of schedules
 }
 
+func histogramOpts(name, help string, buckets []float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeMax}
+}
+
 func histogram(r prometheus.Registerer, name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets,
-		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeMax}, labels)
+	v := prometheus.NewHistogramVec(histogramOpts(name, help, buckets), labels)
 	r.MustRegister(v)
 	return v
 }

@@ -34,7 +34,8 @@ var (
 func (g *gauges) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descBuild, descLeader, descJobs, descDead, descLagEvents, descLagSeconds, descQuarantined, descIllegal,
 		descEvents, descBytes, descFree, descTotal, descReserve,
-		descDepth, descOldest, descOverdue, descUnserved, descWorkers, descSlots, descBusy, descHolds, descBreaker, descReoffers} {
+		descDepth, descOldest, descOverdue, descUnserved, descWorkers, descSlots, descBusy, descHolds, descBreaker, descReoffers, descMissed,
+		descLiveConns, descLiveSubs, descPublished, descDelivered, descOrgJobs, descOrgAttempts} {
 		out <- d
 	}
 }
@@ -65,6 +66,8 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		to.views(s)
 	}
 	m.dispatch(to)
+	m.live(to)
+	m.orgs(to)
 	if events, bytes, ok := m.size.known(); ok {
 		to.gauge(descEvents, float64(events))
 		to.gauge(descBytes, float64(bytes))

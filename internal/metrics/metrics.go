@@ -45,6 +45,13 @@ type Config struct {
 	Ledger *ledger.Ledger
 	// Space tells of the store's room. nil: nothing is told.
 	Space func() ledger.Space
+	// Meters count what the server's parts do. nil: what they would tell stays zero.
+	Meters *Meters
+	// Live tells of the followers of the live feed. nil: nothing is told.
+	Live func() []LiveState
+	// Orgs says which orgs have families of their own, and Counts are the counters for them; nil: they are not known.
+	Orgs   OrgLabel
+	Counts func(context.Context) (map[ledger.CountKey]ledger.Count, error)
 	// Build is shown as it is.
 	Build Build
 	// Logger is required; use zap.NewNop() for none.
@@ -75,8 +82,9 @@ type Metrics struct {
 	lag      lagWatch
 	ages     ages
 
-	mu   sync.Mutex // held over a batch of events
-	fold *fold
+	mu       sync.Mutex // held over a batch of events
+	fold     *fold
+	attempts orgAttempts
 
 	size sizes
 }
@@ -88,6 +96,13 @@ func New(cfg Config) (*Metrics, error) {
 	}
 	m := &Metrics{cfg: cfg, registry: prometheus.NewRegistry()}
 	m.fold, m.http = newFold(newFamilies(m.registry), cfg.From.Seq), newHTTP(m.registry)
+	if m.cfg.Meters == nil {
+		m.cfg.Meters = NewMeters()
+	}
+	if cfg.Orgs.on {
+		m.attempts = orgAttempts{}
+	}
+	m.registry.MustRegister(m.cfg.Meters.own...)
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &gauges{m: m})
 	return m, nil
 }
@@ -138,6 +153,7 @@ func (m *Metrics) apply(entries []*ledger.Entry) {
 	for _, e := range entries {
 		if e.Err == nil {
 			m.fold.apply(e.Event)
+			m.attempts.count(e.Event)
 		}
 	}
 }
