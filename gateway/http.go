@@ -56,7 +56,9 @@ func (g *Gateway) HTTP(cfg HTTPConfig) http.Handler {
 	for _, pattern := range streams {
 		mux.HandleFunc(pattern, h.events)
 	}
-	mux.HandleFunc("GET /v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, openAPI) })
+	mux.HandleFunc("GET /v1/openapi.json", document(OpenAPI))
+	mux.HandleFunc("GET /v1/asyncapi.json", document(AsyncAPI))
+	mux.HandleFunc("GET /v1/schemas/{name}", h.eventSchema)
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, requestID(r), ledger.Errorf(ledger.CodeNotFound, "there is no %s %s", r.Method, r.URL.Path))
 	})

@@ -308,3 +308,51 @@ func TestOpenAPIIsTrue(t *testing.T) {
 		t.Errorf("an error is not of its form: %v", err)
 	}
 }
+
+// TestAsyncAPI: each verb and each event is in the document, with a reference that leads somewhere, and what the port serves is it.
+func TestAsyncAPI(t *testing.T) {
+	s := serveHTTP(t, gateway.HTTPConfig{})
+	var doc struct {
+		Channels, Operations map[string]any
+		Components           struct{ Messages, Schemas map[string]any }
+	}
+	if err := json.Unmarshal(gateway.AsyncAPI(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, rt := range gateway.Routes() {
+		if rt.Action != "" && rt.Lines == nil && (doc.Channels[rt.Endpoint] == nil || doc.Operations[rt.Endpoint] == nil) {
+			t.Errorf("the verb %s is missing", rt.Endpoint)
+		}
+	}
+	for _, name := range slices.Concat(schemas.JobEvents(), schemas.ControlEvents()) {
+		want, err := schemas.JSONSchema(name)
+		if err != nil || doc.Components.Messages[string(name)] == nil || doc.Components.Schemas[string(name)] == nil {
+			t.Errorf("the event %s is missing: %v", name, err)
+		}
+		for _, path := range []string{string(name), schemas.JSONSchemaFile(name)} {
+			if got := s.call("", "GET", "/v1/schemas/"+path, ""); !bytes.Equal(got.body, want) {
+				t.Errorf("the schema of %s: %.200s", path, got)
+			}
+		}
+	}
+	var whole any
+	if err := json.Unmarshal(gateway.AsyncAPI(), &whole); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`"\$ref": "#/([^"]+)"`).FindAllStringSubmatch(string(gateway.AsyncAPI()), -1) {
+		at := whole
+		for _, part := range strings.Split(m[1], "/") {
+			in, _ := at.(object)
+			if at = in[part]; at == nil {
+				t.Errorf("%s leads nowhere", m[1])
+				break
+			}
+		}
+	}
+	if got := s.call("", "GET", "/v1/asyncapi.json", ""); !bytes.Equal(got.body, gateway.AsyncAPI()) {
+		t.Errorf("the document: %.200s", got)
+	}
+	if got := s.call("", "GET", "/v1/schemas/exploded", ""); got.code() != ledger.CodeNotFound {
+		t.Errorf("no event: %s", got)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/ledger/ledgertest"
 	"github.com/dartwing/jobledger/schemas"
@@ -121,7 +122,7 @@ func TestSchemas(t *testing.T) {
 	if len(list.Items) != len(schemas.JobEvents())+len(schemas.ControlEvents()) {
 		t.Errorf("%d schemas", len(list.Items))
 	}
-	documents := decode[map[string]any](t, runMain(t, nil, "schema", "export").stdout)
+	documents := decode[map[string]any](t, runMain(t, nil, "schema", "export", "jsonschema").stdout)
 	dir := filepath.Join(t.TempDir(), "out")
 	if got := runMain(t, nil, "schema", "export", "jsonschema", "-o", dir); got.code != exitOK || got.stdout != "" {
 		t.Errorf("export: %+v", got)
@@ -134,6 +135,15 @@ func TestSchemas(t *testing.T) {
 	want, _ := schemas.JSONSchema(schemas.EventSubmitted)
 	if err != nil || string(text) != string(want) {
 		t.Errorf("the exported schema is not the one that holds: %v", err)
+	}
+	for kind, want := range map[string][]byte{"openapi": gateway.OpenAPI(), "asyncapi": gateway.AsyncAPI()} {
+		if got := runMain(t, nil, "schema", "export", kind).stdout; got != string(want) {
+			t.Errorf("the exported %s document is not the one that the server serves", kind)
+		}
+	}
+	all := decode[map[string]any](t, runMain(t, nil, "schema", "export", "all").stdout)
+	if len(all) != len(list.Items)+2 || all["openapi.json"] == nil || all["asyncapi.json"] == nil {
+		t.Errorf("all are %d documents", len(all))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/choria-io/fisk"
 
+	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -27,13 +28,14 @@ func (p *program) addSchema(app *fisk.Application) {
 
 	var kind, dir string
 	export := p.command(schema, "export", "Write the documents to a folder, or to stdout as one",
-		func(context.Context) error { return p.exportSchemas(dir) })
+		func(context.Context) error { return p.exportSchemas(kind, dir) })
 	export.HelpLong(`Examples:
 
 	jobledger schema export jsonschema | jq '."submitted.v1.json".required'
+	jobledger schema export openapi > openapi.json
 	jobledger schema export all -o schemas/`)
-	export.Arg("kind", "jsonschema or all").Default("all").EnumVar(&kind, "jsonschema", "all")
-	export.Flag("output", "Folder to write one file per event to").Short('o').PlaceHolder("DIR").StringVar(&dir)
+	export.Arg("kind", "jsonschema, openapi, asyncapi or all").Default("all").EnumVar(&kind, "jsonschema", "openapi", "asyncapi", "all")
+	export.Flag("output", "Folder to write one file per document to").Short('o').PlaceHolder("DIR").StringVar(&dir)
 }
 
 func events() []schemas.EventName {
@@ -54,14 +56,26 @@ func (p *program) listSchemas(context.Context) error {
 	return p.list(g)
 }
 
-func (p *program) exportSchemas(dir string) error {
+// exportSchemas writes the documents of a kind; one that stands alone goes to stdout as it is.
+func (p *program) exportSchemas(kind, dir string) error {
 	documents := make(map[string]json.RawMessage)
-	for _, name := range events() {
-		text, err := schemas.JSONSchema(name)
-		if err != nil {
-			return err
+	if kind == "jsonschema" || kind == "all" {
+		for _, name := range events() {
+			text, err := schemas.JSONSchema(name)
+			if err != nil {
+				return err
+			}
+			documents[schemas.JSONSchemaFile(name)] = text
 		}
-		documents[schemas.JSONSchemaFile(name)] = text
+	}
+	for name, text := range map[string][]byte{"openapi": gateway.OpenAPI(), "asyncapi": gateway.AsyncAPI()} {
+		if kind == name && dir == "" {
+			_, err := p.Stdout.Write(text)
+			return outputError(err)
+		}
+		if kind == name || kind == "all" {
+			documents[name+".json"] = text
+		}
 	}
 	if dir == "" {
 		return p.document(documents)

@@ -15,6 +15,8 @@ import { Table, rowsMax } from "../ui/table.jsx";
 const backSeqs = 5000;
 const keptMax = 2000;
 const batchType = "_batch";
+// idMax is how long an id may be that is shown whole: those of people are short, those of the ledger are told apart by their beginning.
+const idMax = 28;
 
 const person = (actor) => !!actor && !/^(system|worker):/.test(actor);
 const human = (s) => s.replaceAll("_", " ");
@@ -110,7 +112,7 @@ function Done({ e }) {
 // What names the thing that an event is about: a job, or what a setting is of.
 function What({ e }) {
   if (e.id && e.n > 1) return <><Badge kind="info">{count(e.n)} jobs</Badge> <span class="faint">the last: </span><Link to={at("jobs/" + part(e.id), e.org)}>{e.type ?? e.id}</Link></>;
-  if (e.id) return <><Link to={at("jobs/" + part(e.id), e.org)}>{e.type ?? e.id}</Link> <span class="faint mono">{e.id.slice(0, 8)}</span></>;
+  if (e.id) return <><Link to={at("jobs/" + part(e.id), e.org)}>{e.type ?? e.id}</Link> <span class="faint mono">{e.id.length > idMax ? e.id.slice(0, 8) : e.id}</span></>;
   const s = e.data?.settings ?? e.hold;
   const name = s?.title ?? s?.name ?? (s?.scope && Object.entries(s.scope).map(([k, v]) => `${k} ${v}`).join(", ")) ?? e.type;
   return name ? <span>{name}</span> : <span class="faint">{e.scope ?? "the cell"}</span>;
