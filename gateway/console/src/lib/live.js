@@ -15,6 +15,9 @@ export const behind = signal(0);
 // seq is the last position; a read with min_seq of it has seen all that the feed told.
 export let seq = 0;
 
+// began is where and when the feed began to be followed without a gap: {seq, at}. What was read before it may be older.
+export const began = signal({ seq: 0, at: 0 });
+
 const mergeMS = 100;
 const silentMS = 40_000; // the server sends a ping every 15 s
 const hiddenMS = 20_000;
@@ -117,6 +120,7 @@ async function follow(mine, up) {
       const parts = buf.split("\n\n");
       buf = parts.pop();
       for (const p of parts) message(p);
+      if (!from && began.value.of !== mine && seq) began.value = { seq, at: Date.now(), of: mine };
     }
   } finally {
     clearTimeout(quiet);

@@ -1,6 +1,6 @@
 // Data of a page: read, shown, read again when the feed says that it changed.
 import { useEffect, useRef, useState, useCallback } from "preact/hooks";
-import { listen, seq } from "./live.js";
+import { began, listen, seq } from "./live.js";
 
 // useQuery reads with `read(signal, minSeq)` whenever one of deps changes, keeping what it has on the screen meanwhile.
 // when(batch) says whether a batch of the feed makes it worth reading again; everyMS is the time between two such reads.
@@ -11,6 +11,7 @@ export function useQuery(read, deps, { when, everyMS = 1500, key = "", skip = fa
   latest.current = read;
   const run = useRef({ abort: null, timer: 0, last: 0 });
 
+  const follows = !!when;
   const reload = useCallback((minSeq) => {
     const r = run.current;
     r.abort?.abort();
@@ -20,7 +21,13 @@ export function useQuery(read, deps, { when, everyMS = 1500, key = "", skip = fa
     r.last = Date.now();
     set((s) => ({ ...s, loading: true }));
     return latest.current(abort.signal, minSeq || undefined).then(
-      (data) => { if (!abort.signal.aborted) { r.abort = null; set((s) => ({ ...s, data, error: null, loading: false })); } },
+      (data) => {
+        if (abort.signal.aborted) return;
+        r.abort = null;
+        set((s) => ({ ...s, data, error: null, loading: false }));
+        const from = began.peek().seq; // a view lags; what it had not seen when the feed began is not told again
+        if (follows && data?.as_of_seq < from && !minSeq) reload(from);
+      },
       (error) => { if (!abort.signal.aborted) { r.abort = null; set((s) => ({ ...s, error, loading: false })); } },
     );
   }, []);
@@ -34,7 +41,8 @@ export function useQuery(read, deps, { when, everyMS = 1500, key = "", skip = fa
 
   useEffect(() => {
     if (!when || skip) return;
-    return listen((batch) => {
+    const start = began.subscribe((b) => { if (b.at > run.current.last && run.current.last) reload(b.seq); });
+    const end = listen((batch) => {
       if (!batch.reset && !when(batch)) return;
       const r = run.current;
       if (r.timer) return;
@@ -45,6 +53,7 @@ export function useQuery(read, deps, { when, everyMS = 1500, key = "", skip = fa
       };
       r.timer = setTimeout(later, Math.max(0, r.last + everyMS - Date.now()));
     });
+    return () => { start(); end(); };
   }, [skip, everyMS]);
 
   return { ...state, data: state.key === key ? state.data : null, reload };

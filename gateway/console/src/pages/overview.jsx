@@ -124,13 +124,13 @@ function Charts({ stats, range }) {
     <div class="grid-2">
       <Card title={"Throughput, " + units[range]}>
         <Shown q={stats} rows={6} what="The figures">{() => (
-          <Chart times={times} label="Throughput" format={(v) => compact.format(v)} empty="Nothing happened in this time" series={[
+          <Chart whole times={times} label="Throughput" format={(v) => compact.format(v)} empty="Nothing happened in this time" series={[
             { label: "completed", color: "--good", values: ended, fill: true }, { label: "submitted", color: "--info", values: submitted, dash: [4, 3] }, { label: "failed attempts", color: "--bad", values: failed }]} />
         )}</Shown>
       </Card>
       <Card title={"Waiting jobs, at the end of " + units[range]}>
         <Shown q={stats} rows={6} what="The figures">{() => (
-          <Chart times={times} label="Waiting jobs" format={(v) => compact.format(v)} empty="No job waited in this time" series={[{ label: "waiting", color: "--violet", values: waiting, fill: true }, { label: "at most", color: "--faint", values: most, dash: [4, 3] }]} />
+          <Chart whole times={times} label="Waiting jobs" format={(v) => compact.format(v)} empty="No job waited in this time" series={[{ label: "waiting", color: "--violet", values: waiting, fill: true }, { label: "at most", color: "--faint", values: most, dash: [4, 3] }]} />
         )}</Shown>
       </Card>
     </div>

@@ -15,8 +15,11 @@ function color(name) {
 }
 const thin = (c) => c.replace("rgb(", "rgba(").replace(")", ", 0.14)");
 
-// Chart draws series over times (seconds of Unix time). series are {label, color, values, fill, dash}; format writes a value.
-export function Chart({ times, series, height = 180, format = String, label, empty }) {
+// wholeSteps keep an axis of counts from showing parts of one.
+const wholeSteps = Array.from({ length: 13 }, (_, n) => [1, 2, 5].map((m) => m * 10 ** n)).flat();
+
+// Chart draws series over times (seconds of Unix time). series are {label, color, values, fill, dash}; format writes a value; whole: they are counts.
+export function Chart({ times, series, height = 180, format = String, label, empty, whole }) {
   const box = useRef();
   const plot = useRef(null);
   const fmt = useRef(format);
@@ -34,7 +37,7 @@ export function Chart({ times, series, height = 180, format = String, label, emp
       scales: { x: { time: true }, y: { range: (_, min, max) => [0, max > 0 ? max * 1.1 : 1] } },
       axes: [
         { ...axis, values: (_, at) => at.map((s) => stamp(new Date(s * 1000).toISOString(), { short: true }).slice(0, 5)), space: 60, size: 26 },
-        { ...axis, size: 44, values: (_, v) => v.map((x) => fmt.current(x)), space: 30 },
+        { ...axis, size: 44, values: (_, v) => v.map((x) => fmt.current(x)), space: 30, ...(whole && { incrs: wholeSteps }) },
       ],
       series: [{}, ...series.map((s) => {
         const c = color(s.color);

@@ -43,7 +43,8 @@ export function Palette() {
   const items = all.filter((e) => word.split(/\s+/).every((w) => (e.title + " " + e.kind).toLowerCase().includes(w)));
   if (/^[\w-]{3,}$/.test(text.trim())) {
     const id = text.trim();
-    items.unshift({ title: (found?.id === id ? `${found.type} ${id}` : "Job " + id), kind: found?.id === id ? found.state : "job by id", icon: found?.id === id ? found.state : "jobs", run: () => go(at("jobs/" + part(id))) });
+    const one = { title: (found?.id === id ? `${found.type} ${id}` : "Job " + id), kind: found?.id === id ? found.state : "job by id", icon: found?.id === id ? found.state : "jobs", run: () => go(at("jobs/" + part(id))) };
+    found?.id === id || /\d/.test(id) ? items.unshift(one) : items.push(one); // a word is rather the name of a page
   }
   if (text.includes(":")) items.unshift({ title: "Jobs with " + text, kind: "filter", icon: "search", run: () => go(at("jobs") + "?q=" + encodeURIComponent(text)) });
   useEffect(() => {

@@ -37,12 +37,12 @@ export function argsOf(schema, form) {
   for (const [name, s] of Object.entries(schema.properties ?? {})) {
     const v = form[name];
     const must = schema.required?.includes(name);
-    if ((v === "" || v == null) && !(must && kindOf(s) === "string")) continue;
+    if (v === "" || v == null) continue; // an empty text can be given as JSON
     const of = (text, type) => (type === "string" || !number.test(text.trim()) ? JSON.stringify(text) : text.trim());
     let text;
     switch (kindOf(s)) {
       case "boolean": if (!v && !must && !("default" in s)) continue; text = String(!!v); break;
-      case "string": text = JSON.stringify(v ?? ""); break;
+      case "string": text = JSON.stringify(v); break;
       case "list": text = "[" + v.split("\n").filter((l) => l.trim()).map((l) => of(l, s.items.type)).join(",") + "]"; break;
       case "enum": text = v; break;
       case "json": text = source(tree(v)); break;
@@ -63,15 +63,16 @@ export function Schema({ schema, value, onChange, error }) {
         const kind = kindOf(s);
         const label = (s.title ?? name) + (schema.required?.includes(name) ? " *" : "");
         const wrong = error?.field && ("/" + error.field).replace(/^\/+(args\/)?/, "/").startsWith("/" + name) ? error.message : "";
+        const must = !!schema.required?.includes(name);
         const on = (e) => put(name, e.target.value);
         if (kind === "boolean") return <label key={name} class="check"><input type="checkbox" name={name} checked={!!value[name]} onChange={(e) => put(name, e.target.checked)} /><span>{label}{s.description && <small>{s.description}</small>}</span></label>;
         return (
           <Field key={name} label={label} error={wrong} help={[s.description, kind === "list" && "one a line", kind === "json" && "JSON"].filter(Boolean).join("; ")}>
             {kind === "enum"
-              ? <select name={name} value={value[name]} onChange={on}><option value="" />{s.enum.map((v) => <option key={JSON.stringify(v)} value={JSON.stringify(v)}>{String(v)}</option>)}</select>
+              ? <select name={name} required={must} value={value[name]} onChange={on}><option value="" />{s.enum.map((v) => <option key={JSON.stringify(v)} value={JSON.stringify(v)}>{String(v)}</option>)}</select>
               : kind === "list" || kind === "json" || s.maxLength > 200
-                ? <textarea name={name} rows="3" spellcheck={false} value={value[name]} onInput={on} />
-                : <input name={name} value={value[name]} inputmode={kind === "string" ? undefined : "decimal"} type={s.format === "date" ? "date" : "text"} placeholder={s.examples?.[0] != null ? String(s.examples[0]) : ""} onInput={on} />}
+                ? <textarea name={name} required={must} rows="3" spellcheck={false} value={value[name]} onInput={on} />
+                : <input name={name} required={must} value={value[name]} inputmode={kind === "string" ? undefined : "decimal"} type={s.format === "date" ? "date" : "text"} placeholder={s.examples?.[0] != null ? String(s.examples[0]) : ""} onInput={on} />}
           </Field>
         );
       })}

@@ -1,0 +1,116 @@
+//go:build browser
+
+package console_test
+
+import (
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// TestActions shows that what is done on a page stands in the ledger, with who did it and why.
+func TestActions(t *testing.T) {
+	s := dev(t)
+	s.seed()
+	t.Run("cancel", func(t *testing.T) {
+		id := s.submit(`{"type":"called-off","args":{}}`)
+		b := open(t, s.URL+"/o/acme/jobs/"+id)
+		b.shows(".standing", "submitted")
+		b.press("C")
+		b.click("dialog[open] .dialog-foot button.danger", "Cancel the job")
+		b.shows("dialog[open] .wrong-text", "say why") // no reason, no cancel
+		b.confirm("not needed")
+		b.shows(".standing", "canceled")
+		if e := s.happened(id, "canceled"); e.Actor != "user:ada" || !strings.Contains(e.Reason+string(e.Data), "not needed") {
+			t.Errorf("%+v", e)
+		}
+	})
+	t.Run("retry", func(t *testing.T) {
+		id := s.first("type:broken")
+		b := open(t, s.URL+"/o/acme/jobs/"+id)
+		b.click(".actions button", "Retry")
+		b.confirm("the network is back")
+		b.shows(".events", "the network is back")
+		if e := s.happened(id, "retried"); e.Actor != "user:ada" || !strings.Contains(e.Reason+string(e.Data), "the network is back") {
+			t.Errorf("%+v", e)
+		}
+	})
+	t.Run("group", func(t *testing.T) {
+		b := open(t, s.URL+"/o/acme/dead-letters")
+		b.shows(".group-n", "2")
+		b.click(".group .actions button", "Close")
+		b.shows("dialog[open]", "Close 2 jobs")
+		b.confirm("ticket 7")
+		b.shows(".empty", "No open dead letter")
+		if e := s.happened(s.first("type:broken resolution:resolved"), "resolved"); e.Actor != "user:ada" || !strings.Contains(e.Reason+string(e.Data), "ticket 7") {
+			t.Errorf("%+v", e)
+		}
+	})
+	t.Run("again", func(t *testing.T) {
+		from := s.submit(`{"type":"exact","args":{"n":9007199254740993,"b":1,"a":[1.10]}}`)
+		b := open(t, s.URL+"/o/acme/jobs/"+from)
+		b.click(".actions button", "Run again")
+		b.until("document.querySelector('dialog[open] textarea')?.value.includes('9007199254740993')")
+		js[bool](b, `(() => { const e = document.querySelector("dialog[open] textarea"); e.value = e.value.replace('"b": 1', '"b": 2'); e.dispatchEvent(new Event("input", {bubbles: true})); return true })()`)
+		b.confirm("with another b")
+		b.until("!location.pathname.endsWith(" + string(must(json.Marshal(from))) + ")")
+		var j struct{ Args json.RawMessage }
+		s.call("GET", "orgs/acme/jobs/"+b.job(), "", &j)
+		if args := strings.NewReplacer(" ", "", "\n", "").Replace(string(j.Args)); args != `{"n":9007199254740993,"b":2,"a":[1.10]}` {
+			t.Errorf("args are %s", args)
+		}
+	})
+	t.Run("new", func(t *testing.T) { s.newJob(t) })
+	t.Run("bulk", func(t *testing.T) { s.bulk(t) })
+}
+
+// newJob fills the form that is drawn from a type's schema.
+func (s *site) newJob(t *testing.T) {
+	s.call("PUT", "types/mail", `{"name":"mail","reason":"test","schema":{"type":"object","required":["to"],"properties":{
+		"to":{"type":"string","description":"an address"},"customer":{"type":"integer"},"urgent":{"type":"boolean"},"kind":{"enum":["news","bill"]},"copies":{"type":"array","items":{"type":"string"}}}}}`, nil)
+	b := open(t, s.URL+"/o/acme/jobs?new=1&type=mail")
+	b.shows("dialog .help", "an address")
+	b.click("dialog[open] .dialog-foot button.primary", "Submit")
+	b.until("document.querySelector('dialog[open] input[name=to]:invalid') !== null") // the browser says what is missing
+	b.fill("dialog input[name=to]", "ada@example.net")
+	b.fill("dialog input[name=customer]", "9007199254740993")
+	b.fill("dialog select[name=kind]", `"bill"`)
+	b.fill("dialog textarea[name=copies]", "bob@example.net\ncy@example.net")
+	js[bool](b, "(document.querySelector('dialog input[name=urgent]').click(), true)")
+	b.click("dialog[open] .dialog-foot button.primary", "Submit")
+	b.shows(".standing", "submitted")
+	var j struct{ Args json.RawMessage }
+	s.call("GET", "orgs/acme/jobs/"+b.job(), "", &j)
+	if want := `{"to":"ada@example.net","customer":9007199254740993,"urgent":true,"kind":"bill","copies":["bob@example.net","cy@example.net"]}`; string(j.Args) != want {
+		t.Errorf("args are %s", j.Args)
+	}
+}
+
+// bulk cancels all jobs that a filter passes: they are counted first.
+func (s *site) bulk(t *testing.T) {
+	var last string
+	for range 120 { // more than one request of a bulk, and more than one page
+		last = s.submit(`{"type":"many","args":{},"dedup":"off"}`)
+	}
+	b := open(t, s.URL+"/o/acme/jobs?q="+url.QueryEscape("type:many"))
+	b.shows(".pages", "of 120 jobs")
+	js[bool](b, "(document.querySelector('thead input').click(), true)")
+	b.click(".bulk .link", "Select all 120")
+	b.click(".bulk button", "Cancel")
+	b.shows("dialog[open]", "120 jobs match")
+	b.confirm("the campaign is over")
+	b.shows(".toast", "120 canceled")
+	b.click(".tabs button", "Canceled")
+	b.shows(".pages", "of 120 jobs that match")
+	if e := s.happened(last, "canceled"); e.Actor != "user:ada" || e.Reason != "the campaign is over" {
+		t.Errorf("%+v", e)
+	}
+}
+
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return b
+}

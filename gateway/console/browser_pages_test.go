@@ -1,0 +1,162 @@
+//go:build browser
+
+package console_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// look is one page, and a text by which it is known to be whole.
+type look struct{ name, path, selector, text string }
+
+// TestLooks shows that every page is drawn from a real ledger, wide and narrow, light and dark: nothing is cut off
+// sideways, and the browser complains of nothing (INTERFACE 7).
+func TestLooks(t *testing.T) {
+	s := dev(t)
+	s.seed()
+	dead := s.first("state:dead_lettered")
+	running := s.submit(`{"type":"unserved","args":{"n":9007199254740993}}`)
+	b := open(t, s.URL+"/o/acme")
+	looks := []look{
+		{"overview", "", ".stat", "Waiting"}, {"jobs", "jobs", "td", "nobody"}, {"dead-letters", "dead-letters", ".group-title", "broken"},
+		{"job-dead", "jobs/" + dead, ".events", "dead lettered"}, {"job-waiting", "jobs/" + running, ".explain", "nobody serves"}, {"job-new", "jobs?new=1", "dialog", "Type"},
+		{"queues", "queues", "main", "default"}, {"types", "types", "main", "broken"}, {"workers", "workers", "h1", "Workers"}, {"schedules", "schedules", "h1", "Schedules"},
+		{"organizations", "organizations", "h1", "Organizations"}, {"tokens", "tokens", "h1", "Tokens"}, {"activity", "activity", "h1", "Activity"},
+	}
+	for _, page := range looks {
+		for _, width := range []int64{1280, 360} {
+			var colors []string
+			for _, theme := range []string{"light", "dark"} {
+				b.theme(theme)
+				b.size(width, 900)
+				b.visit(s.URL + "/o/acme/" + page.path)
+				b.shows(page.selector, page.text)
+				if sideways := js[int](b, "document.documentElement.scrollWidth - innerWidth"); sideways > 0 {
+					t.Errorf("%s at %d: %d pixels lie beside the page", page.name, width, sideways)
+				}
+				colors = append(colors, js[string](b, "getComputedStyle(document.body).backgroundColor"))
+				b.shoot(fmt.Sprintf("%s-%d-%s", page.name, width, theme))
+			}
+			if colors[0] == colors[1] {
+				t.Errorf("%s: light and dark are both %s", page.name, colors[0])
+			}
+		}
+	}
+}
+
+// shoot writes a screenshot where -shots says.
+func (b *tab) shoot(name string) {
+	b.t.Helper()
+	if *shots == "" {
+		return
+	}
+	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(*shots, name+".png"), png, 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// seed has some jobs of acme complete, and some fail for good.
+func (s *site) seed() {
+	s.t.Helper()
+	for i := range 6 {
+		s.submit(fmt.Sprintf(`{"type":"fine","args":{"n":%d},"tags":{"env":"test"}}`, i))
+		if i < 3 {
+			s.submit(fmt.Sprintf(`{"type":"broken","args":{"n":%d}}`, i))
+		}
+	}
+	s.submit(`{"type":"nobody","args":{}}`)
+	for script, args := range map[string][]string{"echo '{\"ok\":true}'": {"fine", "--max-jobs", "6"}, "echo 'broken: cannot reach 10.0.0.7' >&2; exit 65": {"broken", "--max-jobs", "3"}} {
+		if out, err := s.command(append([]string{"worker", "run", args[0], "--exec", script}, args[1:]...)...).CombinedOutput(); err != nil {
+			s.t.Fatalf("worker: %v\n%s", err, out)
+		}
+	}
+}
+
+// first is the id of the newest job that a filter passes.
+func (s *site) first(q string) string {
+	s.t.Helper()
+	var list struct{ Items []struct{ ID string } }
+	s.call("GET", "orgs/acme/jobs?limit=1&q="+url.QueryEscape(q), "", &list)
+	if len(list.Items) == 0 {
+		s.t.Fatalf("no job has %s", q)
+	}
+	return list.Items[0].ID
+}
+
+// TestPrefix shows that behind a proxy that cuts a prefix off the pages, the API and the feed work as they are.
+func TestPrefix(t *testing.T) {
+	s := dev(t)
+	to, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	through := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
+	proxy := httptest.NewServer(http.StripPrefix("/deep/inside", through))
+	t.Cleanup(proxy.Close)
+	b := open(t, proxy.URL+"/deep/inside/o/acme/jobs")
+	b.shows(".live", "Live")
+	id := s.submit(`{"type":"seen","args":{}}`)
+	b.shows("td", "seen")
+	b.click("td a", "seen")
+	b.shows(".sub code", id)
+	if at := js[string](b, "location.pathname"); at != "/deep/inside/o/acme/jobs/"+id {
+		t.Errorf("the address is %s", at)
+	}
+	b.click(".side-link", "Overview")
+	b.shows("h1", "Overview")
+	b.visit(proxy.URL + "/deep/inside/")
+	b.until("location.pathname.startsWith('/deep/inside/o/')")
+}
+
+// TestKeyboard shows the keys: the filter with completion, rows, the palette and the help.
+func TestKeyboard(t *testing.T) {
+	s := dev(t)
+	id := s.submit(`{"type":"one","args":{}}`)
+	s.submit(`{"type":"two","args":{}}`)
+	b := open(t, s.URL+"/o/acme/jobs")
+	b.shows("td", "two")
+	b.press("/")
+	b.until("document.activeElement.matches('[data-filter]')")
+	b.fill("[data-filter]", "") // the protocol sends the letter apart from its key, so that it comes through
+	b.press("typ")
+	b.shows(".completions li", "type")
+	b.press(kb.ArrowDown + kb.Enter)
+	b.shows(".completions li", "one")
+	b.press("one ")
+	b.until("location.search.includes('type%3Aone') && document.querySelectorAll('tbody tr').length === 1")
+	b.press(kb.Escape)
+	js[bool](b, "(document.activeElement.blur(), true)")
+	b.press("jx")
+	b.shows(".bulk", "1 selected")
+	b.press("?")
+	b.shows("dialog", "Keyboard")
+	b.press(kb.Escape)
+	b.until("document.querySelector('dialog[open]') === null")
+	b.press(kb.Enter)
+	b.shows(".sub code", id)
+	b.press("k", chromedp.KeyModifiers(2))
+	b.shows("dialog", "Go to")
+	b.press("dead" + kb.Enter)
+	b.shows("h1", "Dead letters")
+	b.expectOffline(true) // a refusal is an error for the browser, too
+	b.visit(s.URL + "/o/acme/jobs?q=" + url.QueryEscape("nonsense:1"))
+	b.shows(".filter .wrong-text", "unknown field")
+	if text := js[string](b, "document.querySelector('.filter input').value"); !strings.Contains(text, "nonsense:1") {
+		t.Errorf("the box holds %q", text)
+	}
+}
