@@ -2,11 +2,11 @@ package index
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 
 	"github.com/dartwing/jobledger/internal/where"
@@ -54,10 +54,17 @@ func (f *fold) payload(j *ledger.Job, body json.RawMessage, of where.Field) []by
 	return bytes.Clone(kept[:min(len(kept), where.PayloadMax)])
 }
 
+// sameRules compares rules; nil are those that mark nothing.
+func sameRules(a, b *where.Rules) bool {
+	var none where.Rules
+	a, b = cmp.Or(a, &none), cmp.Or(b, &none)
+	return slices.Equal(a.Redact, b.Redact) && slices.Equal(a.Index, b.Index)
+}
+
 // applyType notes a type's rules where they change.
 func (f *fold) applyType(set *schemas.TypeSet) {
 	kind, r := set.Settings.Name, where.RulesOf(set.Settings.Schema)
-	if reflect.DeepEqual(r, f.rules[kind]) {
+	if sameRules(r, f.rules[kind]) { // every row of the type would be looked at for nothing
 		return
 	}
 	if r == nil {
