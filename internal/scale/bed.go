@@ -49,6 +49,7 @@ func make256() []byte {
 type bed struct {
 	jobs    int
 	window  time.Duration // hot window of the part years
+	http    string        // where the server of the part streams serves HTTP; empty: it does not
 	noIndex bool          // the server keeps no query index
 	store   string
 	start   func(ctx context.Context, store string) (server, error)

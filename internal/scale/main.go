@@ -30,7 +30,10 @@ const (
 var parts = []struct {
 	name string
 	run  func(ctx context.Context, b *bed) error
-}{{"flood", flood}, {"bands", bands}, {"timers", timers}, {"restart", restart}, {"lag", lag}, {"years", years}}
+}{{"flood", flood}, {"bands", bands}, {"timers", timers}, {"restart", restart}, {"lag", lag}, {partStreams, streams}, {"years", years}}
+
+// partStreams needs HTTP.
+const partStreams = "streams"
 
 // partRules compares runs of the program, and partSearch fills a query index: neither needs a server of ours.
 const (
@@ -112,13 +115,20 @@ func run(ctx context.Context, args []string, out, talk io.Writer) (err error) {
 			continue
 		}
 		fmt.Fprintf(talk, "%s, %d jobs\n", p.name, o.jobs)
+		web, err := freeAddress()
+		if err != nil {
+			return err
+		}
 		start := func(ctx context.Context, store string) (server, error) {
+			if p.name == partStreams {
+				return startProcess(ctx, program, store, o.profile, "--http", web)
+			}
 			if p.name == "years" {
 				return startProcess(ctx, program, store, o.profile, "--hot-window", o.window.String())
 			}
 			return startProcess(ctx, program, store, o.profile)
 		}
-		b := &bed{jobs: o.jobs, window: o.window, store: filepath.Join(dir, p.name), start: start, part: p.name, results: results, talk: talk, log: zap.NewNop()}
+		b := &bed{jobs: o.jobs, http: web, window: o.window, store: filepath.Join(dir, p.name), start: start, part: p.name, results: results, talk: talk, log: zap.NewNop()}
 		if err := b.measure(ctx, p.run); err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", p.name, err), results.print(out, o.asJSON))
 		}
