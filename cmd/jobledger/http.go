@@ -47,16 +47,16 @@ func (c *serverConfig) listenHTTP(log *zap.Logger) (net.Listener, error) {
 	return l, err
 }
 
-// httpTLS is what is spoken on the HTTP port; nil: no TLS.
-func (c *serverConfig) httpTLS(log *zap.Logger) (*tls.Config, error) {
-	if c.tlsCert.Value == "" {
+// tlsOf is TLS by a certificate in two files; nil where none is named.
+func tlsOf(cert, key string, log *zap.Logger) (*tls.Config, error) {
+	if cert == "" {
 		return nil, nil
 	}
-	cert, err := web.LoadCertificate(c.tlsCert.Value, c.tlsKey.Value, log)
+	pair, err := web.LoadCertificate(cert, key, log)
 	if err != nil {
-		return nil, usagef("http_tls_cert: %w", err)
+		return nil, err
 	}
-	return cert.Config(), nil
+	return pair.Config(), nil
 }
 
 // httpOf is what a cell serves on a listener, nothing on none. nats is the version of the server it runs on.

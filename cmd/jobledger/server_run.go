@@ -107,10 +107,10 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 	want.HotWindow, want.DuplicateWindow = cfg.windows()
 	want.Retention = cfg.kept()
 	want.Folded = p.roomToFold()
-	secured, err := cfg.httpTLS(log)
+	secured, err := tlsOf(cfg.tlsCert.Value, cfg.tlsKey.Value, log)
 	if err != nil {
 		want.Folded()
-		return err
+		return usagef("http_tls_cert: %w", err)
 	}
 	listener, err := cfg.listenHTTP(log)
 	if err != nil {
@@ -212,12 +212,17 @@ func (p *program) serverPlace(cfg *serverConfig, log *zap.Logger) (*place, error
 	if err != nil {
 		return nil, err
 	}
-	server, err := startNATS(natsd.Config{StoreDir: cfg.store.Value, Host: host, Port: number,
+	secured, err := tlsOf(cfg.natsCert.Value, cfg.natsKey.Value, log)
+	if err != nil {
+		return nil, usagef("listen_tls_cert: %w", err)
+	}
+	server, err := startNATS(natsd.Config{StoreDir: cfg.store.Value, Host: host, Port: number, TLS: secured,
 		Durability: natsd.Durability(cfg.durability.Value), Guard: guard, Logger: log})
 	if err != nil {
 		return nil, err
 	}
 	switch {
+	case cfg.unsafeBind.Value == "yes" && guard.Required && secured != nil:
 	case cfg.unsafeBind.Value == "yes" && guard.Required:
 		log.Warn("unsafe_bind: tokens and jobs cross the network unencrypted", zap.String("listen", cfg.listen.Value))
 	case cfg.unsafeBind.Value == "yes":

@@ -28,6 +28,7 @@ type serverConfig struct {
 	http, index, environment  setting
 	login, tlsCert, tlsKey    setting
 	orgLabel                  setting
+	natsCert, natsKey         setting
 }
 
 // declare adds the server's own flags to a command.
@@ -47,6 +48,8 @@ func (c *serverConfig) declare(cmd flagOwner) {
 	c.hotWindow.text(cmd, "hot-window", "JOBLEDGER_HOT_WINDOW", "How long events stay in the hot ledger before they move to the archive; 0: for ever")
 	c.retention.text(cmd, "retention", "JOBLEDGER_RETENTION", "How long the archive keeps history behind the end of its job, where neither org nor type say; 0: for ever")
 	c.login.text(cmd, "nats-login", "JOBLEDGER_NATS_LOGIN", "yes: nobody gets into the embedded server without a token; the operator's stands in the data folder, operator.secret").PlaceHolder("yes")
+	c.natsCert.text(cmd, "listen-tls-cert", "JOBLEDGER_LISTEN_TLS_CERT", "Certificate of the embedded server, PEM, as of --http-tls-cert").PlaceHolder("FILE")
+	c.natsKey.text(cmd, "listen-tls-key", "JOBLEDGER_LISTEN_TLS_KEY", "Its key").PlaceHolder("FILE")
 	c.unsafeBind.text(cmd, "unsafe-bind", "", "yes: listen beyond loopback without TLS and credentials").PlaceHolder("yes")
 }
 
@@ -73,6 +76,8 @@ func (c *serverConfig) keys(f *commonFlags) []configKey {
 		{name: "environment", setting: &c.environment, check: checkEnvironment},
 		{name: "durability", setting: &c.durability, fallback: string(natsd.Standard), check: checkDurability},
 		{name: "nats_login", setting: &c.login, fallback: "no", check: checkYesNo},
+		{name: "listen_tls_cert", setting: &c.natsCert},
+		{name: "listen_tls_key", setting: &c.natsKey},
 		{name: "unsafe_bind", setting: &c.unsafeBind, fallback: "no", check: checkYesNo},
 		{name: "replicas", setting: &c.replicas, check: checkReplicas},
 		{name: "dedup_window", setting: &c.dedupWindow, check: checkWindow},
@@ -113,7 +118,7 @@ type effective struct {
 // checks all of them: flag > environment > file > default. It returns every
 // problem, not only the first.
 func (c *serverConfig) load(p *program, file string) ([]effective, []problem) {
-	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve, &c.http, &c.index, &c.environment, &c.orgLabel, &c.login, &c.tlsCert, &c.tlsKey} {
+	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve, &c.http, &c.index, &c.environment, &c.orgLabel, &c.login, &c.tlsCert, &c.tlsKey, &c.natsCert, &c.natsKey} {
 		s.fill(p.Getenv)
 	}
 	entries, problems := readConfFile(file)
@@ -192,9 +197,11 @@ func (c *serverConfig) conflicts(p *program) []problem {
 	if c.outside(p) {
 		return nil
 	}
-	host, _, _ := net.SplitHostPort(c.listen.Value) // checked
-	if ip := net.ParseIP(host); (ip == nil || !ip.IsLoopback()) && host != "localhost" && c.unsafeBind.Value != "yes" {
-		return []problem{{Message: fmt.Sprintf("listen: %s is not a loopback address, and the embedded server speaks no TLS: use an outside NATS with --server, or --unsafe-bind yes", host)}}
+	if p := certificateProblem("listen_tls", c.natsCert.Value, c.natsKey.Value); p != nil {
+		return []problem{*p}
+	}
+	if !web.Loopback(c.listen.Value) && c.unsafeBind.Value != "yes" && (c.natsCert.Value == "" || c.login.Value != "yes") {
+		return []problem{{Message: fmt.Sprintf("listen: %s is not a loopback address: give --nats-login yes with --listen-tls-cert and --listen-tls-key, use an outside NATS with --server, or --unsafe-bind yes", c.listen.Value)}}
 	}
 	if r := c.replicas.Value; r != "" && r != "1" {
 		return []problem{{Message: fmt.Sprintf("replicas: the embedded server is one server, %s replicas need an outside NATS with --server", r)}}
@@ -204,18 +211,25 @@ func (c *serverConfig) conflicts(p *program) []problem {
 
 // httpConflicts are those of the HTTP port.
 func (c *serverConfig) httpConflicts() []problem {
-	cert, key := c.tlsCert.Value, c.tlsKey.Value
+	if p := certificateProblem("http_tls", c.tlsCert.Value, c.tlsKey.Value); p != nil {
+		return []problem{*p}
+	}
 	switch {
-	case (cert == "") != (key == ""):
-		return []problem{{Message: "http_tls_cert and http_tls_key belong together: give both, or neither"}}
-	case cert != "" && c.http.Value == "":
+	case c.tlsCert.Value != "" && c.http.Value == "":
 		return []problem{{Message: "http_tls_cert is for --http, which is not given"}}
-	case cert != "":
-		if _, err := web.LoadCertificate(cert, key, zap.NewNop()); err != nil {
-			return []problem{{Message: fmt.Sprintf("http_tls_cert: %v", err)}}
-		}
-	case c.http.Value != "" && !web.Loopback(c.http.Value) && c.unsafeBind.Value != "yes":
+	case c.tlsCert.Value == "" && c.http.Value != "" && !web.Loopback(c.http.Value) && c.unsafeBind.Value != "yes":
 		return []problem{{Message: fmt.Sprintf("http: %s is not a loopback address, and there is no TLS: give --http-tls-cert and --http-tls-key, put a proxy before a loopback address, or --unsafe-bind yes", c.http.Value)}}
+	}
+	return nil
+}
+
+// certificateProblem says what is wrong with a pair of settings that name a certificate and its key; nil: nothing.
+func certificateProblem(name, cert, key string) *problem {
+	if (cert == "") != (key == "") {
+		return &problem{Message: fmt.Sprintf("%s_cert and %[1]s_key belong together: give both, or neither", name)}
+	}
+	if _, err := tlsOf(cert, key, zap.NewNop()); err != nil {
+		return &problem{Message: fmt.Sprintf("%s_cert: %v", name, err)}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package natsd
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -32,6 +33,9 @@ const (
 	// readyTimeout bounds a start. Opening four million subjects after a crash
 	// takes about 4 s (ENGINE 7); a minute is an engine that will not come.
 	readyTimeout = time.Minute
+
+	// tlsTimeout bounds a client's handshake, in seconds.
+	tlsTimeout = 5
 )
 
 // Config describes one embedded server. The zero value of every field but
@@ -69,6 +73,9 @@ type Config struct {
 
 	// Guard, if set, has clients log in.
 	Guard *Guard
+
+	// TLS, if set, is spoken with all clients, but those of this process.
+	TLS *tls.Config
 
 	// Logger receives the server's own log under component=nats; none when nil.
 	Logger *zap.Logger
@@ -148,6 +155,9 @@ func (c Config) options(g *guard) *server.Options {
 		SyncInterval:      c.SyncInterval,
 		SyncAlways:        c.Durability == Strict,
 		JetStreamLimits:   server.JSLimitOpts{DefaultMaxConsumers: unlimitedConsumers},
+	}
+	if c.TLS != nil {
+		opts.TLSConfig, opts.TLSTimeout = c.TLS, tlsTimeout
 	}
 	if g != nil {
 		opts.CustomClientAuthentication = g

@@ -21,6 +21,10 @@ const (
 	recogniseAgain = 1500 * time.Millisecond
 )
 
+// tenantConnsMax is how many connections a tenant's account may hold: more than any program needs, and fewer than would keep
+// others out.
+const tenantConnsMax = 1024
+
 // Guard says who gets in, and where. Without one there are no logins, and whoever reaches the server is in the ledger's
 // account.
 type Guard struct {
@@ -89,6 +93,10 @@ func (g *guard) Check(c server.ClientAuthentication) bool {
 	account, err := g.account(t)
 	if err != nil {
 		g.log.Error("a tenant's account cannot be set up", zap.String("account", t.Account), zap.Error(err))
+		return false
+	}
+	if account.NumLocalConnections() >= tenantConnsMax {
+		g.log.Warn("a login was refused: the account holds too many connections", zap.String("account", t.Account))
 		return false
 	}
 	// No permissions beside: in his own account a tenant finds nobody but the import, and is told so at once (no responders).

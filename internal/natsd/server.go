@@ -150,9 +150,10 @@ func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn()
 
 // PackedConn opens a raw connection for a reader of many messages, which hands them on in packs (internal/packs). It
 // goes through the loopback interface where the server listens: the server writes many small buffers, which one system
-// call takes together, and which the reader of an in-process connection has to wait for one by one.
+// call takes together, and which the reader of an in-process connection has to wait for one by one. A server that speaks TLS
+// there is read in process.
 func (s *Server) PackedConn() (net.Conn, error) {
-	if addr, ok := s.ns.Addr().(*net.TCPAddr); ok && !s.cfg.DontListen {
+	if addr, ok := s.ns.Addr().(*net.TCPAddr); ok && !s.cfg.DontListen && s.cfg.TLS == nil {
 		if c := s.dialSelf(addr); c != nil {
 			return packs.Conn(c), nil
 		}
