@@ -216,4 +216,20 @@ func TestHostilePaths(t *testing.T) {
 			t.Errorf("%s: %s", body, got)
 		}
 	}
+	for _, rt := range gateway.Routes() {
+		method, path, _ := strings.Cut(rt.Pattern, " ")
+		for _, org := range []string{"acme", "umbrella"} {
+			for _, query := range []string{"", "?org=umbrella&reason=x", "?org=acme&q=org:umbrella"} {
+				at := strings.NewReplacer("{org}", org, "{name}", id).Replace(path) + query
+				for _, body := range []string{`{}`, `{"reason":"x","note":"x"}`} {
+					if got := s.call(eve, method, at, body); bytes.Contains(got.body, []byte(marker)) || org == "umbrella" && strings.Contains(path, "{org}") && got.status < 400 {
+						t.Errorf("%s %s %s: %s", method, at, body, got)
+					}
+				}
+			}
+		}
+	}
+	if h, err := s.Ledger.History(t.Context(), "umbrella", made.ID); err != nil || h.Job.State != schemas.StateSubmitted {
+		t.Errorf("umbrella's job was changed: %+v, %v", h.Job, err)
+	}
 }

@@ -165,6 +165,38 @@ func TestHugeHead(t *testing.T) {
 	}
 }
 
+// A client that dribbles its request a byte at a time is let go, and others are served meanwhile.
+func TestSlowHead(t *testing.T) {
+	t.Parallel()
+	x := serve(t)
+	c, err := net.Dial("tcp", strings.TrimPrefix(x.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	gone := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, c) // until the server ends it
+		close(gone)
+	}()
+	dribble := time.NewTicker(100 * time.Millisecond)
+	defer dribble.Stop()
+	_, _ = io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+	for patience := time.After(time.Minute); ; {
+		select {
+		case <-gone:
+			return
+		case <-dribble.C:
+			_, _ = io.WriteString(c, "a")
+			if status, body := x.get(t, http.MethodGet, "/healthz"); status != http.StatusOK {
+				t.Fatalf("others are answered %d %s", status, body)
+			}
+		case <-patience:
+			t.Fatal("it is not let go")
+		}
+	}
+}
+
 // A port that is taken moves to a free one where that is wanted, and is an error where it is not.
 func TestListen(t *testing.T) {
 	t.Parallel()
