@@ -42,7 +42,7 @@ type HTTPConfig struct {
 
 // HTTP returns the API of INTERFACE 3, below /v1. It serves the same endpoints as the NATS service, as long as Run runs.
 func (g *Gateway) HTTP(cfg HTTPConfig) http.Handler {
-	h := &httpAPI{g: g, cfg: cfg, verbs: map[string]*endpoint{}, logins: newTries(), exports: make(chan struct{}, exportsMax)}
+	h := &httpAPI{g: g, cfg: cfg, verbs: map[string]*endpoint{}, logins: newTries(), exports: exports{by: map[string]int{}}}
 	for _, ep := range g.all {
 		h.verbs[ep.name] = ep
 	}
@@ -76,7 +76,7 @@ type httpAPI struct {
 	cfg     HTTPConfig
 	verbs   map[string]*endpoint
 	logins  *tries
-	exports chan struct{} // one token a long answer
+	exports exports
 }
 
 // route is one line of the API: what of an HTTP request goes into the endpoint's.

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,6 +30,8 @@ import (
 const (
 	// exportsMax bounds how many such answers are written at once.
 	exportsMax = 16
+	// exportsOfOne bounds how many of them one principal has: who reads slowly holds his places for long.
+	exportsOfOne = 4
 	// exportBuffer is how much is written at once.
 	exportBuffer = 64 << 10
 	mediaLines   = "application/x-ndjson"
@@ -48,6 +51,37 @@ func accepts(r *http.Request, media string) bool {
 		}
 	}
 	return false
+}
+
+// exports counts the long answers under way, by whose they are.
+type exports struct {
+	mu  sync.Mutex
+	by  map[string]int
+	all int
+}
+
+func (x *exports) enter(who string) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.by[who] >= exportsOfOne:
+		return ledger.Errorf(ledger.CodeRateLimited, "%d long answers to %s are under way here: ask again in a while", x.by[who], who)
+	case x.all >= exportsMax:
+		return ledger.Errorf(ledger.CodeRateLimited, "%d long answers are under way here: ask again in a while", x.all)
+	}
+	x.by[who]++
+	x.all++
+	return nil
+}
+
+func (x *exports) leave(who string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.all--; x.by[who] > 1 {
+		x.by[who]--
+		return
+	}
+	delete(x.by, who)
 }
 
 // export is one long answer.
@@ -87,12 +121,14 @@ func (x *export) Write(b []byte) (int, error) {
 
 // export serves a long answer: who may not have it, or asks for what is not there, gets an error as ever.
 func (h *httpAPI) export(ctx context.Context, w http.ResponseWriter, in *httpRequest, allowed func() error, serve streamed) error {
-	select {
-	case h.exports <- struct{}{}:
-		defer func() { <-h.exports }()
-	default:
-		return ledger.Errorf(ledger.CodeRateLimited, "%d long answers are under way here: ask again in a while", exportsMax)
+	who := ""
+	if p := caller(ctx); p != nil {
+		who = p.Actor.String()
 	}
+	if err := h.exports.enter(who); err != nil {
+		return err
+	}
+	defer h.exports.leave(who)
 	ctx, leave, err := h.g.admit(ctx, &endpoint{waits: true})
 	if err != nil {
 		return err
@@ -262,12 +298,13 @@ var logParams = []string{"org", "from", "to", "event", "job", "type", "actor"}
 // replayLog is the ledger's events between two bounds, one a line, as `log replay -j` writes them.
 func (h *httpAPI) replayLog(w http.ResponseWriter, r *http.Request) error {
 	org := schemas.OrgID(r.URL.Query().Get("org"))
-	whole := false
+	whole, by := false, r.Context()
 	may := func() error {
 		ctx, err := h.enter(r)
 		if err != nil {
 			return err
 		}
+		by = ctx
 		p, asked := caller(ctx), cmp.Or(org, cellOrg)
 		reach := rights.Decide(p, rights.LogRead, asked)
 		if !reach.Whole() || org == "" && reach != rights.All {
@@ -284,7 +321,7 @@ func (h *httpAPI) replayLog(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	in := &httpRequest{Request: r, request: &request{org: org, id: w.Header().Get("X-Request-Id")}}
-	return h.export(r.Context(), w, in, may, func(ctx context.Context, h *httpAPI, out *export, _ *httpRequest) error {
+	return h.export(by, w, in, may, func(ctx context.Context, h *httpAPI, out *export, _ *httpRequest) error {
 		withheld, looked := map[schemas.OrgID]bool{}, time.Now() // whose results are (R-623)
 		out.w.Header().Set("Trailer", "Jobledger-Last-Seq")
 		var line []byte
@@ -299,7 +336,7 @@ func (h *httpAPI) replayLog(w http.ResponseWriter, r *http.Request) error {
 			if !whole && e.Org != "" {
 				hide, known := withheld[e.Org]
 				if !known {
-					err := h.g.withheld(ctx, e.Org)
+					err := h.g.withheld(r.Context(), e.Org) // as for who has no right to all
 					if hide = err != nil; hide && ledger.AsError(err).Code != ledger.CodeOrgSuspended {
 						return err
 					}

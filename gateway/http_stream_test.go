@@ -135,6 +135,37 @@ func TestResultDownload(t *testing.T) {
 	}
 }
 
+// TestLongAnswersOfOne: who reads nothing of his long answers takes no place from others.
+func TestLongAnswersOfOne(t *testing.T) {
+	s := serveHTTP(t, gateway.HTTPConfig{})
+	greedy := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleAuditor, Actor: "user:greedy"}).Secret
+	other := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleAuditor, Actor: "user:other"}).Secret
+	made, err := s.client.Submit(t.Context(), ledger.SubmitRequest{Type: "echo", NoDedup: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.finishLarge(s.start(made.ID), largeArgs(16<<20)) // more than lies between us
+	path := "/v1/orgs/acme/jobs/" + string(made.ID) + "/result?download"
+	for range 4 {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", s.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+greedy)
+		reply, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reply.Body.Close()
+	}
+	if got := s.call(greedy, "GET", path, ""); got.code() != ledger.CodeRateLimited || got.header.Get("Retry-After") == "" {
+		t.Errorf("a fifth one: %.200s", got)
+	}
+	if got := s.call(other, "GET", "/v1/log?org=acme", ""); got.status != http.StatusOK {
+		t.Errorf("another's: %.200s", got)
+	}
+}
+
 // damageResults changes the last chunk of every stored result, and leaves its size.
 func (s *site) damageResults() {
 	s.t.Helper()

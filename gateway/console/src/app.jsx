@@ -6,7 +6,7 @@ import "../vendor/uplot/uPlot.css";
 import "./app.css";
 import "./cell.css";
 import { loc, go, url } from "./lib/router.js";
-import { org, me, at, lastOrg, theme, utc, toasts, dismiss } from "./lib/store.js";
+import { org, me, at, mayWhole, lastOrg, theme, utc, toasts, dismiss } from "./lib/store.js";
 import { get, del } from "./lib/api.js";
 import { link, heard, paused, behind, setPaused } from "./lib/live.js";
 import { now, coarse, count } from "./lib/time.js";
@@ -16,7 +16,7 @@ import { Icon } from "./ui/icons.jsx";
 import { Asking } from "./ui/ask.jsx";
 import { OrgSwitch, loadOrgs, orgs } from "./ui/orgs.jsx";
 import { Palette, Help, palette, helpOpen, useGlobalKeys } from "./ui/palette.jsx";
-import { pages, pageOf } from "./pages/index.js";
+import { shown, pageOf } from "./pages/index.js";
 import { Login } from "./pages/login.jsx";
 
 // whoAmI asks who looks; a server that does not tell lets the pages show everything, and refuses what it must.
@@ -56,17 +56,19 @@ function Frame() {
   const [, , , name = "", ...rest] = path.split("/");
   const page = pageOf(name);
   const View = page?.view;
+  const figures = mayWhole("metrics.read");
+  useEffect(() => { if (page?.path === "" && !figures) go(at("jobs"), { replace: true }); }, [page, figures]); // who has no overview begins with his jobs
   const lost = link.value === "lost";
-  const counts = useQuery((signal, min_seq) => get(`orgs/${org.value}/counts`, { signal, query: { min_seq } }), [org.value], { key: org.value, when: (b) => b.jobs.size > 0, everyMS: 3000 });
+  const counts = useQuery((signal, min_seq) => get(`orgs/${org.value}/counts`, { signal, query: { min_seq } }), [org.value], { key: org.value, when: (b) => b.jobs.size > 0, everyMS: 3000, skip: !figures });
   return (
     <div class={"frame" + (nav ? " nav-open" : "") + (lost ? " is-lost" : "")}>
       <a class="skip" href={url(path) + "#main"} onClick={(e) => { e.preventDefault(); document.getElementById("main").focus(); }}>To the content</a>
       <Top onNav={() => setNav(!nav)} nav={nav} />
       <nav class="side" aria-label="Pages" id="side">
-        {["", "Cell"].filter((group) => pages.some((p) => (p.group ?? "") === group)).map((group) => (
+        {["", "Cell"].filter((group) => shown().some((p) => (p.group ?? "") === group)).map((group) => (
           <div key={group} class="side-group">
             {group && <p class="side-title">{group}</p>}
-            {pages.filter((p) => (p.group ?? "") === group).map((p) => (
+            {shown().filter((p) => (p.group ?? "") === group).map((p) => (
               <Link key={p.path} to={at(p.path)} class={"side-link" + (page === p ? " here" : "")} aria-current={page === p ? "page" : undefined}>
                 <Icon name={p.icon} /><span>{p.title}</span>
                 {p.path === "dead-letters" && counts.data?.dead_letters_open > 0 && <span class="side-count" title="open dead letters">{count(counts.data.dead_letters_open)}</span>}

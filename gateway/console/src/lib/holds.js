@@ -1,10 +1,10 @@
 // Pausing and resuming a queue or a type: a hold on it, in one org or in all.
 import { post } from "./api.js";
-import { may, org, toast } from "./store.js";
+import { may, mayAll, org, toast } from "./store.js";
 import { ask } from "../ui/ask.jsx";
 
 // canHold says whether the caller may pause anything of this kind.
-export const canHold = () => may("holds.org") || may("holds.platform");
+export const canHold = () => may("holds.org") || mayAll("holds.platform");
 
 const spans = [["", "until somebody resumes it"], ["15m", "for 15 minutes"], ["1h", "for an hour"], ["1d", "for a day"]];
 const ms = { "15m": 900_000, "1h": 3_600_000, "1d": 86_400_000 };
@@ -12,7 +12,7 @@ const lay = (scope, rest) => post(scope.org ? `orgs/${scope.org}/holds` : "holds
 
 // pause asks where and for how long; scope is {queue} or {type}.
 export async function pause(scope, what) {
-  const everywhere = may("holds.platform");
+  const everywhere = mayAll("holds.platform");
   const where = [...(everywhere ? [["all", "in all organizations"]] : []), ["org", `in ${org.value} alone`]];
   const r = await ask({
     title: `Pause ${what}`, verb: "Pause",

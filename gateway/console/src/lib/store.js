@@ -29,6 +29,10 @@ export const goTo = (page, opt) => go(at(page), opt);
 
 // may says whether an action would be allowed: what is refused is not offered. The server decides.
 export const may = (action) => !me.value?.rights || me.value.rights.includes(action);
+// mayWhole says it of all of the org: a right to one's own jobs does not reach so far.
+export const mayWhole = (action) => may(action) && /^(org|all)$/.test(me.value?.reach?.[action] ?? "all");
+// mayAll says it of what belongs to the whole cell, which a right to one org does not reach.
+export const mayAll = (action) => may(action) && (me.value?.reach?.[action] ?? "all") === "all";
 
 // theme is auto, light or dark.
 export const theme = keep("theme", "auto");

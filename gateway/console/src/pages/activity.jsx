@@ -4,7 +4,7 @@ import { get, part } from "../lib/api.js";
 import { readLog } from "../lib/lines.js";
 import { listen } from "../lib/live.js";
 import { loc, setQuery } from "../lib/router.js";
-import { at, may, me, org } from "../lib/store.js";
+import { at, may, mayAll, org } from "../lib/store.js";
 import { count } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
 import { Badge, Bar, Card, Empty, Link, Page, Shown, State, Time } from "../ui/kit.jsx";
@@ -26,7 +26,7 @@ export function Activity() {
   const query = loc.value.query;
   const who = query.get("who") ?? "people";
   const actor = query.get("actor") ?? "";
-  const cell = query.get("in") === "cell" && (me.value.reach?.["log.read"] ?? "all") === "all";
+  const cell = query.get("in") === "cell" && mayAll("log.read");
   const reads = may("log.read");
   const past = useQuery(async (signal) => {
     if (!reads) return { events: [], from: 0 };
@@ -46,7 +46,7 @@ export function Activity() {
           {[["people", "People and keys"], ["all", "Everything"]].map(([k, l]) => <button type="button" key={k} aria-pressed={!actor && who === k} onClick={() => setQuery({ who: k === "people" ? "" : k, actor: "" })}>{l}</button>)}
         </div>
         {actors.length > 0 && <select aria-label="Actor" value={actor} onChange={(e) => setQuery({ actor: e.target.value })} class="short"><option value="">Any actor</option>{actors.map((a) => <option key={a} value={a}>{a}</option>)}</select>}
-        {reads && (me.value.reach?.["log.read"] ?? "all") === "all" && <select aria-label="Where" value={cell ? "cell" : ""} onChange={(e) => setQuery({ in: e.target.value })} class="short"><option value="">{o}</option><option value="cell">the whole cell</option></select>}
+        {mayAll("log.read") && <select aria-label="Where" value={cell ? "cell" : ""} onChange={(e) => setQuery({ in: e.target.value })} class="short"><option value="">{o}</option><option value="cell">the whole cell</option></select>}
       </>}>
         <Shown q={past} rows={8} what="The ledger">{(p) => <>
           {!reads && <p class="note">You see what happens from now on: what was before is for auditors and admins (log.read).</p>}

@@ -1,6 +1,6 @@
 // Organizations: the share and the limits of each, what it used, and stopping one.
 import { get, part, patch, post } from "../lib/api.js";
-import { at, goTo, may, org, toast } from "../lib/store.js";
+import { at, goTo, mayAll, org, toast } from "../lib/store.js";
 import { bytes, count, percent, span, stamp } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
 import { ask } from "../ui/ask.jsx";
@@ -18,7 +18,7 @@ const Standing = ({ o }) => (o.state === "active" ? <Badge kind="good">active</B
 function All() {
   const q = useQuery((signal) => get("orgs", { signal }), [], {});
   return (
-    <Page title="Organizations" sub="Each has its share of every queue; any that was not set has the defaults" actions={may("orgs.edit") && <Button icon="plus" onClick={() => add(q.reload)}>New organization</Button>}>
+    <Page title="Organizations" sub="Each has its share of every queue; any that was not set has the defaults" actions={mayAll("orgs.edit") && <Button icon="plus" onClick={() => add(q.reload)}>New organization</Button>}>
       <Card flush>
         <Shown q={q} rows={4} what="The organizations">{(list) => list.items.length
           ? <Table label="Organizations" rows={list.items} id={(o) => o.name} open={(o) => goTo("organizations/" + part(o.name))} columns={columns(list.items.reduce((n, o) => n + (o.state === "active" ? o.weight : 0), 0))} />
@@ -86,8 +86,8 @@ function One({ name }) {
   return (
     <Page title={"Organization " + name} heading={name} sub={<><Link to={at("organizations")}>Organizations</Link>{o?.display_name && <> · {o.display_name}</>}</>}
       actions={o && <>
-        {may("orgs.edit") && o.state !== "deleted" && <Button icon={o.state === "suspended" ? "play" : "pause"} onClick={() => toggle(o, q.reload)}>{o.state === "suspended" ? "Resume" : "Suspend"}</Button>}
-        {may("orgs.edit") && o.state !== "deleted" && <Button onClick={() => change(o, q.reload)}>Change share and limits</Button>}
+        {mayAll("orgs.edit") && o.state !== "deleted" && <Button icon={o.state === "suspended" ? "play" : "pause"} onClick={() => toggle(o, q.reload)}>{o.state === "suspended" ? "Resume" : "Suspend"}</Button>}
+        {mayAll("orgs.edit") && o.state !== "deleted" && <Button onClick={() => change(o, q.reload)}>Change share and limits</Button>}
       </>}>
       <Shown q={q} rows={6} what="The organization">{(o) => <>
         <div class="grid-2">

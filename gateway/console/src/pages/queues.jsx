@@ -1,6 +1,6 @@
 // Queues: what waits, who works on it, and its limits, which are changed while it runs.
 import { get, part } from "../lib/api.js";
-import { at, goTo, may, org } from "../lib/store.js";
+import { at, goTo, mayAll, org } from "../lib/store.js";
 import { coarse, count } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
 import { canHold, pause } from "../lib/holds.js";
@@ -86,7 +86,7 @@ function One({ name }) {
     <Page title={"Queue " + name} heading={name} sub={<><Link to={at("queues")}>Queues</Link>{d?.description && <> · {d.description}</>}</>}
       actions={d && <>
         {canHold() && <Button icon="pause" onClick={async () => (await pause({ queue: name }, "Queue " + name)) && q.reload()}>Pause</Button>}
-        {may("limits.edit") && <Button onClick={change}>Change limits</Button>}
+        {mayAll("limits.edit") && <Button onClick={change}>Change limits</Button>}
       </>}>
       <Shown q={q} rows={6} what="The queue">{(d) => <>
         {d.holds.length > 0 && <Card title="It is held"><Holds holds={d.holds} what={"Queue " + name} done={() => q.reload()} /></Card>}

@@ -1,7 +1,7 @@
 // Tokens: who gets in, as what, and shutting one out. A secret is shown once.
 import { useState } from "preact/hooks";
 import { del, get, part, post } from "../lib/api.js";
-import { may, org, toast } from "../lib/store.js";
+import { mayAll, org, toast } from "../lib/store.js";
 import { useQuery } from "../lib/query.js";
 import { now } from "../lib/time.js";
 import { ask } from "../ui/ask.jsx";
@@ -17,7 +17,7 @@ export function Tokens() {
   const [made, setMade] = useState(null);
   const q = useQuery((signal) => get(`orgs/${o}/tokens`, { signal }), [o], { key: o });
   return (
-    <Page title="Tokens" sub={`Who may call for ${o}`} actions={may("tokens.edit") && <Button icon="plus" kind="primary" onClick={async () => { const t = await add(o); if (t) { setMade(t); q.reload(); } }}>New token</Button>}>
+    <Page title="Tokens" sub={`Who may call for ${o}`} actions={mayAll("tokens.edit") && <Button icon="plus" kind="primary" onClick={async () => { const t = await add(o); if (t) { setMade(t); q.reload(); } }}>New token</Button>}>
       <Card flush>
         <Shown q={q} rows={4} what="The tokens">{(list) => list.items.length
           ? <Table label="Tokens" rows={[...list.items].reverse().sort((a, b) => over(a) - over(b))} id={(t) => t.id} columns={columns(q.reload)} mark={(t) => (over(t) ? "gone" : "")} />
@@ -47,7 +47,7 @@ const columns = (done) => [
   { key: "permissions", title: "Permissions", phone: "hide", cell: (t) => t.permissions?.join(", ") || <span class="faint">–</span> },
   { key: "expires", title: "Ends", cell: (t) => (t.expires_at ? <><span class="phone-word">ends </span><Time at={t.expires_at} /></> : <span class="faint">never ends</span>) },
   { key: "set", title: "Last change", phone: "hide", cell: (t) => <><Time at={t.updated_at} /> <span class="faint">{t.updated_by}{t.reason ? ": " + t.reason : ""}</span></> },
-  ...(may("tokens.edit") ? [{ key: "act", title: "", cell: (t) => (over(t) ? null : <Button class="small" onClick={() => revoke(t, done)}>Revoke</Button>) }] : []),
+  ...(mayAll("tokens.edit") ? [{ key: "act", title: "", cell: (t) => (over(t) ? null : <Button class="small" onClick={() => revoke(t, done)}>Revoke</Button>) }] : []),
 ];
 
 const roles = [["member", "member: submits, and sees its own jobs"], ["operator", "operator: all jobs of the organization"], ["auditor", "auditor: reads everything of it, changes nothing"],

@@ -1,6 +1,6 @@
 // Types: the policy of each kind of job, how its attempts do, and whether new ones are taken.
 import { get, part, post, put } from "../lib/api.js";
-import { at, goTo, may, org, toast } from "../lib/store.js";
+import { at, goTo, mayAll, org, toast } from "../lib/store.js";
 import { count, percent, span } from "../lib/time.js";
 import { plain, field } from "../lib/json.js";
 import { useQuery } from "../lib/query.js";
@@ -33,7 +33,7 @@ function All() {
   const q = useQuery((signal) => readAll(o, signal), [o], { key: o, when: moved, everyMS });
   return (
     <Page title="Types" sub={`Kinds of jobs; figures are of ${o}, times of the last hour, failures of 24 hours`}
-      actions={may("types.edit") && <Button icon="plus" onClick={() => add(q.reload)}>New type</Button>}>
+      actions={mayAll("types.edit") && <Button icon="plus" onClick={() => add(q.reload)}>New type</Button>}>
       <Card flush>
         <Shown q={q} rows={5} what="The types">{(list) => list.items.length
           ? <Table label="Types" rows={list.items} id={(t) => t.name} open={(t) => goTo("types/" + part(t.name))} columns={columns} />
@@ -106,8 +106,8 @@ function One({ name }) {
     <Page title={"Type " + name} heading={name} sub={<><Link to={at("types")}>Types</Link>{t?.description && <> · {t.description}</>}</>}
       actions={t && <>
         {canHold() && <Button icon="pause" onClick={async () => (await pause({ type: name }, "Type " + name)) && q.reload()}>Pause</Button>}
-        {may("types.edit") && <Button onClick={() => toggle(t, q.reload)}>{t.enabled === false ? "Enable" : "Disable"}</Button>}
-        {may("types.edit") && <Button onClick={async () => (await edit({ title: "Policy of " + name, path: "types/" + part(name), have: t, fields, seq: t.seq })) && q.reload()}>Change policy</Button>}
+        {mayAll("types.edit") && <Button onClick={() => toggle(t, q.reload)}>{t.enabled === false ? "Enable" : "Disable"}</Button>}
+        {mayAll("types.edit") && <Button onClick={async () => (await edit({ title: "Policy of " + name, path: "types/" + part(name), have: t, fields, seq: t.seq })) && q.reload()}>Change policy</Button>}
       </>}>
       <Shown q={q} rows={6} what="The type">{({ t, schema }) => <>
         <div class="grid-2">

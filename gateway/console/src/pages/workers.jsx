@@ -1,6 +1,6 @@
 // Workers: what each serves and runs, and taking one out.
 import { get, part, post } from "../lib/api.js";
-import { at, goTo, may, org, toast } from "../lib/store.js";
+import { at, goTo, mayAll, org, toast } from "../lib/store.js";
 import { ago, coarse, now } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
 import { ask } from "../ui/ask.jsx";
@@ -50,7 +50,7 @@ const columns = (done) => [
   { key: "running", title: "Runs", phone: "hide", cell: (w) => <Runs w={w} /> },
   { key: "version", title: "Version", phone: "hide", cell: (w) => w.version ?? "–" },
   { key: "seen", title: "Heard", phone: "hide", cell: (w) => <Time at={w.seen_at} /> },
-  ...(may("workers.drain") ? [{ key: "act", title: "", cell: (w) => (w.state === "draining" ? null : <Button class="small" onClick={() => drain(w, done)}>Drain</Button>) }] : []),
+  ...(mayAll("workers.drain") ? [{ key: "act", title: "", cell: (w) => (w.state === "draining" ? null : <Button class="small" onClick={() => drain(w, done)}>Drain</Button>) }] : []),
 ];
 
 const someMax = 3;
@@ -71,7 +71,7 @@ function One({ name }) {
   const w = q.data;
   return (
     <Page title={"Worker " + (w?.name ?? name)} heading={w?.name ?? name} sub={<Link to={at("workers")}>Workers</Link>}
-      actions={w && may("workers.drain") && w.state !== "draining" && <Button onClick={() => drain(w, q.reload)}>Drain</Button>}>
+      actions={w && mayAll("workers.drain") && w.state !== "draining" && <Button onClick={() => drain(w, q.reload)}>Drain</Button>}>
       <Shown q={q} rows={5} what="The worker">{(w) => <>
         <Card title="Now" actions={<Standing w={w} />}>
           <Facts of={[["Host", w.host], ["Slots", <Slots w={w} />], ["Queues", w.queues.join(", ")], ["Types", w.types.join(", ")], ["Version", w.version], ["Began", <Time at={w.started_at} abs />],

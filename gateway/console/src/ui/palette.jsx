@@ -7,7 +7,7 @@ import { get, part } from "../lib/api.js";
 import { help, useKeys } from "../lib/keys.js";
 import { Dialog } from "./kit.jsx";
 import { Icon } from "./icons.jsx";
-import { pages } from "../pages/index.js";
+import { shown } from "../pages/index.js";
 import { orgs } from "./orgs.jsx";
 
 export const palette = signal(false);
@@ -22,7 +22,7 @@ export function usePageActions(list) {
 function entries() {
   return [
     ...pageActions.value.map((a) => ({ title: a.title, kind: "action", icon: "play", run: a.run })),
-    ...pages.map((p) => ({ title: p.title, kind: "page", icon: p.icon, run: () => go(at(p.path)) })),
+    ...shown().map((p) => ({ title: p.title, kind: "page", icon: p.icon, run: () => go(at(p.path)) })),
     ...orgs.value.filter((o) => o !== org.value).map((o) => ({ title: "Org " + o, kind: "org", icon: "orgs", run: () => go(at(loc.value.path.split("/")[3] ?? "", o)) })),
     { title: "Theme: light", kind: "view", icon: "sun", run: () => (theme.value = "light") },
     { title: "Theme: dark", kind: "view", icon: "moon", run: () => (theme.value = "dark") },
