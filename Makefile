@@ -81,12 +81,12 @@ build: ## one static binary in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/jobledger
 
 console: ## bundle the web console into gateway/console/dist, which is committed
-	cd gateway/console && rm -rf dist && go run $(ESBUILD) src/app.jsx src/icon.svg --bundle --minify --format=esm --target=es2022,chrome123,firefox121,safari17.5 \
+	cd gateway/console && rm -rf dist && go run $(ESBUILD) src/app.jsx src/icon.svg --bundle --splitting --minify --format=esm --target=es2022,chrome123,firefox121,safari17.5 \
 		--jsx-factory=jsx --jsx-fragment=Fragment --inject:./src/lib/jsx.js \
 		--alias:preact=./vendor/preact/preact.mjs --alias:preact/hooks=./vendor/preact/hooks.mjs --alias:uplot=./vendor/uplot/uPlot.mjs \
 		--alias:@preact/signals=./vendor/signals/signals.mjs --alias:@preact/signals-core=./vendor/signals/signals-core.mjs \
 		--banner:js='/* holds Preact, signals and uPlot: their licences are in licenses.txt beside this file */' \
-		--loader:.svg=copy --entry-names=[name]-[hash] --outdir=dist --log-level=warning
+		--loader:.svg=copy --entry-names=[name]-[hash] --chunk-names=[name]-[hash] --outdir=dist --log-level=warning
 	cd gateway/console && for l in vendor/*/LICENSE; do echo "$$l:"; echo; cat $$l; echo; done > dist/licenses.txt
 	cd gateway/console && find src vendor -type f | LC_ALL=C sort | xargs sha256sum > dist/SOURCES # console_test.go compares
 

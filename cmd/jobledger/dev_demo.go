@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -236,6 +237,9 @@ func (d *dev) runBatch(ctx context.Context, nc *nats.Conn) (jobs []demoJob, err 
 		return nil, err
 	}
 	defer stop()
+	if err := d.setOrgs(ctx, nc); err != nil {
+		return nil, err
+	}
 	for _, item := range demo.Batch() {
 		c := &gateway.Client{Conn: nc, Org: item.Org, Timeout: max(d.flags.Timeout, demoPatience)}
 		receipt, err := c.Submit(ctx, item.Request(d.actor))
@@ -265,6 +269,21 @@ func (d *dev) runBatch(ctx context.Context, nc *nats.Conn) (jobs []demoJob, err 
 		})
 	}
 	return jobs, waits.Wait()
+}
+
+// setOrgs sets the demo's orgs, so that lists show them; a user's edits stay.
+func (d *dev) setOrgs(ctx context.Context, nc *nats.Conn) error {
+	for org, about := range map[schemas.OrgID]string{demo.OrgAcme: "a photo shop", demo.OrgGlobex: "a research institute", demo.OrgInitech: "a billing house"} {
+		set, err := json.Marshal(map[string]string{"display_name": about})
+		if err != nil {
+			return err
+		}
+		c := &gateway.Client{Conn: nc, Org: org, Timeout: max(d.flags.Timeout, demoPatience)}
+		if _, err := c.SetOrg(ctx, org, gateway.SetRequest{Set: set, New: true, Reason: "dev --demo"}); err != nil && ledger.AsError(err).Code != ledger.CodeInUse {
+			return fmt.Errorf("org %s: %w", org, err)
+		}
+	}
+	return nil
 }
 
 // callOffPause is the wait between two looks at a job that is to be canceled

@@ -177,6 +177,14 @@ type tab struct {
 // open opens a tab. Whatever the browser complains of fails the test: errors, exceptions, violations of the policy.
 func open(t testing.TB, url string) *tab {
 	t.Helper()
+	b := openTab(t)
+	b.visit(url)
+	return b
+}
+
+// openTab opens a tab that shows nothing yet.
+func openTab(t testing.TB) *tab {
+	t.Helper()
 	ctx, stop := chromedp.NewContext(browser)
 	b := &tab{t: t, ctx: ctx}
 	t.Cleanup(stop)
@@ -196,7 +204,6 @@ func open(t testing.TB, url string) *tab {
 		}
 	}()
 	b.size(1280, 900)
-	b.visit(url)
 	return b
 }
 

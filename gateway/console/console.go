@@ -59,7 +59,7 @@ func Handler(cfg Config) http.Handler {
 		}
 		f := newFile(body, kinds[path.Ext(e.Name())])
 		c.assets[e.Name()] = f
-		if what, ok := strings.CutPrefix(path.Ext(e.Name()), "."); ok && strings.Contains(e.Name(), "-") {
+		if what, ok := strings.CutPrefix(path.Ext(e.Name()), "."); ok && (strings.HasPrefix(e.Name(), "app-") || strings.HasPrefix(e.Name(), "icon-")) {
 			named[strings.ToUpper(what)] = e.Name()
 		}
 	}

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { get, part } from "../lib/api.js";
 import { at, may, org } from "../lib/store.js";
 import { bulk, cancelJob, retryJob } from "../lib/actions.jsx";
-import { count, jobsN, ago, now } from "../lib/time.js";
+import { count, jobsN, ago, now, span } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
 import { listen } from "../lib/live.js";
 import { go, loc, setQuery } from "../lib/router.js";
@@ -99,6 +99,7 @@ export function Why({ j }) {
   if (j.state === "running" && j.progress) return <span class="why-run"><Bar percent={j.progress.percent} label="Progress" /><span class="num">{j.progress.percent} %</span>{j.progress.message && <span class="faint clip">{j.progress.message}</span>}</span>;
   if (j.state === "retrying") return <span><span class="nowrap">{j.retry_at ? "again " + ago(j.retry_at, now.value) : "again soon"}</span>{j.error && <span class="faint"> · {j.error.message}</span>}</span>;
   if (j.state === "dead_lettered") return <span>{j.resolution && j.resolution.state !== "open" && <b>{j.resolution.state} · </b>}{reasonText(j.reason)}{j.error && <span class="faint"> · {j.error.message}</span>}</span>;
+  if (j.state === "completed") return <span class="faint">{j.started_at && j.finished_at && "ran " + span((Date.parse(j.finished_at) - Date.parse(j.started_at)) / 1000 || 0.0001)}</span>;
   if (j.state === "canceled") return <span class="faint">{j.cancel?.reason || reasonText(j.reason)}</span>;
   if (j.reason === "scheduled" && j.not_before) return <span>starts {ago(j.not_before, now.value)}</span>;
   return <span>{reasonText(j.reason)}</span>;

@@ -1,9 +1,14 @@
 // Charts over time, drawn by uPlot in the colours of the theme.
-import uPlot from "uplot";
+import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { dark, utc } from "../lib/store.js";
 import { stamp } from "../lib/time.js";
 import { Icon } from "./icons.jsx";
+
+// The library is a file of its own, which pages without a chart do not load.
+const library = signal(null);
+let asked = null;
+const load = () => (asked ??= import("uplot").then((m) => (library.value = m.default), () => (asked = null)));
 
 const probe = document.createElement("i");
 probe.hidden = true;
@@ -24,11 +29,13 @@ export function Chart({ times, series, height = 180, format = String, label, emp
   const plot = useRef(null);
   const fmt = useRef(format);
   fmt.current = format;
+  const uPlot = library.value;
   const theme = dark.value;
   const zone = utc.value;
   const data = [times, ...series.map((s) => s.values)];
   const none = !times.length || series.every((s) => s.values.every((v) => !v));
   useEffect(() => {
+    if (!uPlot) { load(); return; }
     const text = color("--faint"), grid = color("--line");
     const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
     const u = new uPlot({
@@ -49,7 +56,7 @@ export function Chart({ times, series, height = 180, format = String, label, emp
     const size = new ResizeObserver(() => { const w = box.current?.clientWidth; if (w && w !== u.width) u.setSize({ width: w, height }); });
     size.observe(box.current);
     return () => { size.disconnect(); u.destroy(); plot.current = null; };
-  }, [theme, zone, height, series.map((s) => s.label).join()]);
+  }, [uPlot, theme, zone, height, series.map((s) => s.label).join()]);
   useEffect(() => plot.current?.setData(data), [times, ...series.map((s) => s.values)]);
   const last = (s) => s.values.findLast((v) => v != null);
   return (

@@ -1,0 +1,74 @@
+//go:build browser
+
+package console_test
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestLogin shows that a server without open doors asks for a token, that changes carry the proof that goes with the cookie,
+// and that what a role may not do is not offered (INTERFACE 7, 41 and 42).
+func TestLogin(t *testing.T) {
+	s := &site{t: t, store: filepath.Join(t.TempDir(), "store"), env: append(os.Environ(), "XDG_CONFIG_HOME="+t.TempDir(), "HOME="+t.TempDir())}
+	s.run("server", "run", "--listen", free(t), "--http", free(t))
+	t.Cleanup(func() { s.kill() })
+	output := func(args ...string) string {
+		t.Helper()
+		out, err := s.command(args...).Output()
+		if err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	output("type", "add", "later", "--reason", "test")
+	id := output("job", "submit", "later", "{}")
+	operator := output("org", "token", "add", "acme", "ops", "--role", "operator", "--reason", "test")
+	auditor := output("org", "token", "add", "acme", "books", "--role", "auditor", "--reason", "test")
+	b := openTab(t)
+	b.expectOffline(true) // the browser calls 401 an error
+	b.visit(s.URL + "/o/acme/jobs/" + id)
+	b.shows(".login", "Token")
+	b.fill("input[name=token]", "nonsense")
+	b.click(".login button", "Log in")
+	b.shows(".wrong-text", "opens nothing")
+	login := func(token string) {
+		t.Helper()
+		b.fill("input[name=token]", token)
+		b.click(".login button", "Log in")
+		b.shows(".standing", "")
+	}
+	login(auditor)
+	if text := js[string](b, "document.querySelector('.actions').innerText"); strings.Contains(text, "Cancel") || !strings.Contains(text, "Export") {
+		t.Errorf("an auditor is offered %q", text)
+	}
+	b.click(".who button", "Log out")
+	b.shows(".login", "Token")
+	b.visit(s.URL + "/o/acme/jobs/" + id)
+	login(operator)
+	b.expectOffline(false)
+	b.click(".actions button", "Cancel")
+	b.confirm("not any more")
+	b.shows(".standing", "canceled")
+	b.shows(".events", "not any more")
+	if cookie := js[string](b, "document.cookie"); cookie != "" {
+		t.Errorf("a script can read %q", cookie)
+	}
+	if out, err := s.command("log", "verify").CombinedOutput(); err != nil {
+		t.Errorf("log verify: %v\n%s", err, out)
+	}
+}
+
+// free is an address that nobody listens at.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
