@@ -29,6 +29,7 @@ type EventsRequest struct {
 	Jobs          []schemas.JobID `json:"jobs,omitempty"`
 	After         *schemas.Seq    `json:"after,omitempty"`
 	AfterID       schemas.EventID `json:"after_id,omitempty"`
+	Notices       bool            `json:"notices,omitempty"` // ends of jobs alone, as job_finished
 	Progress      bool            `json:"progress,omitempty"`
 	ProgressAfter string          `json:"progress_after,omitempty"`
 	TimeoutMS     schemas.Millis  `json:"timeout_ms,omitempty"`
@@ -55,7 +56,7 @@ func (g *Gateway) events(ctx context.Context, r *request) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	s, err := g.live.Subscribe(ctx, LiveRequest{Org: r.org, Jobs: req.Jobs, Filter: req.Filter, After: req.After, AfterID: req.AfterID,
-		Progress: req.Progress, ProgressAfter: req.ProgressAfter, Visible: visible(ctx, r.org), transport: TransportNATS})
+		Notices: req.Notices, Progress: req.Progress, ProgressAfter: req.ProgressAfter, Visible: visible(ctx, r.org), transport: TransportNATS})
 	if err != nil {
 		return nil, err
 	}

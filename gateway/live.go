@@ -35,6 +35,7 @@ type Live struct {
 	feed     *ledger.Feed
 	log      *zap.Logger
 	progress *liveProgress
+	alerts   *liveAlerts
 	records  liveRecords
 	bytesMax int
 	meters   map[string]*liveMeter // never changed
@@ -71,6 +72,7 @@ func newLive(l *ledger.Ledger, f *ledger.Feed, conn *nats.Conn, log *zap.Logger)
 	v := &Live{l: l, feed: f, log: log, bytesMax: liveBytesMax, orgs: make(map[schemas.OrgID]*liveScope),
 		meters: map[string]*liveMeter{TransportNATS: new(liveMeter), TransportSSE: new(liveMeter), transportGo: new(liveMeter)}}
 	v.progress = newLiveProgress(conn, v.wakeProgress)
+	v.alerts = newLiveAlerts(conn, v.wakeProgress, log)
 	v.records = liveRecords{live: v, jobs: make(map[jobKey]*ledger.Job)}
 	return v
 }
@@ -78,6 +80,11 @@ func newLive(l *ledger.Ledger, f *ledger.Feed, conn *nats.Conn, log *zap.Logger)
 // run fills the ring until ctx ends, whose error it returns, or the connection is closed.
 func (v *Live) run(ctx context.Context) error {
 	defer v.progress.close()
+	alerting, stop := context.WithCancel(ctx)
+	var alerts sync.WaitGroup
+	alerts.Go(func() { v.alerts.run(alerting, v.followed) })
+	defer alerts.Wait()
+	defer stop()
 	for {
 		if err := v.feed.WaitFor(ctx, 0); err != nil {
 			return err
@@ -153,6 +160,11 @@ func (v *Live) follow(ctx context.Context, c *ledger.Cursor) error {
 			}
 		}
 		v.add(entries, items)
+		for _, e := range entries {
+			if e.Err == nil && e.Job != "" {
+				v.alerts.event(e)
+			}
+		}
 	}
 }
 
@@ -235,6 +247,14 @@ func (s *liveScope) behind(seq schemas.Seq, limit int) []*liveItem {
 // seqIndex is the index of the first item behind seq.
 func seqIndex(items []*liveItem, seq schemas.Seq) int {
 	return sort.Search(len(items), func(i int) bool { return items[i].seq > seq })
+}
+
+// followed reports whether anybody follows an org.
+func (v *Live) followed(org schemas.OrgID) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := v.orgs[org]
+	return v.all.waiting > 0 || s != nil && s.waiting > 0
 }
 
 // wakeProgress lets those look who follow an org, or everything.

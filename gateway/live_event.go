@@ -15,6 +15,12 @@ const (
 	PushStatus   Push = "job_status_changed"
 	PushProgress Push = "job_progress" // has no position, and only the latest is told
 	PushHold     Push = "hold_changed"
+	// PushFinished stands for PushStatus of an end, where notices are followed (R-733).
+	PushFinished Push = "job_finished"
+	// PushLimit and PushDeadLetters are alerts: they have no position, and are told to those who follow an org without a filter,
+	// PushDeadLetters only to those who follow all of it.
+	PushLimit       Push = "job_limit_warning"
+	PushDeadLetters Push = "dlq_alert"
 	// PushReset: events were lost because the subscription was too slow. Whoever shows something reads it again; what
 	// follows begins behind Seq.
 	PushReset Push = "reset"
@@ -41,6 +47,8 @@ type LiveEvent struct {
 	Actor      *string                `json:"actor"`
 	Progress   *ledger.RecordProgress `json:"progress"`
 	Hold       *schemas.HoldSettings  `json:"hold"`
+	Alert      *LiveAlert             `json:"alert,omitempty"`
+	Result     *string                `json:"result,omitempty"` // of job_finished: the path of a completed job's result over HTTP
 	// Fence and N, of progress, order what an attempt reports: those of a later attempt have a greater Fence, and N rises.
 	Fence *schemas.Seq `json:"fence,omitempty"`
 	N     uint64       `json:"n,omitempty"`

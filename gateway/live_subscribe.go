@@ -37,6 +37,8 @@ type LiveRequest struct {
 	// Visible, if set, is asked on each message whether whoever follows may see its job as it is behind the event; of
 	// what is about no job nothing is told then. nil: all of it.
 	Visible func(*ledger.Record) bool
+	// Notices tells of ends of jobs alone, as job_finished.
+	Notices bool
 	// Progress tells of what running attempts report, too.
 	Progress bool
 	// ProgressAfter is what Subscription.ProgressMark said; empty: from now on. That of another server asks for the
@@ -56,6 +58,7 @@ type Subscription struct {
 	scope *liveScope
 	pos   schemas.Position // everything up to here was told, or did not match
 	heard uint64           // version of progress
+	alert uint64           // and of alerts
 	close func()
 }
 
@@ -78,8 +81,8 @@ func (v *Live) Subscribe(ctx context.Context, r LiveRequest) (*Subscription, err
 		if err := v.progress.listen(); err != nil {
 			return nil, ledger.Errorf(ledger.CodeUnavailable, "progress cannot be followed: %v", err)
 		}
-		s.heard = v.progress.from(r.ProgressAfter)
 	}
+	s.heard, s.alert = v.from(r.ProgressAfter)
 	return s, v.enter(s)
 }
 
@@ -238,19 +241,18 @@ func (s *Subscription) Position() schemas.Position { return s.pos }
 
 // ProgressMark is how far progress was told, for LiveRequest.ProgressAfter.
 func (s *Subscription) ProgressMark() string {
-	return fmt.Sprintf("%s.%d", s.v.progress.token, s.heard)
+	return fmt.Sprintf("%s.%d.%d", s.v.progress.token, s.heard, s.alert)
 }
 
-// from is the version that a mark means.
-func (p *liveProgress) from(mark string) uint64 {
+// from is the versions that a mark means. Another server's alerts are its own: those of this one begin now.
+func (v *Live) from(mark string) (progress, alerts uint64) {
 	if mark == "" {
-		return p.now()
+		return v.progress.now(), v.alerts.now()
 	}
-	var version uint64
-	if _, err := fmt.Sscanf(mark, p.token+".%d", &version); err != nil {
-		return 0
+	if n, _ := fmt.Sscanf(mark, v.progress.token+".%d.%d", &progress, &alerts); n < 2 {
+		return progress, v.alerts.now()
 	}
-	return version
+	return progress, alerts
 }
 
 // Next returns what matches, in order, at least one event, waiting for it: every event behind the position once, and the
@@ -281,6 +283,7 @@ func (s *Subscription) Next(ctx context.Context) ([]*LiveEvent, error) {
 				return nil, err
 			}
 			out = append(out, progress...)
+			out = append(out, s.alerted()...)
 		}
 		if len(out) > 0 {
 			s.meter().published.Add(int64(len(out)))
@@ -329,15 +332,47 @@ func (s *Subscription) match(ctx context.Context, items []*liveItem) ([]*LiveEve
 			return nil, err
 		}
 		if ok {
-			out = append(out, item.LiveEvent)
+			out = append(out, s.told(item.LiveEvent))
 		}
 		s.pos = schemas.Position{Seq: item.seq, ID: *item.EventID}
 	}
 	return out, nil
 }
 
+// ends reports whether an event ends a job.
+func (ev *LiveEvent) ends() bool {
+	return ev.Push == PushStatus && ev.From != nil && !ev.From.Finished() && ev.To != nil && ev.To.Finished()
+}
+
+// told is an event as the subscription hears of it.
+func (s *Subscription) told(ev *LiveEvent) *LiveEvent {
+	if !s.r.Notices || ev.Push != PushStatus {
+		return ev
+	}
+	end := *ev
+	end.Push = PushFinished
+	if *ev.To == schemas.StateCompleted {
+		end.Result = ptr(resultPath(*ev.Org, *ev.ID))
+	}
+	return &end
+}
+
+// alerted returns alerts that are new and for who follows.
+func (s *Subscription) alerted() (out []*LiveEvent) {
+	all, version := s.v.alerts.since(s.r.Org, s.alert)
+	s.alert = version
+	for _, ev := range all {
+		if len(s.r.Jobs) == 0 && (s.all || ev.Push == PushLimit && s.r.empty()) {
+			out = append(out, ev)
+		}
+	}
+	return out
+}
+
 func (s *Subscription) wants(ctx context.Context, ev *LiveEvent, record func() (*ledger.Record, error)) (bool, error) {
 	switch {
+	case s.r.Notices && ev.ID != nil && !ev.ends():
+		return false, nil
 	case ev.ID == nil:
 		return s.all && len(s.r.Jobs) == 0, nil
 	case len(s.r.Jobs) > 0 && !slices.Contains(s.r.Jobs, *ev.ID):

@@ -177,10 +177,14 @@ func noticeOf(r *ledger.Record, through time.Time) Notice {
 		n.Error = &LiveError{Class: e.Class, Code: deref(e.Code), Message: cut(e.Message, liveErrorMax)}
 	}
 	if r.State == schemas.StateCompleted {
-		path := "/v1/orgs/" + string(r.Org) + "/jobs/" + string(r.ID) + "/result"
+		path := resultPath(r.Org, r.ID)
 		n.Result = &path
 	}
 	return n
+}
+
+func resultPath(org schemas.OrgID, id schemas.JobID) string {
+	return "/v1/orgs/" + string(org) + "/jobs/" + string(id) + "/result"
 }
 
 // readNotices notes how far the caller has read. It is the owner's own act.

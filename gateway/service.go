@@ -127,6 +127,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Logger, l: cfg.Ledger, live: newLive(cfg.Ledger, cfg.Feed, cfg.Progress, cfg.Logger), views: &kvViews{l: cfg.Ledger}, door: newDoorkeeper(cfg.Ledger), paces: newPaces(),
 		work: make(chan struct{}, requestsMax), waits: make(chan struct{}, waitsMax), large: make(chan struct{}, largeMax)}
+	g.live.alerts.open, g.live.alerts.largest = g.openDeadLetters, g.largestGroup
 	g.all = g.endpoints()
 	g.verbs = verbsOf(g.all)
 	return g, nil

@@ -33,7 +33,7 @@ const (
 var streams = []string{"GET /v1/orgs/{org}/events", "GET /v1/orgs/{org}/jobs/{name}/events", "GET /v1/events"}
 
 // streamParams are the parameters that they read.
-var streamParams = slices.Concat(filterNames, []string{"after", "scope", "progress"})
+var streamParams = slices.Concat(filterNames, []string{"after", "scope", "progress", "notices"})
 
 // stream is one client of the live feed over HTTP.
 type stream struct {
@@ -100,7 +100,7 @@ func (s *stream) request() (LiveRequest, error) {
 	if err != nil {
 		return LiveRequest{}, err
 	}
-	req := LiveRequest{transport: TransportSSE, Org: s.org, Filter: f, Progress: values.Get("progress") != "off"}
+	req := LiveRequest{transport: TransportSSE, Org: s.org, Filter: f, Progress: values.Get("progress") != "off", Notices: values.Get("notices") == "on"}
 	if v := values.Get("scope"); v != "" && v != "own" {
 		return req, badField("scope", fmt.Errorf("%q is unknown: use own, or leave it out", v))
 	}

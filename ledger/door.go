@@ -150,7 +150,7 @@ func (s *submission) limited(ctx context.Context) error {
 		err = d.enter(p, time.Now())
 	}
 	if err != nil {
-		d.warn(s.l.log, err)
+		d.warn(s.l, err)
 		if told := s.l.cfg.Limited; told != nil {
 			told(map[bool]string{true: "waiting", false: "rate"}[err.Code == CodeQueueFull])
 		}
@@ -308,7 +308,7 @@ func typeDisabled(message string) *Error {
 }
 
 // warn says that an org has crossed a limit: once, and not every time that it hovers about it.
-func (d *orgDoor) warn(log *zap.Logger, err *Error) {
+func (d *orgDoor) warn(l *Ledger, err *Error) {
 	d.mu.Lock()
 	first := !d.over && time.Since(d.warned) > warnedFor
 	d.over = true
@@ -317,7 +317,8 @@ func (d *orgDoor) warn(log *zap.Logger, err *Error) {
 	}
 	d.mu.Unlock()
 	if first {
-		log.Warn("an org is at its limit: its submits are refused", zap.String("org", string(d.org)), zap.String("code", string(err.Code)), zap.String("limit", err.Message))
+		l.warnOf(d.org, err)
+		l.log.Warn("an org is at its limit: its submits are refused", zap.String("org", string(d.org)), zap.String("code", string(err.Code)), zap.String("limit", err.Message))
 	}
 }
 
