@@ -52,7 +52,7 @@ var routes = []route{
 	{pattern: "POST /v1/orgs/{org}/schedules/{name}/backfill", endpoint: "schedule-backfill", takes: BackfillRequest{}, gives: BackfillReply{}},
 	{pattern: "GET /v1/orgs/{org}/schedules/{name}/next", endpoint: "schedule-next", query: []string{"count"}, fill: fillQuery, gives: NextReply{}},
 
-	{pattern: "GET /v1/orgs", endpoint: "org-ls", gives: Orgs{}},
+	{pattern: "GET /v1/orgs", endpoint: "org-ls", query: []string{"all"}, fill: fillQuery, gives: Orgs{}},
 	{pattern: "POST /v1/orgs", endpoint: "org-set", fill: fillOrg, status: made, takes: AddOrgRequest{}, gives: Org{}},
 	{pattern: "POST /v1/orgs/{org}/suspend", endpoint: "org-set", fill: fillState("state", schemas.OrgSuspended), takes: ReasonRequest{}, gives: Org{}},
 	{pattern: "POST /v1/orgs/{org}/resume", endpoint: "org-set", fill: fillState("state", schemas.OrgActive), takes: ReasonRequest{}, gives: Org{}},
@@ -250,7 +250,7 @@ func fillQuery(in *httpRequest) error {
 			field, err = strconv.Atoi(v)
 		case "min_seq":
 			field, err = schemas.ParseSeq(v)
-		case "dry_run", "unread":
+		case "dry_run", "unread", "all":
 			field, err = strconv.ParseBool(v)
 		}
 		if err != nil {

@@ -261,6 +261,7 @@ func TestOpenAPIIsTrue(t *testing.T) {
 		{"POST /v1/types/{name}/enable", "/v1/types/echo/enable", `{"reason":"x"}`},
 		{"GET /v1/info", "/v1/info", ""},
 		{"GET /v1/orgs", "/v1/orgs", ""},
+		{"GET /v1/orgs", "/v1/orgs?all=true", ""},
 		{"GET /v1/orgs/{org}", "/v1/orgs/acme", ""},
 		{"POST /v1/orgs/{org}/tokens", "/v1/orgs/acme/tokens", `{"title":"x","role":"auditor","reason":"x"}`},
 		{"GET /v1/orgs/{org}/tokens", "/v1/orgs/acme/tokens", ""},

@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"slices"
+	"strings"
 
 	"github.com/dartwing/jobledger/gateway/rights"
 	"github.com/dartwing/jobledger/ledger"
@@ -22,12 +24,17 @@ type Org struct {
 	StartRate   *schemas.Rate    `json:"start_rate"`
 	// RetentionDays is how long history is kept behind the finish of its job; 0: as the type says, else the cell.
 	RetentionDays int `json:"retention_days"`
-	// Counts are its jobs by state; null in a list.
+	// Counts are its jobs by state; null in a list, unless it asks for all.
 	Counts *ledger.Count `json:"counts"`
 	SettingAuthor
 }
 
-// Orgs are the orgs that were ever set, by name. Any other that submits has the defaults.
+// OrgsRequest asks for the orgs that were ever set; with All for those that have jobs, too, each with its counts.
+type OrgsRequest struct {
+	All bool `json:"all,omitempty"`
+}
+
+// Orgs are the orgs that were asked for, by name. One that was never set has the defaults.
 type Orgs struct {
 	Items []Org   `json:"items"`
 	Next  *string `json:"next"`
@@ -77,7 +84,11 @@ func (g *Gateway) orgSet(ctx context.Context, r *request) ([]byte, error) {
 	return json.Marshal(&o)
 }
 
-func (g *Gateway) orgList(ctx context.Context, _ *request) ([]byte, error) {
+func (g *Gateway) orgList(ctx context.Context, r *request) ([]byte, error) {
+	var req OrgsRequest
+	if err := r.decode(&req); err != nil {
+		return nil, err
+	}
 	all, err := g.l.Settings(ctx, ledger.KindOrg)
 	if err != nil {
 		return nil, err
@@ -86,7 +97,36 @@ func (g *Gateway) orgList(ctx context.Context, _ *request) ([]byte, error) {
 	for _, e := range all {
 		reply.Items = append(reply.Items, orgEntry(e))
 	}
+	if req.All {
+		if err := g.addCounted(ctx, &reply); err != nil {
+			return nil, err
+		}
+	}
 	return json.Marshal(&reply)
+}
+
+// addCounted adds the orgs that have jobs and were never set, and the counts of all.
+func (g *Gateway) addCounted(ctx context.Context, to *Orgs) error {
+	counts, _, err := g.views.counts(ctx, "")
+	if err != nil {
+		return err
+	}
+	by := map[schemas.OrgID]*ledger.Count{}
+	for _, o := range to.Items {
+		by[o.Name] = new(ledger.Count)
+	}
+	for key, c := range counts {
+		if by[key.Org] == nil {
+			by[key.Org] = new(ledger.Count)
+			to.Items = append(to.Items, orgOf(&schemas.OrgSettings{Name: key.Org}, SettingAuthor{}))
+		}
+		by[key.Org].Add(c)
+	}
+	for i := range to.Items {
+		to.Items[i].Counts = by[to.Items[i].Name]
+	}
+	slices.SortFunc(to.Items, func(a, b Org) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	return nil
 }
 
 // withheld refuses results while their org is suspended (R-50).
@@ -118,6 +158,11 @@ func (c *Client) OrgHistory(ctx context.Context, org schemas.OrgID) (*SettingHis
 
 // Orgs returns the orgs that were ever set.
 func (c *Client) Orgs(ctx context.Context) (*Orgs, error) { return ask[Orgs](ctx, c, "org.ls", nil) }
+
+// OrgsWithJobs returns those and all others that have jobs, with their counts.
+func (c *Client) OrgsWithJobs(ctx context.Context) (*Orgs, error) {
+	return ask[Orgs](ctx, c, "org.ls", OrgsRequest{All: true})
+}
 
 // of is a client of another org on the same connection.
 func (c *Client) of(org schemas.OrgID) *Client {

@@ -33,9 +33,14 @@ Example:
 
 func (p *program) addOrgLs(org *fisk.CmdClause) {
 	var format string
+	var withJobs bool
 	cmd := p.command(org, "ls", "List the orgs that were set; any other has the defaults", func(ctx context.Context) error {
 		return p.withCell(ctx, "org ls", func(ctx context.Context, c *gateway.Client) error {
-			all, err := c.Orgs(ctx)
+			list := c.Orgs
+			if withJobs {
+				list = c.OrgsWithJobs
+			}
+			all, err := list(ctx)
 			if err != nil {
 				return err
 			}
@@ -56,6 +61,7 @@ func (p *program) addOrgLs(org *fisk.CmdClause) {
 			return p.printGrid(g, format)
 		})
 	})
+	cmd.Flag("all", "Those that have jobs and were never set, too").UnNegatableBoolVar(&withJobs)
 	formatFlag(cmd, &format)
 }
 

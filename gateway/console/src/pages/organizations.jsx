@@ -16,13 +16,13 @@ export function Organizations({ name }) { return name ? <One key={name} name={na
 const Standing = ({ o }) => (o.state === "active" ? <Badge kind="good">active</Badge> : <Badge kind={o.state === "deleted" ? "bad" : "warn"} icon={o.state === "deleted" ? "close" : "pause"}>{o.state}</Badge>);
 
 function All() {
-  const q = useQuery((signal) => get("orgs", { signal }), [], {});
+  const q = useQuery((signal) => get("orgs", { signal, query: { all: true } }), [], { when: moved, everyMS });
   return (
     <Page title="Organizations" sub="Each has its share of every queue; any that was not set has the defaults" actions={mayAll("orgs.edit") && <Button icon="plus" onClick={() => add(q.reload)}>New organization</Button>}>
       <Card flush>
         <Shown q={q} rows={4} what="The organizations">{(list) => list.items.length
           ? <Table label="Organizations" rows={list.items} id={(o) => o.name} open={(o) => goTo("organizations/" + part(o.name))} columns={columns(list.items.reduce((n, o) => n + (o.state === "active" ? o.weight : 0), 0))} />
-          : <Empty title="None was set" command={'jobledger org add acme --weight 3 --max-running 50 --reason "plan business"'}>An organization is there with its first job, at weight 1. <Link to={at("organizations/" + part(org.value))}>{org.value}</Link> is one. To give one a share and limits:</Empty>}
+          : <Empty title="No organization yet" command={'jobledger org add acme --weight 3 --max-running 50 --reason "plan business"'}>An organization is there with its first job, at weight 1. <Link to={at("organizations/" + part(org.value))}>{org.value}</Link> is one. To give one a share and limits:</Empty>}
         </Shown>
       </Card>
     </Page>
@@ -36,6 +36,8 @@ const columns = (sum) => [
   { key: "weight", title: "Weight", num: true, phone: "hide", cell: (o) => o.weight },
   { key: "running", title: "May run", num: true, phone: "hide", cell: (o) => limit(o.max_running) },
   { key: "waiting", title: "May wait", num: true, phone: "hide", cell: (o) => limit(o.max_waiting) },
+  { key: "jobs", title: "Waiting", num: true, phone: "hide", cell: (o) => (o.counts ? count(o.counts.submitted + o.counts.queued + o.counts.retrying) : "–") },
+  { key: "now", title: "Running", num: true, phone: "hide", cell: (o) => (o.counts ? count(o.counts.running) : "–") },
   { key: "set", title: "Set", phone: "hide", cell: (o) => (o.updated_at ? <><Time at={o.updated_at} /> <span class="faint">{o.updated_by}</span></> : "–") },
 ];
 

@@ -13,7 +13,7 @@ export const orgs = signal([]);
 export async function loadOrgs() {
   const mine = (me.value?.orgs ?? []).map((o) => o.org).filter(Boolean);
   let all = [];
-  try { all = (await get("orgs")).items.map((o) => o.name); } catch { /* not for this caller: his own remain */ }
+  try { all = (await get("orgs", { query: { all: true } })).items.map((o) => o.name); } catch { /* not for this caller: his own remain */ }
   orgs.value = [...new Set([...mine, ...all, ...(lastOrg.value ? [lastOrg.value] : []), ...(org.value ? [org.value] : [])])].sort();
 }
 
