@@ -154,6 +154,11 @@ func (c *Client) Get(ctx context.Context, id schemas.JobID) (*ledger.Record, err
 	return ask[ledger.Record](ctx, c, "get."+string(id), nil)
 }
 
+// GetAt returns a job's record as it stood at a moment: at a sequence, or a time in RFC 3339.
+func (c *Client) GetAt(ctx context.Context, id schemas.JobID, at string) (*ledger.Record, error) {
+	return ask[ledger.Record](ctx, c, "get."+string(id), GetRequest{At: at})
+}
+
 // History returns all events of a job, oldest first.
 func (c *Client) History(ctx context.Context, id schemas.JobID) ([]ledger.HistoryLine, error) {
 	var all []ledger.HistoryLine

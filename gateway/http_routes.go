@@ -24,7 +24,7 @@ import (
 var routes = []route{
 	{pattern: "POST /v1/orgs/{org}/jobs", endpoint: "submit", fill: fillSubmit, status: created, takes: submitBody{}, gives: SubmitReply{}},
 	{pattern: "GET /v1/orgs/{org}/jobs", endpoint: "list", query: slices.Concat(filterNames, []string{"sort", "limit", "cursor", "min_seq"}), fill: fillList, gives: List{}, streams: listLines, media: mediaLines},
-	{pattern: "GET /v1/orgs/{org}/jobs/{name}", endpoint: "get", query: []string{"wait"}, fill: fillWait, gives: ledger.Record{}},
+	{pattern: "GET /v1/orgs/{org}/jobs/{name}", endpoint: "get", query: []string{"wait", "at"}, fill: fillGet, gives: ledger.Record{}},
 	{pattern: "GET /v1/orgs/{org}/jobs/{name}/history", endpoint: "history", query: []string{"cursor"}, fill: fillQuery, gives: History{}},
 	{pattern: "GET /v1/orgs/{org}/jobs/{name}/explain", endpoint: "explain", gives: Explanation{}},
 	{pattern: "GET /v1/orgs/{org}/jobs/{name}/result", endpoint: "result", query: []string{"download"}, gives: ResultReply{}, streams: resultBytes, media: mediaBytes},
@@ -299,10 +299,16 @@ func fillHold(in *httpRequest) error {
 	return err
 }
 
-// fillWait turns wait=30s into a long poll.
-func fillWait(in *httpRequest) error {
+// fillGet turns wait=30s into a long poll, and at into a moment of the past.
+func fillGet(in *httpRequest) (err error) {
 	values := in.URL.Query()
-	if !values.Has("wait") {
+	switch {
+	case values.Has("at") && values.Has("wait"):
+		return badField("at", errors.New("what is past does not change: leave wait out"))
+	case values.Has("at"):
+		in.body, err = json.Marshal(GetRequest{At: values.Get("at")})
+		return err
+	case !values.Has("wait"):
 		return nil
 	}
 	d, err := time.ParseDuration(values.Get("wait"))

@@ -83,6 +83,13 @@ func (g *Gateway) submitRaw(ctx context.Context, r *request) error {
 }
 
 func (g *Gateway) get(ctx context.Context, r *request) ([]byte, error) {
+	var req GetRequest
+	if err := r.decode(&req); err != nil {
+		return nil, err
+	}
+	if req.At != "" {
+		return g.getAt(ctx, r, req.At)
+	}
 	record, err := g.record(ctx, r.org, r.job())
 	if err != nil {
 		return nil, err

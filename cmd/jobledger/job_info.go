@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,7 +24,7 @@ func (p *program) addJobInfo(job *fisk.CmdClause) {
 		return p.jobInfo(ctx, id)
 	})
 	cmd.HelpLong(`Always current: it reads the job's own events. With --at it shows how the job stood
-then, and connects to the ledger itself.
+then.
 
 Examples:
 
@@ -64,15 +63,16 @@ func (p *program) jobInfoAt(ctx context.Context, id, at string) error {
 	if err != nil {
 		return err
 	}
-	l, org, err := p.openOrgHistory(ctx, "job info")
+	c, err := p.openClient("job info")
 	if err != nil {
 		return err
 	}
-	defer l.Conn().Close()
-	r, err := l.RecordAt(ctx, org, schemas.JobID(id), then)
-	if errors.Is(err, ledger.ErrNotFound) {
-		return failf(ledger.CodeNotFound, "org %s had no job %s then, or its history is past its retention", org, id)
+	defer c.Conn.Close()
+	moment := then.Seq.String()
+	if then.Seq == 0 {
+		moment = then.Time.UTC().Format(time.RFC3339Nano)
 	}
+	r, err := c.GetAt(ctx, schemas.JobID(id), moment)
 	if err != nil {
 		return err
 	}
