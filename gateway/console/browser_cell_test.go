@@ -141,6 +141,29 @@ func TestCellActions(t *testing.T) {
 			t.Errorf("%+v", v)
 		}
 	})
+	t.Run("new", func(t *testing.T) {
+		b := open(t, s.URL+"/o/acme/organizations")
+		b.click(".page-head .actions button", "New organization")
+		b.fill("dialog input[name=name]", "umbrella")
+		b.fill("dialog input[name=weight]", "2")
+		b.fill("dialog input[name=submit_rate]", "100 a minute")
+		b.confirmRefused("they pay", "is no rate")
+		b.fill("dialog input[name=submit_rate]", "100/1m")
+		b.confirm("they pay")
+		b.shows("td", "umbrella")
+		if v := s.at("orgs/umbrella"); v.Weight != 2 || v.Reason != "they pay" {
+			t.Errorf("%+v", v)
+		}
+		b.visit(s.URL + "/o/acme/types")
+		b.click(".page-head .actions button", "New type")
+		b.fill("dialog input[name=name]", "fax")
+		b.fill("dialog input[name=max_attempts]", "4")
+		b.confirm("we have a machine now")
+		b.shows("td", "fax")
+		if v := s.at("types/fax"); v.MaxAttempts != 4 {
+			t.Errorf("%+v", v)
+		}
+	})
 	t.Run("schedule", func(t *testing.T) { s.schedules(t) })
 	t.Run("token", func(t *testing.T) { s.tokens(t) })
 }

@@ -12,22 +12,23 @@ import { Table } from "../ui/table.jsx";
 import { edit, limit, rate } from "../ui/settings.jsx";
 
 const everyMS = 3000;
-// detailMax is how many queues of a list are asked for what a list does not tell: the age of their oldest job.
-const detailMax = 20;
+const listMS = 5000;
+// detailMax is how many queues of a list, of those in which jobs of the org wait, are asked for the age of the oldest: a list does not tell it.
+const detailMax = 10;
 const moved = (b) => b.jobs.size > 0 || b.holds.length > 0;
 
 export function Queues({ name }) { return name ? <One name={name} /> : <All />; }
 
 async function readAll(o, signal) {
   const list = await get("queues", { signal, query: { org: o } });
-  const told = await Promise.all(list.items.slice(0, detailMax).map((q) => get("queues/" + part(q.name), { signal, query: { org: o } }).catch(() => null)));
-  list.items.forEach((q, i) => { q.oldest_age_s = told[i]?.oldest_age_s ?? null; });
+  const asked = list.items.filter((q) => q.of_org.waiting + q.of_org.queued > 0).slice(0, detailMax);
+  await Promise.all(asked.map(async (q) => { q.oldest_age_s = (await get("queues/" + part(q.name), { signal, query: { org: o } }).catch(() => null))?.oldest_age_s ?? null; }));
   return list;
 }
 
 function All() {
   const o = org.value;
-  const q = useQuery((signal) => readAll(o, signal), [o], { key: o, when: moved, everyMS });
+  const q = useQuery((signal) => readAll(o, signal), [o], { key: o, when: moved, everyMS: listMS });
   return (
     <Page title="Queues" sub="What waits for a worker, and how much of it may run at once">
       <Card flush>

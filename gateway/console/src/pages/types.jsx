@@ -77,7 +77,8 @@ async function add(done) {
     title: "New type", verb: "Add the type", reason: "optional", fields: [{ name: "name", label: "Name", placeholder: "email-send", required: true }, ...inputs(fields, {})],
     work: async (v) => {
       if (!/^[\w-]{1,64}$/.test(v.name)) throw new Error("A name is of letters, digits, - and _.");
-      await get("types/" + part(v.name)).then(() => { throw new Error(`There is a type ${v.name} already.`); }, (e) => { if (e.status !== 404) throw e; });
+      const there = await get("types", { query: { org: org.value } });
+      if (there.items.some((t) => t.name === v.name)) throw new Error(`There is a type ${v.name} already.`);
       return put("types/" + part(v.name), { name: v.name, ...changed(fields, {}, v), reason: v.reason || null });
     },
   });
