@@ -61,6 +61,13 @@ func TestActions(t *testing.T) {
 			t.Errorf("args are %s", args)
 		}
 	})
+	t.Run("text", func(t *testing.T) { // what jobs say is never markup
+		id := s.submit(`{"type":"markup","args":{"<img src=x onerror=window.broken=1>":"<script>window.broken=1</script>"},"tags":{"t":"<b onclick=x>bold</b>"}}`)
+		b := open(t, s.URL+"/o/acme/jobs/"+id)
+		b.shows(".json", "<script>window.broken=1</script>")
+		b.shows(".tags", "<b onclick=x>bold</b>")
+		b.until("window.broken === undefined && document.querySelector('main img, main script, main b') === null")
+	})
 	t.Run("new", func(t *testing.T) { s.newJob(t) })
 	t.Run("bulk", func(t *testing.T) { s.bulk(t) })
 }

@@ -53,7 +53,7 @@ export function Job({ id }) {
         <Button icon="download" kind="quiet" onClick={() => exportJob(id).catch(() => {})}>Export</Button>
       </>}>
       <Standing j={j} />
-      {!done && <Explain path={path} id={id} j={j} />}
+      {!done && j.state !== "running" && <Explain path={path} id={id} j={j} />}
       <div class="job-grid">
         <div class="stack">
           <Card title="Timeline"><Shown q={events} rows={3} what="The history">{(d) => <Timeline events={d.items} job={j} />}</Shown></Card>

@@ -81,7 +81,7 @@ function useLiveRows(items) {
     let hit = false;
     for (const [id, ev] of b.jobs) if (shown.current.has(id)) {
       const was = over.current.get(id) ?? {};
-      over.current.set(id, { ...was, seq: ev.seq, state: ev.to ?? was.state, reason: ev.reason, retry_at: ev.retry_at, ...(ev.attempt != null && { attempt: ev.attempt }), ...(ev.error && { error: ev.error }) });
+      over.current.set(id, { ...was, seq: ev.seq, state: ev.to ?? was.state, reason: ev.reason, retry_at: ev.retry_at, ...(ev.attempt != null && { attempt: ev.attempt }), ...(ev.to === "running" && { started_at: ev.time }), ...(["completed", "canceled", "dead_lettered"].includes(ev.to) && { finished_at: ev.time }), ...(ev.error && { error: ev.error }) });
       hit = true;
     }
     for (const [id, ev] of b.progress) if (shown.current.has(id)) { over.current.set(id, { ...over.current.get(id), progress: ev.progress }); hit = true; }

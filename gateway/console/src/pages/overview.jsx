@@ -1,6 +1,6 @@
 // The overview: what is wrong first, then how much waits, runs and fails, then how it went.
 import { useMemo, useState } from "preact/hooks";
-import { get } from "../lib/api.js";
+import { get, part } from "../lib/api.js";
 import { at, may, org } from "../lib/store.js";
 import { count, jobsN, coarse, percent, span, ago, now } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
@@ -16,6 +16,9 @@ const failingRate = 0.2;
 const failingFrom = 5; // attempts
 const lagMS = 5000;
 
+// waitingNow are the jobs that could run: not those that are to start later, nor those that wait for others.
+const waitingNow = "state:submitted,queued -reason:scheduled,waiting_on_parent";
+
 const jobs = (b) => b.jobs.size > 0;
 
 export function Overview({ counts }) {
@@ -25,12 +28,13 @@ export function Overview({ counts }) {
   const holds = useQuery((signal) => get(`orgs/${o}/holds`, { signal }), [o], { key: o, when: (b) => b.holds.length > 0 });
   const info = useQuery((signal) => get("info", { signal }), [o], { key: o, when: jobs, everyMS: 10_000, skip: !may("metrics.read") });
   const types = useQuery((signal) => get("types", { signal, query: { org: o } }), [o], { key: o, when: (b) => b.holds.length > 0, everyMS: 10_000 });
+  const oldest = useQuery((signal) => get(`orgs/${o}/jobs`, { signal, query: { q: waitingNow, sort: "submitted:asc", limit: 1 } }), [o], { key: o, when: jobs, everyMS });
   const [range, setRange] = useState("minutes");
   const total = counts.data?.total ?? 0;
   return (
     <Page title="Overview" sub={<>{jobsN(total)} in the ledger of {o}</>}>
       <Problems stats={stats.data} queues={queues.data} holds={holds.data} info={info.data} types={types.data} counts={counts.data} />
-      <Stats counts={counts.data} stats={stats.data} queues={queues.data} />
+      <Stats counts={counts.data} stats={stats.data} queues={queues.data} oldest={oldest.data} />
       {counts.data && total === 0
         ? <Card><Empty title="No job yet" command={`jobledger --org ${o} job submit echo '{"name":"Ada"}'`}>Submit one on the <Link to={at("jobs") + "?new=1"}>Jobs page</Link>, or from a terminal:</Empty></Card>
         : <>
@@ -45,15 +49,15 @@ export function Overview({ counts }) {
 }
 
 // Stats is the row of figures.
-function Stats({ counts, stats, queues }) {
+function Stats({ counts, stats, queues, oldest }) {
   const by = Object.fromEntries((counts?.items ?? []).map((i) => [i.key, i.count]));
   const waiting = (by.submitted ?? 0) + (by.queued ?? 0) + (by.retrying ?? 0);
-  const oldest = queues ? Math.max(-1, ...queues.items.map((q) => q.oldest_age_s ?? -1)) : -1;
+  const first = oldest?.items[0];
   const hour = stats?.items.reduce((s, t) => ({ failed: s.failed + t.failures["1h"].failed, ended: s.ended + t.failures["1h"].ended }), { failed: 0, ended: 0 });
   const cells = [
     ["Waiting", counts && count(waiting), `${count(by.queued ?? 0)} queued, ${count(by.retrying ?? 0)} retrying`, "jobs?q=" + encodeURIComponent("state:submitted,queued,retrying")],
     ["Running", counts && count(by.running ?? 0), queues ? `${count(queues.items.reduce((n, q) => n + (q.slots ?? 0), 0))} slots` : "", "jobs?q=state%3Arunning"],
-    ["Oldest waiting", counts && (oldest >= 0 ? coarse(oldest) : "–"), oldest >= 0 ? "in any queue" : "nothing is queued", "jobs?q=" + encodeURIComponent("state:submitted,queued")],
+    ["Oldest waiting", oldest && (first ? coarse((now.value - Date.parse(first.submitted_at)) / 1000) : "–"), first ? first.type : "nothing waits", first ? "jobs/" + part(first.id) : "jobs?q=" + encodeURIComponent(waitingNow)],
     ["Failed, 1 h", stats && count(hour.failed), hour?.ended ? `of ${count(hour.ended)} attempts` : "no attempt ended", "dead-letters", hour?.failed > 0],
     ["Dead letters", counts && count(counts.dead_letters_open), "open", "dead-letters", counts?.dead_letters_open > 0],
   ];
@@ -75,7 +79,7 @@ function problems({ stats, queues, holds, info, types }) {
   const all = [];
   for (const q of queues?.items ?? []) {
     const waits = q.queued + (q.waiting ?? 0);
-    if (waits > 0 && q.workers === 0) all.push({ kind: "bad", text: `Nobody works on queue ${q.name}`, why: `${jobsN(waits)} ${waits === 1 ? "waits" : "wait"}${q.oldest_age_s ? ", the oldest for " + coarse(q.oldest_age_s) : ""}; start a worker: jobledger worker run TYPE --queue ${q.name}`, to: "jobs?q=" + encodeURIComponent(`queue:${q.name} state:submitted,queued`) });
+    if (waits > 0 && q.workers === 0) all.push({ kind: "bad", text: `Nobody works on queue ${q.name}`, why: `${jobsN(waits)} ${waits === 1 ? "waits" : "wait"}; start a worker: jobledger worker run TYPE --queue ${q.name}`, to: "jobs?q=" + encodeURIComponent(`queue:${q.name} state:submitted,queued`) });
   }
   for (const t of stats?.items ?? []) {
     const f = t.failures["1h"];
@@ -116,7 +120,9 @@ const units = { minutes: "a minute", hours: "an hour", days: "a day" };
 const compact = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
 
 function Charts({ stats, range }) {
-  const points = stats.data?.[range];
+  const all = stats.data?.[range];
+  // The newest point is not over: at its beginning it would look like a fall.
+  const points = useMemo(() => (all?.slice(0, -1).some((p) => p.submitted || p.ended) ? all.slice(0, -1) : all), [all]);
   const times = useMemo(() => points?.map((p) => Date.parse(p.time) / 1000) ?? [], [points]);
   const of = (name) => points?.map((p) => p[name]) ?? [];
   const [ended, failed, submitted, waiting, most] = useMemo(() => ["completed", "failed", "submitted", "waiting", "waiting_max"].map(of), [points]);

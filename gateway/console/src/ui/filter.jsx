@@ -86,8 +86,10 @@ export function Filter({ value, onChange, error }) {
     const tail = text.slice(w.to);
     const t = text.slice(0, w.from) + s.insert + (s.whole && !tail ? " " : "") + tail;
     const cursor = w.from + s.insert.length + (s.whole && !tail ? 1 : 0);
+    input.current.value = t; // at once, so that what is typed next goes behind it
+    input.current.focus();
+    input.current.setSelectionRange(cursor, cursor);
     put(t, cursor);
-    requestAnimationFrame(() => { input.current.focus(); input.current.setSelectionRange(cursor, cursor); });
     if (s.whole) { clearTimeout(typing.current); onChange(t.trim()); }
   };
   const key = (e) => {
