@@ -117,3 +117,6 @@ func (l *Ledger) Busy(ctx context.Context) bool {
 
 // PaceBits is what the server may send a paced reader.
 const PaceBits = paceBytes * 8
+
+// Hold has a check let finished jobs go when it holds so many.
+func (c *VerifyConfig) Hold(n int) { c.held = n }

@@ -33,6 +33,8 @@ type VerifyConfig struct {
 	FullSpeed bool
 	// Progress, if set, is called now and then with the sequence reached and the last one.
 	Progress func(done, last schemas.Seq)
+
+	held int // verifyHeld, but in tests
 }
 
 // Kinds of problems, as a Verdict counts them (INTERFACE 2.5).

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -178,8 +179,9 @@ func (v *verifier) refold(ctx context.Context, org schemas.OrgID, id schemas.Job
 
 // evict lets finished jobs go when many are held: those whose documents were compared, or have expired.
 func (v *verifier) evict(context.Context) error {
+	held := cmp.Or(v.cfg.held, verifyHeld)
 	if v.evictAt == 0 {
-		v.evictAt = verifyHeld
+		v.evictAt = held
 	}
 	if len(v.jobs) < v.evictAt {
 		return nil
@@ -194,7 +196,7 @@ func (v *verifier) evict(context.Context) error {
 			v.evicted++
 		}
 	}
-	v.evictAt = max(verifyHeld, 2*len(v.jobs))
+	v.evictAt = max(held, 2*len(v.jobs))
 	return nil
 }
 
