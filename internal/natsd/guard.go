@@ -73,6 +73,11 @@ func (g *guard) Check(c server.ClientAuthentication) bool {
 	if c.Kind() != server.CLIENT { // nothing else listens
 		return false
 	}
+	// Asked once: it is nil as soon as the connection has ended, which it may do at any moment, also by another goroutine's doing.
+	from := c.RemoteAddress()
+	if from == nil {
+		return false
+	}
 	opts := c.GetOpts()
 	secret := opts.Token
 	if secret == "" {
@@ -80,14 +85,14 @@ func (g *guard) Check(c server.ClientAuthentication) bool {
 	}
 	if secret == "" {
 		// A pipe begins in this process.
-		return !g.Required || c.RemoteAddress().Network() == "pipe"
+		return !g.Required || from.Network() == "pipe"
 	}
 	if same(secret, g.own) || g.Secret != "" && same(secret, g.Secret) {
 		return true
 	}
 	t, err := g.ask(secret)
 	if err != nil {
-		g.log.Info("a login was refused", zap.String("from", c.RemoteAddress().String()), zap.Error(err))
+		g.log.Info("a login was refused", zap.Stringer("from", from), zap.Error(err))
 		return false
 	}
 	account, err := g.account(t)
@@ -101,6 +106,9 @@ func (g *guard) Check(c server.ClientAuthentication) bool {
 	}
 	// No permissions beside: in his own account a tenant finds nobody but the import, and is told so at once (no responders).
 	c.RegisterUser(&server.User{Username: t.Account, Account: account, ConnectionDeadline: t.Expires})
+	if c.RemoteAddress() == nil { // it has ended meanwhile, and was not registered
+		return false
+	}
 	id := c.GetID()
 	time.AfterFunc(recogniseAgain, func() {
 		if _, err := g.ask(secret); err != nil {
