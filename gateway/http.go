@@ -42,7 +42,7 @@ type HTTPConfig struct {
 
 // HTTP returns the API of INTERFACE 3, below /v1. It serves the same endpoints as the NATS service, as long as Run runs.
 func (g *Gateway) HTTP(cfg HTTPConfig) http.Handler {
-	h := &httpAPI{g: g, cfg: cfg, verbs: map[string]*endpoint{}, logins: newTries(), exports: exports{by: map[string]int{}}}
+	h := &httpAPI{g: g, cfg: cfg, verbs: map[string]*endpoint{}, logins: newTries(), exports: exports{by: map[memberKey]int{}}}
 	for _, ep := range g.all {
 		h.verbs[ep.name] = ep
 	}

@@ -30,8 +30,11 @@ import (
 const (
 	// exportsMax bounds how many such answers are written at once.
 	exportsMax = 16
-	// exportsOfOne bounds how many of them one principal has: who reads slowly holds his places for long.
-	exportsOfOne = 4
+	// exportsOfOne bounds how many of them one principal has, and exportsOfOrg how many an org: who reads slowly holds his
+	// places for long.
+	exportsOfOne, exportsOfOrg = 4, 8
+	// exportScans is how many pages of a list are read without an index: each looks at all jobs of the org.
+	exportScans = 20
 	// exportBuffer is how much is written at once.
 	exportBuffer = 64 << 10
 	mediaLines   = "application/x-ndjson"
@@ -53,19 +56,28 @@ func accepts(r *http.Request, media string) bool {
 	return false
 }
 
-// exports counts the long answers under way, by whose they are.
+// exports counts the long answers under way, by org and by whose they are: an actor of the same name in another org is
+// another.
 type exports struct {
 	mu  sync.Mutex
-	by  map[string]int
+	by  map[memberKey]int
 	all int
 }
 
-func (x *exports) enter(who string) error {
+func (x *exports) enter(who memberKey) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	ofOrg := 0
+	for k, n := range x.by {
+		if k.org == who.org {
+			ofOrg += n
+		}
+	}
 	switch {
 	case x.by[who] >= exportsOfOne:
-		return ledger.Errorf(ledger.CodeRateLimited, "%d long answers to %s are under way here: ask again in a while", x.by[who], who)
+		return ledger.Errorf(ledger.CodeRateLimited, "%d long answers to %s are under way here: ask again in a while", x.by[who], who.actor)
+	case ofOrg >= exportsOfOrg:
+		return ledger.Errorf(ledger.CodeRateLimited, "%d long answers about this org are under way here: ask again in a while", ofOrg)
 	case x.all >= exportsMax:
 		return ledger.Errorf(ledger.CodeRateLimited, "%d long answers are under way here: ask again in a while", x.all)
 	}
@@ -74,7 +86,7 @@ func (x *exports) enter(who string) error {
 	return nil
 }
 
-func (x *exports) leave(who string) {
+func (x *exports) leave(who memberKey) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.all--; x.by[who] > 1 {
@@ -86,6 +98,7 @@ func (x *exports) leave(who string) {
 
 // export is one long answer.
 type export struct {
+	ctx     context.Context // ends it
 	w       http.ResponseWriter
 	to      *http.ResponseController
 	buf     *bufio.Writer
@@ -115,15 +128,18 @@ func (x *export) Write(b []byte) (int, error) {
 		x.looked = time.Now()
 	}
 	_ = x.to.SetWriteDeadline(time.Now().Add(streamWrite)) // without it a client that reads nothing is held by the server's own bound
+	if x.ctx.Err() != nil {                                // it ended just now, and its own deadline was overwritten
+		_ = x.to.SetWriteDeadline(time.Now())
+	}
 	n, err := x.w.Write(b)
 	return n, errors.Join(err, x.to.Flush())
 }
 
 // export serves a long answer: who may not have it, or asks for what is not there, gets an error as ever.
 func (h *httpAPI) export(ctx context.Context, w http.ResponseWriter, in *httpRequest, allowed func() error, serve streamed) error {
-	who := ""
+	who := memberKey{org: in.org}
 	if p := caller(ctx); p != nil {
-		who = p.Actor.String()
+		who.actor = p.Actor
 	}
 	if err := h.exports.enter(who); err != nil {
 		return err
@@ -134,7 +150,7 @@ func (h *httpAPI) export(ctx context.Context, w http.ResponseWriter, in *httpReq
 		return err
 	}
 	defer leave()
-	x := &export{w: w, to: http.NewResponseController(w), looked: time.Now(), allowed: allowed}
+	x := &export{ctx: ctx, w: w, to: http.NewResponseController(w), looked: time.Now(), allowed: allowed}
 	defer context.AfterFunc(ctx, func() { _ = x.to.SetWriteDeadline(time.Now()) })()
 	x.buf = bufio.NewWriterSize(x, exportBuffer)
 	err = serve(ctx, h, x, in)
@@ -167,6 +183,9 @@ func (h *httpAPI) exportOf(ctx context.Context, ep *endpoint, w http.ResponseWri
 		if err == nil {
 			err = h.g.authorize(ctx, ep, in.request)
 		}
+		if err == nil && ep.name == "result" {
+			err = h.g.withheld(ctx, in.org) // the org may have been suspended meanwhile
+		}
 		return err
 	}, serve)
 }
@@ -185,8 +204,14 @@ func listLines(in *httpRequest) streamed {
 		if in.URL.Query().Has("limit") {
 			return badField("limit", errors.New("a list that is streamed has no pages: it is whole"))
 		}
+		if o, err := parseOrder(req.Sort); err == nil && !o.plain {
+			return badField("sort", errors.New("a list that is streamed comes in the order of submission: to sort it, all of it is looked at for each page"))
+		}
 		req.Limit = LimitMax
-		for {
+		for pages := 0; ; pages++ {
+			if x := h.g.cfg.Index; pages == exportScans && (x == nil || !x.Serves()) {
+				return ledger.Errorf(ledger.CodeUnavailable, "so long a list is streamed from the query index, which this server does not keep, or has not folded yet: read it by pages")
+			}
 			var err error
 			if in.body, err = json.Marshal(req); err != nil {
 				return err

@@ -49,6 +49,9 @@ func TestListWhole(t *testing.T) {
 	if got := s.call(op, "GET", "/v1/orgs/acme/jobs?limit=5", "", "Accept", "application/x-ndjson"); got.code() != ledger.CodeInvalidArgument {
 		t.Errorf("a page of it: %s", got)
 	}
+	if got := s.call(ada, "GET", "/v1/orgs/acme/jobs?sort=run", "", "Accept", "application/x-ndjson"); got.code() != ledger.CodeInvalidArgument {
+		t.Errorf("sorted: %s", got)
+	}
 }
 
 // TestReplayLog: the ledger comes one event a line, of the org that was asked for, to who may read it; results of a suspended
@@ -163,6 +166,10 @@ func TestLongAnswersOfOne(t *testing.T) {
 	}
 	if got := s.call(other, "GET", "/v1/log?org=acme", ""); got.status != http.StatusOK {
 		t.Errorf("another's: %.200s", got)
+	}
+	namesake := s.token("other", gateway.AddTokenRequest{Role: schemas.RoleAuditor, Actor: "user:greedy"}).Secret
+	if got := s.call(namesake, "GET", "/v1/log?org=other", ""); got.status != http.StatusOK {
+		t.Errorf("a namesake's in another org: %.200s", got)
 	}
 }
 

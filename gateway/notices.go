@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dartwing/jobledger/gateway/rights"
@@ -197,30 +198,21 @@ func (g *Gateway) readNotices(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	reply := ReadNoticesReply{Owner: owner}
-	var through time.Time
-	switch {
-	case req.Through == nil:
-		all, err := g.noticesOf(ctx, r.org, owner, 0)
-		if err != nil {
-			return nil, err
-		}
-		if reply.ReadThrough = all.ReadThrough; all.Unread == 0 {
-			return json.Marshal(&reply)
-		}
-		through = all.Items[0].FinishedAt
-	case req.Through.After(time.Now().Add(noticesSkew)):
-		return nil, badField("through", fmt.Errorf("%s lies ahead: what ends until then would never be told", req.Through.Format(time.RFC3339)))
-	default:
-		through = *req.Through
+	all, err := g.noticesOf(ctx, r.org, owner, 0)
+	if err != nil {
+		return nil, err
 	}
-	at, err := g.l.ReadNotices(ctx, r.org, owner, through, ledger.Meta{Actor: g.actor(ctx), CausationID: r.id})
+	reply := ReadNoticesReply{Owner: owner, ReadThrough: all.ReadThrough}
+	// Read is what was there to be read: a time between two notices, or ahead of all, marks none that is yet to come, and where
+	// none is marked nothing is stored.
+	i := slices.IndexFunc(all.Items, func(n Notice) bool { return req.Through == nil || !n.FinishedAt.After(*req.Through) })
+	if i < 0 || all.Items[i].Read {
+		return json.Marshal(&reply)
+	}
+	at, err := g.l.ReadNotices(ctx, r.org, owner, all.Items[i].FinishedAt, ledger.Meta{Actor: g.actor(ctx), CausationID: r.id})
 	if err != nil {
 		return nil, err
 	}
 	reply.ReadThrough = &at
 	return json.Marshal(&reply)
 }
-
-// noticesSkew is how far the ledger's clock may be ahead of this server's.
-const noticesSkew = time.Minute

@@ -38,6 +38,7 @@ var streamParams = slices.Concat(filterNames, []string{"after", "scope", "progre
 // stream is one client of the live feed over HTTP.
 type stream struct {
 	h    *httpAPI
+	ctx  context.Context // ends it
 	r    *http.Request
 	org  schemas.OrgID // empty: all
 	to   *http.ResponseController
@@ -57,6 +58,7 @@ func (h *httpAPI) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
+	s.ctx = ctx
 	defer context.AfterFunc(ctx, func() { _ = s.to.SetWriteDeadline(time.Now()) })() // a client that reads nothing does not hold up the end
 	sub, err := s.subscribe(ctx)
 	if err != nil {
@@ -243,6 +245,9 @@ func (s *stream) flush() error {
 		return nil
 	}
 	_ = s.to.SetWriteDeadline(time.Now().Add(streamWrite)) // without it a client that reads nothing is held by the server's own bound
+	if s.ctx.Err() != nil {                                // it ended just now, and its own deadline was overwritten
+		_ = s.to.SetWriteDeadline(time.Now())
+	}
 	_, err := s.w.Write(s.buf.Bytes())
 	s.buf.Reset()
 	s.said = time.Now()

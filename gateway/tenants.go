@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/micro"
+	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/gateway/rights"
 	"github.com/dartwing/jobledger/ledger"
@@ -133,15 +134,25 @@ func (d *doorkeeper) account(ctx context.Context, id string) (*rights.Principal,
 	return principalOf(t), nil
 }
 
-// watchTokens calls Config.Revoked, until ctx ends. ready is called once no revocation is missed.
+// watchTokens calls Config.Revoked, until ctx ends, and tells the doorkeeper which tokens there are. ready is called once no
+// revocation is missed.
 func (g *Gateway) watchTokens(ctx context.Context, ready func()) error {
 	ready = sync.OnceFunc(ready)
+	ctx, stop := context.WithCancel(ctx)
+	var learning sync.WaitGroup
+	defer learning.Wait()
+	defer stop()
 	for {
 		if err := g.cfg.Feed.WaitFor(ctx, 0); err != nil {
 			return err
 		}
 		c := g.cfg.Feed.Subscribe(g.cfg.Feed.Last())
 		ready()
+		learning.Go(func() { // beside: a revocation does not wait for it
+			if err := g.door.learn(ctx); err != nil && ctx.Err() == nil {
+				g.log.Warn("tokens that were not used yet count as strangers", zap.Error(err))
+			}
+		})
 		err := g.followTokens(ctx, c)
 		c.Close()
 		if !errors.Is(err, ledger.ErrPositionExpired) {
@@ -164,7 +175,11 @@ func (g *Gateway) followTokens(ctx context.Context, c *ledger.Cursor) error {
 			return err
 		}
 		for _, e := range entries {
-			if t, ok := e.Data.(*schemas.TokenSet); ok && t.Settings.Revoked {
+			t, ok := e.Data.(*schemas.TokenSet)
+			if !ok {
+				continue
+			}
+			if g.door.met(t.Settings.ID); t.Settings.Revoked {
 				g.revoked(t.Settings.ID)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -230,10 +231,41 @@ func tokenID(secret string) string {
 type doorkeeper struct {
 	l         *ledger.Ledger
 	strangers *rate.Limiter // of ids that no token has
+
+	mu    sync.Mutex
+	known map[string]struct{} // ids of tokens that were made: who guesses takes no place from who has one
 }
 
 func newDoorkeeper(l *ledger.Ledger) *doorkeeper {
-	return &doorkeeper{l: l, strangers: rate.NewLimiter(strangersRate, strangersBurst)}
+	return &doorkeeper{l: l, strangers: rate.NewLimiter(strangersRate, strangersBurst), known: map[string]struct{}{}}
+}
+
+// learn reads which tokens there are. Until it has, and where it cannot, those that were not used yet count as strangers.
+func (d *doorkeeper) learn(ctx context.Context) error {
+	entries, err := d.l.Settings(ctx, ledger.KindToken)
+	if err != nil {
+		return fmt.Errorf("tokens: %w", err)
+	}
+	for _, e := range entries {
+		if t, ok := e.Data.(*schemas.TokenSet); ok {
+			d.met(t.Settings.ID)
+		}
+	}
+	return nil
+}
+
+// met notes that there is a token.
+func (d *doorkeeper) met(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known[id] = struct{}{}
+}
+
+func (d *doorkeeper) knows(id string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, ok := d.known[id]
+	return ok
 }
 
 // errStranger is the one answer to a secret that opens nothing, whatever is wrong with it.
@@ -269,7 +301,7 @@ func (d *doorkeeper) token(ctx context.Context, id string) (*schemas.TokenSettin
 	if schemas.CheckToken("token id", id) != nil {
 		return nil, errStranger
 	}
-	if !d.l.TokenHeld(id) && !d.strangers.Allow() {
+	if !d.knows(id) && !d.l.TokenHeld(id) && !d.strangers.Allow() {
 		return nil, ledger.Errorf(ledger.CodeRateLimited, "too many unknown tokens: try again in a second")
 	}
 	t, err := d.l.Token(ctx, id)
