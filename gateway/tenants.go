@@ -31,12 +31,26 @@ type Login = struct {
 	Expires           time.Time
 }
 
-// Login recognises who comes to the NATS server with a secret, while Run runs.
+// refusal is the error of a secret that opens nothing. The NATS server knows it by its method: after any other error it has
+// the client come again, for one that is refused gives up.
+type refusal struct{ error }
+
+// Refused tells it from a failure.
+func (refusal) Refused() bool { return true }
+
+// Unwrap returns the error.
+func (r refusal) Unwrap() error { return r.error }
+
+// Login recognises who comes to the NATS server with a secret, while Run runs. An error with a method Refused() bool that
+// answers true says that the secret opens nothing, any other that it is not known.
 func (g *Gateway) Login(ctx context.Context, secret string) (Login, error) {
 	if !g.takes() {
 		return Login{}, errClosed
 	}
 	t, err := g.door.holder(ctx, secret)
+	if err != nil && ledger.AsError(err).Code == ledger.CodeUnauthenticated {
+		return Login{}, refusal{err}
+	}
 	if err != nil {
 		return Login{}, err
 	}

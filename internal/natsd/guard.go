@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -19,6 +20,8 @@ const (
 	// recogniseAgain is how long after a login the question is asked once more: an answer may be a second old, and a
 	// credential that was revoked meanwhile was taken back before its connection was there.
 	recogniseAgain = 1500 * time.Millisecond
+	// recogniseAgainMax bounds the time between two askings while nothing can be learnt: it doubles.
+	recogniseAgainMax = time.Minute
 )
 
 // tenantConnsMax is how many connections a tenant's account may hold: more than any program needs, and fewer than would keep
@@ -46,11 +49,18 @@ type Tenant = struct {
 	Expires time.Time
 }
 
-// Recognise says whom a secret stands for. The error is for the log: a stranger is told one thing.
+// Recognise says whom a secret stands for. An error with a method Refused() bool that answers true says that it opens nothing,
+// and after any other that is not known: the client is not refused, for good clients give up after that, but has to come
+// again. Its text is for the log: a stranger is told one thing.
 type Recognise = func(ctx context.Context, secret string) (Tenant, error)
 
 // errNobody is the answer before anybody recognises secrets.
 var errNobody = errors.New("natsd: no logins are taken yet")
+
+func refused(err error) bool {
+	var r interface{ Refused() bool }
+	return errors.As(err, &r) && r.Refused()
+}
 
 // guard is the server's Authentication.
 type guard struct {
@@ -58,6 +68,8 @@ type guard struct {
 	log *zap.Logger
 	own string // the secret of this process's own connections
 
+	again     time.Duration // recogniseAgain, but in tests
+	admits    chan struct{} // closed once recognise is set
 	mu        sync.Mutex
 	ns        *server.Server
 	recognise Recognise
@@ -65,7 +77,8 @@ type guard struct {
 }
 
 func newGuard(g Guard, log *zap.Logger) *guard {
-	return &guard{Guard: g, log: log.With(zap.String("component", "nats")), own: rand.Text(), tenants: map[string]Tenant{}}
+	return &guard{Guard: g, log: log.With(zap.String("component", "nats")), own: rand.Text(), again: recogniseAgain,
+		admits: make(chan struct{}), tenants: map[string]Tenant{}}
 }
 
 // Check implements server.Authentication.
@@ -91,44 +104,66 @@ func (g *guard) Check(c server.ClientAuthentication) bool {
 		return true
 	}
 	t, err := g.ask(secret)
-	if err != nil {
+	switch {
+	case refused(err):
 		g.log.Info("a login was refused", zap.Stringer("from", from), zap.Error(err))
 		return false
+	case err != nil:
+		return g.drop(c, from, err)
 	}
 	account, err := g.account(t)
 	if err != nil {
-		g.log.Error("a tenant's account cannot be set up", zap.String("account", t.Account), zap.Error(err))
-		return false
+		return g.drop(c, from, err)
 	}
 	if account.NumLocalConnections() >= tenantConnsMax {
-		g.log.Warn("a login was refused: the account holds too many connections", zap.String("account", t.Account))
-		return false
+		return g.drop(c, from, fmt.Errorf("natsd: account %s holds %d connections", t.Account, tenantConnsMax))
 	}
 	// No permissions beside: in his own account a tenant finds nobody but the import, and is told so at once (no responders).
 	c.RegisterUser(&server.User{Username: t.Account, Account: account, ConnectionDeadline: t.Expires})
 	if c.RemoteAddress() == nil { // it has ended meanwhile, and was not registered
 		return false
 	}
-	id := c.GetID()
-	time.AfterFunc(recogniseAgain, func() {
-		if _, err := g.ask(secret); err != nil {
+	g.askAgain(c.GetID(), secret, g.again)
+	return true
+}
+
+// drop ends a connection that was not refused: without a word, so that the client comes again. It answers what Check is to.
+func (g *guard) drop(c server.ClientAuthentication, from net.Addr, err error) bool {
+	g.log.Warn("a login has to wait", zap.Stringer("from", from), zap.Error(err))
+	_ = g.ns.DisconnectClientByID(c.GetID()) // it may have gone by itself
+	return false
+}
+
+// askAgain ends a connection if its secret opens nothing any more, and goes on asking while that cannot be learnt.
+func (g *guard) askAgain(id uint64, secret string, after time.Duration) {
+	time.AfterFunc(after, func() {
+		if g.ns.GetClient(id) == nil {
+			return
+		}
+		_, err := g.ask(secret)
+		switch {
+		case refused(err):
 			_ = g.ns.DisconnectClientByID(id) // it may have gone by itself
+		case err != nil:
+			g.askAgain(id, secret, min(2*after, recogniseAgainMax))
 		}
 	})
-	return true
 }
 
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
+// ask has the secret recognised. Who comes before anybody recognises secrets waits a little for that.
 func (g *guard) ask(secret string) (Tenant, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), recogniseMax)
+	defer cancel()
+	select {
+	case <-g.admits:
+	case <-ctx.Done():
+		return Tenant{}, errNobody
+	}
 	g.mu.Lock()
 	recognise := g.recognise
 	g.mu.Unlock()
-	if recognise == nil {
-		return Tenant{}, errNobody
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), recogniseMax)
-	defer cancel()
 	return recognise(ctx, secret)
 }
 
@@ -144,10 +179,9 @@ func (g *guard) account(t Tenant) (*server.Account, error) {
 		return g.ns.LookupAccount(t.Account)
 	}
 	own := g.ns.GlobalAccount()
-	account, err := g.ns.RegisterAccount(t.Account)
-	if err != nil {
-		return nil, fmt.Errorf("natsd: account %s: %w", t.Account, err)
-	}
+	// One that was registered and then could not be set up is there already. An export may be made twice; of an import that
+	// failed nothing stays, and after it nothing fails.
+	account, _ := g.ns.LookupOrRegisterAccount(t.Account)
 	if err := own.AddServiceExport(t.To, []*server.Account{account}); err != nil {
 		return nil, fmt.Errorf("natsd: export %s: %w", t.To, err)
 	}
@@ -162,6 +196,9 @@ func (g *guard) account(t Tenant) (*server.Account, error) {
 func (s *Server) Admit(f Recognise) {
 	s.guard.mu.Lock()
 	defer s.guard.mu.Unlock()
+	if s.guard.recognise == nil {
+		close(s.guard.admits)
+	}
 	s.guard.recognise = f
 }
 

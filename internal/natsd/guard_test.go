@@ -3,6 +3,7 @@ package natsd_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,8 +12,11 @@ import (
 	"github.com/dartwing/jobledger/internal/natsd"
 )
 
-// errUnknown refuses a secret.
-var errUnknown = errors.New("unknown")
+// stranger refuses a secret.
+type stranger struct{}
+
+func (stranger) Error() string { return "unknown" }
+func (stranger) Refused() bool { return true }
 
 // guarded is a server that knows two tenants: one for good, one until a while from now. Services of the ledger's account
 // answer with the subject they were asked on.
@@ -26,7 +30,7 @@ func guarded(t *testing.T, g natsd.Guard, expires time.Time) *natsd.Server {
 		case "short":
 			return natsd.Tenant{Account: "SHORT", From: "service.>", To: "as.SHORT.>", Expires: expires}, nil
 		}
-		return natsd.Tenant{}, errUnknown
+		return natsd.Tenant{}, stranger{}
 	})
 	own, err := s.ConnectInProcess()
 	if err != nil {
@@ -106,4 +110,69 @@ func TestGuardEnds(t *testing.T) {
 	} else {
 		anyone.Close()
 	}
+}
+
+// TestGuardAdmitsLater: a client that comes before secrets are recognised, or while that fails, is in as soon as it does
+// not fail any more: it is not refused, after which it would give up.
+func TestGuardAdmitsLater(t *testing.T) {
+	s := start(t, natsd.Config{StoreDir: t.TempDir(), Guard: new(natsd.Guard)})
+	in, closed := make(chan struct{}, 8), make(chan error, 1)
+	nc, err := nats.Connect(s.URL(), nats.Token("one"), nats.Timeout(time.Minute), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(time.Millisecond),
+		nats.ConnectHandler(func(*nats.Conn) { in <- struct{}{} }), nats.ReconnectHandler(func(*nats.Conn) { in <- struct{}{} }),
+		nats.ClosedHandler(func(nc *nats.Conn) { closed <- nc.LastError() }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	until := func(what string, c <-chan struct{}) {
+		t.Helper()
+		select {
+		case <-c:
+		case err := <-closed:
+			t.Fatalf("%s: the client gave up: %v", what, err)
+		case <-time.After(time.Minute):
+			t.Fatal(what)
+		}
+	}
+	var failing atomic.Bool
+	failed := make(chan struct{}, 1024)
+	s.Admit(func(context.Context, string) (natsd.Tenant, error) {
+		if failing.Load() {
+			select {
+			case failed <- struct{}{}:
+			default:
+			}
+			return natsd.Tenant{}, errors.New("the ledger is away")
+		}
+		return natsd.Tenant{Account: "ONE", From: "service.one.>", To: "as.ONE.one.>"}, nil
+	})
+	until("before secrets are recognised", in)
+	failing.Store(true)
+	s.Expel("ONE")
+	for range 4 { // a client that is refused twice gives up
+		until("while it fails", failed)
+	}
+	failing.Store(false)
+	until("when it fails no more", in)
+}
+
+// TestGuardSetsUpAgain: an account that could not be set up is set up by the next login.
+func TestGuardSetsUpAgain(t *testing.T) {
+	s := start(t, natsd.Config{StoreDir: t.TempDir(), Guard: new(natsd.Guard)})
+	var tried atomic.Int32
+	s.Admit(func(context.Context, string) (natsd.Tenant, error) {
+		from := "service.one.>"
+		if tried.Add(1) == 1 {
+			from = "service..>"
+		}
+		return natsd.Tenant{Account: "ONE", From: from, To: "as.ONE.one.>"}, nil
+	})
+	if nc, err := nats.Connect(s.URL(), nats.Token("one"), nats.Timeout(time.Minute)); err == nil || errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("an account that cannot be set up: %v, %v", nc, err)
+	}
+	nc, err := nats.Connect(s.URL(), nats.Token("one"), nats.Timeout(time.Minute))
+	if err != nil {
+		t.Fatalf("the next login: %v", err)
+	}
+	nc.Close()
 }
