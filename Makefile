@@ -12,7 +12,7 @@ GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' . | xa
 RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '^[[:space:]]"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check storm damage bench bench-peers pairs scale golden fuzz fuzz-decoders polyglot build console browser chromium
+.PHONY: help run test check storm damage bench bench-peers pairs scale golden fuzz fuzz-decoders polyglot build console browser chromium npm-nats
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,9 +70,13 @@ fuzz-decoders: ## all that reads what others sent, on random input; FUZZTIME=500
 			echo "$$pkg $$f"; go test $$pkg -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) || exit 1; \
 		done; done
 
-polyglot: ## a publisher and a worker in JavaScript and a shell, against the program; needs node, npm (the network, for the NATS client) and curl
+polyglot: npm-nats ## a publisher and a worker in JavaScript and a shell, against the program; installs node and curl where missing, and npm's NATS client
 	go build -o bin/ ./cmd/jobledger
-	testdata/polyglot/run.sh bin/jobledger
+	timeout 300 testdata/polyglot/run.sh bin/jobledger bin/npm/node_modules
+
+npm-nats: # for the target polyglot
+	@{ command -v node && command -v npm && command -v curl; } >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends nodejs npm curl; }
+	@[ -d bin/npm/node_modules/nats ] || npm install --silent --no-audit --no-fund --prefix bin/npm nats@2.29.3
 
 planted: ## plant known bugs in the code and let the simulation find each
 	go test ./internal/sim -run 'TestPlanted$$|TestModelIsTheCluster' -sim.planted -sim.cluster -timeout 0 -v
@@ -95,3 +99,4 @@ browser: chromium ## look at the console with a real browser; installs Debian's 
 
 chromium: # for the target browser
 	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }
+	@timeout 120 chromium --headless --no-sandbox --disable-gpu --dump-dom about:blank >/dev/null 2>&1 || { echo "chromium does not start here"; exit 1; }

@@ -46,8 +46,13 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
 			return 1
 		}
+		chromium, err := exec.LookPath("chromium")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "the tests need Debian's chromium:", err)
+			return 1
+		}
 		// A container's root may not make the sandbox; what is looked at is our own page.
-		ctx, stop := chromedp.NewExecAllocator(context.Background(), chromedp.NoSandbox, chromedp.Headless, chromedp.ExecPath("/usr/bin/chromium"))
+		ctx, stop := chromedp.NewExecAllocator(context.Background(), chromedp.NoSandbox, chromedp.Headless, chromedp.ExecPath(chromium))
 		defer stop()
 		ctx, stop = chromedp.NewContext(ctx)
 		defer stop()
