@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/dartwing/jobledger/schemas"
 )
 
 const (
@@ -68,7 +70,12 @@ func (p *pacer) look(ctx context.Context) {
 
 // bits a second is what the server may send; 0: as much as it can.
 func (p *pacer) bits() uint64 {
-	if p == nil || !p.busy.Load() {
+	switch {
+	case p == nil || !p.busy.Load():
+		return 0
+	case p.l.nc.MaxPayload() < schemas.ArgsMax+2*messageRoom:
+		// The server's limiter lets max_payload through at once, and waits for ever with a message that is larger, such as one
+		// that was stored when max_payload was more.
 		return 0
 	}
 	return paceBytes * 8
