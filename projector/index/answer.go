@@ -30,11 +30,7 @@ func (x *Index) answer(m *nats.Msg) {
 		return
 	}
 	if ask.Rows != nil {
-		select {
-		case x.asked <- rowsAsked{m, *ask.Rows}:
-		default:
-			x.respond(m, &ledger.IndexPart{Error: "it is telling others its rows"})
-		}
+		x.take(m, ask.Rows)
 		return
 	}
 	if ask.Rebuild {

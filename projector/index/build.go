@@ -19,7 +19,7 @@ type Built struct {
 // Build folds entries, which are a ledger's from its beginning on, into an index in an empty folder, for measurements.
 // Whoever is done with it closes it.
 func Build(ctx context.Context, dir string, entries iter.Seq[[]*ledger.Entry]) (*Built, error) {
-	x := &Index{cfg: Config{Dir: dir, Logger: zap.NewNop()}, history: historyOf(nil), rebuild: make(chan struct{}, 1), moved: make(chan struct{})}
+	x := newIndex(Config{Dir: dir, Logger: zap.NewNop()})
 	s := &session{x: x}
 	var err error
 	if s.file, err = openFile(ctx, dir); err != nil {

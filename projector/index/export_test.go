@@ -57,3 +57,9 @@ func Failures() func(err error, wrote bool) (anew bool, pause time.Duration) {
 
 // Once opens the file and follows until that fails.
 func (x *Index) Once(ctx context.Context) error { return (&session{x: x}).run(ctx) }
+
+// PartEvery sets how long a part of an answer may be open.
+func (x *Index) PartEvery(d time.Duration) { x.partEvery = d }
+
+// Telling is how many who asked for rows are not answered to the end.
+func (x *Index) Telling() int { return len(x.tellers) }

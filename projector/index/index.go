@@ -14,12 +14,8 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-const (
-	// entriesAhead is how many batches of entries the feed may be ahead of the fold.
-	entriesAhead = 4
-	// askedMax is how many who ask for all rows may wait.
-	askedMax = 4
-)
+// entriesAhead is how many batches of entries the feed may be ahead of the fold.
+const entriesAhead = 4
 
 // ErrFolding: the index is not yet where the ledger was when it was opened, or turned out not to be readable.
 var ErrFolding = errors.New("the index is being folded")
@@ -57,11 +53,16 @@ type Index struct {
 	cfg     Config
 	history history
 	rebuild chan struct{} // takes one
-	asked   chan rowsAsked
+
+	asked     chan rowsAsked
+	tellers   chan struct{} // holds a token for each who asked and is not answered to the end
+	walks     chan struct{} // holds a token while rows are walked
+	partEvery time.Duration
 
 	mu     sync.Mutex
-	file   *file           // nil while none is open
-	users  *sync.WaitGroup // of that file: it is closed when they are done
+	walk   context.CancelCauseFunc // ends the latest walk; nil before the first
+	file   *file                   // nil while none is open
+	users  *sync.WaitGroup         // of that file: it is closed when they are done
 	at     schemas.Position
 	ready  bool          // at has been where the ledger ended when the file was opened
 	wanted int           // how often a fold from zero was asked for: a session begun before is not shown any more
@@ -73,8 +74,12 @@ func New(cfg Config) (*Index, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Index{cfg: cfg, history: historyOf(cfg.Ledger), rebuild: make(chan struct{}, 1), asked: make(chan rowsAsked, askedMax),
-		moved: make(chan struct{})}, nil
+	return newIndex(cfg), nil
+}
+
+func newIndex(cfg Config) *Index {
+	return &Index{cfg: cfg, history: historyOf(cfg.Ledger), rebuild: make(chan struct{}, 1), asked: make(chan rowsAsked, tellersMax),
+		tellers: make(chan struct{}, tellersMax), walks: make(chan struct{}, 1), partEvery: partEvery, moved: make(chan struct{})}
 }
 
 // Run keeps the index until ctx ends, and returns nil then. Whatever is wrong with the file costs a fold from zero, never
@@ -85,7 +90,9 @@ func (x *Index) Run(ctx context.Context) error {
 		return err
 	}
 	var telling sync.WaitGroup
-	telling.Go(func() { x.tellRows(ctx) })
+	for range tellersMax {
+		telling.Go(func() { x.tellRows(ctx) })
+	}
 	defer telling.Wait()
 	defer silent()
 	var t trouble
@@ -133,6 +140,7 @@ func (x *Index) Rebuild() {
 func (x *Index) begin() {
 	x.ready = false
 	x.wanted++
+	x.endWalk()
 	x.change()
 	select {
 	case x.rebuild <- struct{}{}:

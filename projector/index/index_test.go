@@ -167,9 +167,17 @@ func TestIndexEqualsFoldAfterKills(t *testing.T) {
 	check(t, env, x)
 	x.Rebuild()
 	check(t, env, x)
-	v, err := ledger.Verify(t.Context(), ledger.VerifyConfig{Ledger: env.NewLedger(), Full: true})
-	if err != nil || !v.OK || v.Problems.Index == nil || len(v.Indexes) != 1 || !v.Indexes[0].Checked || v.Indexes[0].Rows == 0 {
-		t.Errorf("verify: %+v, %v", v, err)
+	for limit := time.Now().Add(patience); ; {
+		v, err := ledger.Verify(t.Context(), ledger.VerifyConfig{Ledger: env.NewLedger(), Full: true})
+		if err != nil || !v.OK {
+			t.Fatalf("verify: %+v, %v", v, err)
+		}
+		if v.Problems.Index != nil && len(v.Indexes) == 1 && v.Indexes[0].Checked && v.Indexes[0].Rows > 0 {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("the index was not checked: %+v", v)
+		}
 	}
 }
 

@@ -4,8 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-
-	"github.com/nats-io/nats.go"
+	"time"
 
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -14,56 +13,9 @@ import (
 const (
 	// partSums and partRows bound a part of an answer, far below what one message may hold.
 	partSums, partRows = 4096, 1000
+	// partEvery is how long a part may be open, however little is in it: who asked gives up on a server that is silent.
+	partEvery = 2 * time.Second
 )
-
-// rowsAsked is somebody who checks the index against the ledger.
-type rowsAsked struct {
-	m   *nats.Msg
-	ask ledger.IndexRows
-}
-
-// tellRows answers them, one after the other, until ctx ends.
-func (x *Index) tellRows(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case a := <-x.asked:
-			parts := 0
-			err := x.eachPart(ctx, &a.ask, func(p *ledger.IndexPart) {
-				p.Part = parts
-				parts++
-				x.respond(a.m, p)
-			})
-			if err != nil {
-				x.respond(a.m, &ledger.IndexPart{Error: err.Error()})
-			}
-		}
-	}
-}
-
-// eachPart tells the rows as they are at one position.
-func (x *Index) eachPart(ctx context.Context, ask *ledger.IndexRows, tell func(*ledger.IndexPart)) error {
-	return x.read(ctx, func(f *file) error {
-		select {
-		case f.long <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		defer func() { <-f.long }()
-		tx, err := f.reads.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-		if err != nil {
-			return err
-		}
-		defer func() { _ = tx.Rollback() }() // it has read only
-		at, err := position(ctx, tx)
-		if err != nil {
-			return err
-		}
-		t := &teller{ctx: ctx, q: tx, ask: ask, tell: tell, part: ledger.IndexPart{Position: at}, counts: ledger.Counts{}}
-		return t.run(f)
-	})
-}
 
 // teller tells all rows, and holds what is derived from each to it.
 type teller struct {
@@ -77,10 +29,12 @@ type teller struct {
 	part    ledger.IndexPart
 	sum     ledger.IndexSum
 	damaged int
+	every   time.Duration // a part is open at most so long
+	opened  time.Time     // the part
 }
 
 func (t *teller) run(f *file) (err error) {
-	t.fold = newFold(schemas.Position{}, nil, nil)
+	t.fold, t.opened = newFold(schemas.Position{}, nil, nil), time.Now()
 	if err := each(t.ctx, t.q, `SELECT id, name FROM names`, func(rows *sql.Rows) error {
 		var n named
 		err := rows.Scan(&n.id, &n.name)
@@ -120,6 +74,12 @@ func (t *teller) run(f *file) (err error) {
 
 // row takes in one row. What its columns should be is made of its fold anew.
 func (t *teller) row(rows *sql.Rows) error {
+	if t.ctx.Err() != nil {
+		return t.ctx.Err()
+	}
+	if time.Since(t.opened) >= t.every {
+		t.send()
+	}
 	var r row
 	var seq int64
 	var doc sql.RawBytes
@@ -222,5 +182,5 @@ func (t *teller) close() {
 
 func (t *teller) send() {
 	t.tell(&t.part)
-	t.part = ledger.IndexPart{Position: t.part.Position}
+	t.part, t.opened = ledger.IndexPart{Position: t.part.Position}, time.Now()
 }

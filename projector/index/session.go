@@ -136,7 +136,7 @@ func (s *session) show(at schemas.Position) {
 	x.change()
 }
 
-// close takes the file away from readers, waits for them, and closes it.
+// close takes the file away from readers, waits for them but ends a walk, and closes it.
 func (s *session) close() error {
 	x := s.x
 	x.mu.Lock()
@@ -144,6 +144,7 @@ func (s *session) close() error {
 	shown := x.file == s.file && x.file != nil
 	if shown {
 		x.file, x.users, x.ready = nil, nil, false
+		x.endWalk()
 		x.change()
 	}
 	x.mu.Unlock()
