@@ -26,6 +26,10 @@ const (
 	// result and history together; 8 MiB is where the server starts to warn.
 	maxPayload = 8 << 20
 
+	// maxSubs is how many subscriptions a connection may have, about 300 bytes each. A server and a submitter need a handful, a
+	// worker one for each type that it takes.
+	maxSubs = 16_384
+
 	// unlimitedConsumers lifts the server's 1,000 consumers a stream: WORK has
 	// one durable per (queue, type) and the number of types is the user's.
 	unlimitedConsumers = -1
@@ -149,6 +153,7 @@ func (c Config) options(g *guard) *server.Options {
 		DontListen:        c.DontListen,
 		NoSigs:            true, // signals belong to the program, not to its engine
 		MaxPayload:        maxPayload,
+		MaxSubs:           maxSubs,
 		JetStream:         true,
 		StoreDir:          c.StoreDir,
 		JetStreamMaxStore: storeLimit(c.StoreDir),

@@ -24,9 +24,20 @@ const (
 	recogniseAgainMax = time.Minute
 )
 
-// tenantConnsMax is how many connections a tenant's account may hold: more than any program needs, and fewer than would keep
-// others out.
-const tenantConnsMax = 1024
+// tenantConnsMax is how many connections a tenant's account may hold: more than the servers of a program need, and fewer than
+// would keep others out.
+const tenantConnsMax = 256
+
+// tenantInboxes is where a tenant hears, which is nowhere that he may send to.
+const tenantInboxes = "_INBOX.>"
+
+// tenantMay keeps a tenant from using the server to send messages to himself, each to as many subscriptions as he likes: he
+// hears only answers. Sending is not bounded by what he imports: a request to anywhere else is told at once that there is
+// nobody (no responders), while a violation would let it wait for its timeout.
+var tenantMay = server.Permissions{
+	Publish:   &server.SubjectPermission{Deny: []string{tenantInboxes}},
+	Subscribe: &server.SubjectPermission{Allow: []string{tenantInboxes}},
+}
 
 // Guard says who gets in, and where. Without one there are no logins, and whoever reaches the server is in the ledger's
 // account.
@@ -118,8 +129,7 @@ func (g *guard) Check(c server.ClientAuthentication) bool {
 	if account.NumLocalConnections() >= tenantConnsMax {
 		return g.drop(c, from, fmt.Errorf("natsd: account %s holds %d connections", t.Account, tenantConnsMax))
 	}
-	// No permissions beside: in his own account a tenant finds nobody but the import, and is told so at once (no responders).
-	c.RegisterUser(&server.User{Username: t.Account, Account: account, ConnectionDeadline: t.Expires})
+	c.RegisterUser(&server.User{Username: t.Account, Account: account, Permissions: &tenantMay, ConnectionDeadline: t.Expires})
 	if c.RemoteAddress() == nil { // it has ended meanwhile, and was not registered
 		return false
 	}

@@ -176,3 +176,61 @@ func TestGuardSetsUpAgain(t *testing.T) {
 	}
 	nc.Close()
 }
+
+// TestGuardBounds: a tenant hears answers and nothing else, sends nothing to himself, and has a bounded number of
+// subscriptions; his other requests go on being answered at once.
+func TestGuardBounds(t *testing.T) {
+	s := guarded(t, natsd.Guard{}, time.Time{})
+	failures := make(chan error, 1<<15)
+	nc, err := nats.Connect(s.URL(), nats.Token("one"), nats.CustomInboxPrefix("_INBOX.mine"), nats.NoReconnect(),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { failures <- err }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	refused := func(what string, want error) {
+		t.Helper()
+		select {
+		case err := <-failures:
+			if !errors.Is(err, want) {
+				t.Errorf("%s: %v", what, err)
+			}
+		case <-time.After(time.Minute):
+			t.Errorf("%s: nothing was refused", what)
+		}
+	}
+	heard := make(chan *nats.Msg, 16)
+	hear := func(subject string) *nats.Subscription {
+		t.Helper()
+		sub, err := nc.ChanSubscribe(subject, heard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sub
+	}
+	for _, subject := range []string{">", "service.one.x", "mine", "*.mine", "$SYS.>"} {
+		hear(subject)
+		refused(subject, nats.ErrPermissionViolation)
+	}
+	hear("_INBOX.loop")
+	if err := nc.Publish("_INBOX.loop", make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	refused("a message to himself", nats.ErrPermissionViolation)
+	if m, err := nc.Request("service.one.get.7", nil, time.Minute); err != nil || string(m.Data) != "as.ONE.one.get.7" {
+		t.Errorf("a request: %v, %v", m, err)
+	}
+	if m, err := nc.Request("mine", nil, time.Minute); !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("a request to nobody: %v, %v", m, err)
+	}
+	if len(heard) != 0 {
+		t.Errorf("he hears %s", (<-heard).Subject)
+	}
+	for range natsd.MaxSubs {
+		hear("_INBOX.many")
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	refused("subscriptions without end", nats.ErrMaxSubscriptionsExceeded)
+}

@@ -1,0 +1,4 @@
+package natsd
+
+// MaxSubs is maxSubs.
+const MaxSubs = maxSubs
