@@ -258,11 +258,15 @@ func (h *httpAPI) recognise(r *http.Request) (recognised, error) {
 	if auth != "" {
 		return recognised{}, ledger.Errorf(ledger.CodeUnauthenticated, "the Authorization header is not of the form: Bearer <token>")
 	}
-	if c, err := r.Cookie(loginCookie); err == nil && c.Value != "" {
-		p, err := h.g.door.recognise(r.Context(), c.Value)
+	secret, err := shown(r)
+	if err != nil {
+		return recognised{}, err
+	}
+	if secret != "" {
+		p, err := h.g.door.recognise(r.Context(), secret)
 		switch {
 		case err == nil:
-			return recognised{Principal: p, how: loginByPage, secret: c.Value}, proven(r, c.Value)
+			return recognised{Principal: p, how: loginByPage, secret: secret}, proven(r, secret)
 		case ledger.AsError(err).Code != ledger.CodeUnauthenticated:
 			return recognised{}, err
 		}
@@ -281,7 +285,7 @@ func (in *httpRequest) read(w http.ResponseWriter) error {
 	if in.Method == http.MethodGet || in.Method == http.MethodHead {
 		return nil
 	}
-	body, err := readAll(http.MaxBytesReader(w, in.Body, bodyMax), in.ContentLength)
+	body, err := readAll(http.MaxBytesReader(w, in.Body, bodyMax), in.ContentLength, bodyMax)
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {

@@ -7,9 +7,13 @@ import (
 	"net/netip"
 )
 
-// readAll reads a body of a stated size at once, and any other as it comes.
-func readAll(r io.Reader, size int64) ([]byte, error) {
-	if size <= 0 || size > bodyMax {
+// readAll reads a body of a stated size at once, and one of an unknown size as it comes. What is stated above a bound is
+// refused before anything is read or allocated, with a *http.MaxBytesError, as r does for what comes above it.
+func readAll(r io.Reader, size, bound int64) ([]byte, error) {
+	switch {
+	case size > bound:
+		return nil, &http.MaxBytesError{Limit: bound}
+	case size <= 0:
 		return io.ReadAll(r)
 	}
 	b := make([]byte, size)

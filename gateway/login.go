@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -26,13 +27,18 @@ import (
 // opens what the token opens, on any server, and dies with it.
 const (
 	loginCookie = "jobledger_login"
+	// hostPrefix begins the cookie's name where TLS is spoken: a browser takes it from this host alone, so that neither a
+	// neighbouring one nor who answers without TLS can put another in its place.
+	hostPrefix = "__Host-"
 	// loginFor is how long a browser keeps the cookie.
 	loginFor = 12 * time.Hour
 	// csrfHeader names the proof that a request comes from the console's own page: another site can make a browser send the
 	// cookie, but cannot read what /v1/me says.
 	csrfHeader = "X-CSRF-Token"
-	// loginsMax is how often a minute one address may try one token's id. Ids that no token has are bounded by the doorkeeper.
+	// loginsMax is how often a minute one address may try one token, and all ids together that no token has.
 	loginsMax = 10
+	// triesMax bounds the keys whose tries are counted, of a minute.
+	triesMax = 10_000
 	// loginBody bounds the body of a login.
 	loginBody = 4 << 10
 )
@@ -114,7 +120,11 @@ func (h *httpAPI) login(w http.ResponseWriter, r *http.Request) error {
 	if err := known(r.URL.Query(), nil); err != nil {
 		return err
 	}
-	body, err := readAll(http.MaxBytesReader(w, r.Body, loginBody), r.ContentLength)
+	body, err := readAll(http.MaxBytesReader(w, r.Body, loginBody), r.ContentLength, loginBody)
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return ledger.Errorf(ledger.CodePayloadTooLarge, "the body is above %d bytes", loginBody)
+	}
 	if err != nil {
 		return ledger.Errorf(ledger.CodeInvalidArgument, "the body cannot be read: %v", err)
 	}
@@ -123,7 +133,11 @@ func (h *httpAPI) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	secret := strings.TrimSpace(req.Token)
-	if !h.logins.allow(address(r) + " " + tokenID(secret)) {
+	id := tokenID(secret)
+	if id != "" && !h.g.door.made(id) {
+		id = "" // the caller may choose as many as he likes
+	}
+	if !h.logins.allow(address(r) + " " + id) {
 		err := ledger.Errorf(ledger.CodeRateLimited, "too many logins from here: wait a minute")
 		err.Details = map[string]any{"retry_after_s": 60}
 		return err
@@ -136,14 +150,37 @@ func (h *httpAPI) login(w http.ResponseWriter, r *http.Request) error {
 	return h.tell(w, recognised{Principal: p, how: loginByPage, secret: secret}, "")
 }
 
-// cookie is what holds a browser's token; of no age it takes it away.
+// cookie is what holds a browser's token; of no age it takes it away. Its path is the root, as hostPrefix asks.
 func cookie(r *http.Request, secret string, age time.Duration) *http.Cookie {
-	c := &http.Cookie{Name: loginCookie, Value: secret, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: int(age / time.Second),
-		Secure: r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")}
+	c := &http.Cookie{Name: cookieName(r), Value: secret, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: int(age / time.Second), Secure: secure(r)}
 	if age == 0 {
 		c.MaxAge = -1
 	}
 	return c
+}
+
+// secure reports whether the browser speaks TLS, with us or with a proxy before us.
+func secure(r *http.Request) bool {
+	return r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+}
+
+func cookieName(r *http.Request) string {
+	if secure(r) {
+		return hostPrefix + loginCookie
+	}
+	return loginCookie
+}
+
+// shown returns the secret in the cookie of a request, empty for none. One of two was set by somebody else, and nothing says which.
+func shown(r *http.Request) (string, error) {
+	switch all := r.CookiesNamed(cookieName(r)); len(all) {
+	case 0:
+		return "", nil
+	case 1:
+		return all[0].Value, nil
+	default:
+		return "", ledger.Errorf(ledger.CodeUnauthenticated, "the cookie %s is there twice: remove this site's cookies, and log in again", cookieName(r))
+	}
 }
 
 // logout takes the cookie away, also one that opens nothing any more.
@@ -252,41 +289,35 @@ func address(r *http.Request) string {
 	return a.String()
 }
 
-// tries bounds how often something may be tried, by a key of the caller.
+// tries bounds how often something may be tried, by a key of the caller. A key that was not tried for a minute is as new, so
+// that it may be forgotten: all that are as old are, at once, as their map is let go of.
 type tries struct {
-	mu  sync.Mutex
-	by  map[string]*tried
-	now func() time.Time
+	mu      sync.Mutex
+	by, was map[string]*rate.Limiter // tried since turned, and since the minute or more before it
+	turned  time.Time
+	now     func() time.Time
 }
 
-type tried struct {
-	limit *rate.Limiter
-	last  time.Time
-}
+func newTries() *tries { return &tries{by: map[string]*rate.Limiter{}, now: time.Now} }
 
-func newTries() *tries { return &tries{by: map[string]*tried{}, now: time.Now} }
-
-// allow counts one try. Where pacedMax keys are remembered, those are forgotten that have not tried for a minute, whose count
-// is as new; where that makes no room nobody else is let through.
+// allow counts one try. Where triesMax keys are remembered another one is let through uncounted: no secret is guessed by
+// trying it often, but whoever fills the map would keep others out.
 func (t *tries) allow(key string) bool {
 	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if now.Sub(t.turned) >= time.Minute {
+		t.by, t.was, t.turned = map[string]*rate.Limiter{}, t.by, now
+	}
 	one := t.by[key]
 	if one == nil {
-		if len(t.by) >= pacedMax {
-			for k, old := range t.by {
-				if now.Sub(old.last) >= time.Minute {
-					delete(t.by, k)
-				}
-			}
+		if len(t.by) >= triesMax {
+			return true
 		}
-		if len(t.by) >= pacedMax {
-			return false
+		if one = t.was[key]; one == nil {
+			one = rate.NewLimiter(rate.Limit(loginsMax)/60, loginsMax)
 		}
-		one = &tried{limit: rate.NewLimiter(rate.Limit(loginsMax)/60, loginsMax)}
 		t.by[key] = one
 	}
-	one.last = now
-	return one.limit.AllowN(now, 1)
+	return one.AllowN(now, 1)
 }

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -55,8 +56,9 @@ func TestLogin(t *testing.T) {
 	if strings.Contains(set, "Secure") || a.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("without TLS: %v", a.header)
 	}
-	if tls := s.call("", "POST", "/v1/login", `{"token":"`+made.Secret+`"}`, "X-Forwarded-Proto", "https"); !strings.Contains(tls.header.Get("Set-Cookie"), "Secure") {
-		t.Errorf("with TLS before it: %v", tls.header)
+	tls := s.call("", "POST", "/v1/login", `{"token":"`+made.Secret+`"}`, "X-Forwarded-Proto", "https").header.Get("Set-Cookie")
+	if !strings.Contains(tls, "Secure") || !strings.HasPrefix(tls, "__Host-jobledger_login=") || !strings.Contains(tls, "Path=/;") || strings.Contains(tls, "Domain") {
+		t.Errorf("with TLS before it: %v", tls)
 	}
 	if b.me.Principal != "user:ada" || b.me.Role != schemas.RoleOperator || *b.me.Org != "acme" || b.me.Environment != "staging" || b.me.Login != "cookie" ||
 		!slices.Contains(b.me.Rights, rights.JobsRetry) || slices.Contains(b.me.Rights, rights.TokensEdit) || b.me.Reach[rights.JobsCancel] != rights.Org {
@@ -89,6 +91,49 @@ func TestLogin(t *testing.T) {
 	s.until("the cookie of a revoked token opens nothing", func() bool { return b.do("GET", jobs, "").status == http.StatusUnauthorized })
 	if got := b.do("GET", "/v1/me", ""); got.code() != ledger.CodeUnauthenticated {
 		t.Errorf("who one was: %s", got)
+	}
+}
+
+// TestLoginCookies: over TLS only the cookie counts that a browser takes from this host alone, and of two of the name neither does
+// (R-52, R-601).
+func TestLoginCookies(t *testing.T) {
+	s := serveHTTP(t, gateway.HTTPConfig{})
+	secret := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleOperator, Actor: "user:ada"}).Secret
+	eve := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleMember, Actor: "user:eve"}).Secret
+	const plain, host = "jobledger_login=", "__Host-jobledger_login="
+	for _, try := range []struct {
+		name, proto, cookie string
+		status              int
+	}{
+		{"without TLS", "http", plain + secret, http.StatusOK},
+		{"with TLS", "https", host + secret, http.StatusOK},
+		{"with TLS, beside one that anybody could have set", "https", plain + eve + "; " + host + secret, http.StatusOK},
+		{"with TLS, one that anybody could have set", "https", plain + eve, http.StatusUnauthorized},
+		{"two", "http", plain + eve + "; " + plain + secret, http.StatusUnauthorized},
+		{"two with TLS", "https", host + secret + "; " + host + secret, http.StatusUnauthorized},
+	} {
+		a := s.call("", "GET", "/v1/me", "", "Cookie", try.cookie, "X-Forwarded-Proto", try.proto)
+		if a.status != try.status || a.status == http.StatusOK && !strings.Contains(string(a.body), "user:ada") {
+			t.Errorf("%s: %s", try.name, a)
+		}
+	}
+}
+
+// TestLoginGuessedIDs: who tries many ids that no token has is stopped as one who tries one (R-310, R-604).
+func TestLoginGuessedIDs(t *testing.T) {
+	s := serveHTTP(t, gateway.HTTPConfig{})
+	ada := s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleMember, Actor: "user:ada"}).Secret
+	stopped := false
+	for n := range 40 { // fewer than the doorkeeper lets through
+		id := fmt.Sprintf("%016x", n)
+		_, a := s.login(ada[:len("jl_")] + id + ada[len("jl_")+len(id):])
+		stopped = stopped || strings.Contains(string(a.body), "too many logins")
+	}
+	if !stopped {
+		t.Error("forty ids were all looked up")
+	}
+	if _, a := s.login(ada); a.status != http.StatusOK {
+		t.Errorf("ada, beside them: %s", a)
 	}
 }
 

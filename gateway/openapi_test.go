@@ -161,7 +161,7 @@ func document(t *testing.T) ([]byte, forms) {
 		"info":     object{"title": "jobledger", "version": "v1", "description": "Jobs, their history and their settings. x-right names the right that an operation asks for: docs/RIGHTS.md."},
 		"security": []any{object{"token": []any{}}, object{"login": []any{}}, object{}}, "paths": paths,
 		"components": object{"schemas": f, "securitySchemes": object{"token": object{"type": "http", "scheme": "bearer"},
-			"login": object{"type": "apiKey", "in": "cookie", "name": "jobledger_login", "description": "of POST /v1/login; what changes something also has the header X-CSRF-Token, which GET /v1/me tells"}},
+			"login": object{"type": "apiKey", "in": "cookie", "name": "jobledger_login", "description": "of POST /v1/login, named __Host-jobledger_login over TLS; what changes something also has the header X-CSRF-Token, which GET /v1/me tells"}},
 			"responses": object{"Error": object{"description": "what is wrong, by a code of a closed set", "content": object{"application/json": object{"schema": object{"$ref": "#/components/schemas/Error"}}}}}}}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

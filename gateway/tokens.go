@@ -261,6 +261,9 @@ func (d *doorkeeper) met(id string) {
 	d.known[id] = struct{}{}
 }
 
+// made reports whether a token of that id is known to have been made, revoked or not.
+func (d *doorkeeper) made(id string) bool { return d.knows(id) || d.l.TokenHeld(id) }
+
 func (d *doorkeeper) knows(id string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -301,7 +304,7 @@ func (d *doorkeeper) token(ctx context.Context, id string) (*schemas.TokenSettin
 	if schemas.CheckToken("token id", id) != nil {
 		return nil, errStranger
 	}
-	if !d.knows(id) && !d.l.TokenHeld(id) && !d.strangers.Allow() {
+	if !d.made(id) && !d.strangers.Allow() {
 		return nil, ledger.Errorf(ledger.CodeRateLimited, "too many unknown tokens: try again in a second")
 	}
 	t, err := d.l.Token(ctx, id)
