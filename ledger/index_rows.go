@@ -79,6 +79,12 @@ func IndexRowOf(j *Job) (IndexRow, error) {
 	return IndexRow{SubmittedSeq: j.SubmittedSeq, Org: j.Org, ID: j.ID, Seq: j.LastSeq, EventID: j.LastID, Sum: hashOf(doc)}, nil
 }
 
+// rowsAnswer is a part as it is read. A server that knows of no rows answers IndexRows with its IndexState, and no more.
+type rowsAnswer struct {
+	IndexPart
+	Server string `json:"server"`
+}
+
 // errIndexSilent: a server does not tell, or not any more.
 var errIndexSilent = errors.New("it does not answer")
 
@@ -105,17 +111,19 @@ func (l *Ledger) indexRows(ctx context.Context, server string, ask IndexRows, ta
 			if lastValue(m.Header, headerStatus) != "" { // no responders
 				return errIndexSilent
 			}
-			var part IndexPart
+			var part rowsAnswer
 			if err := json.Unmarshal(m.Data, &part); err != nil {
 				return fmt.Errorf("answer of server %s about its index: %w", server, err)
 			}
 			switch {
+			case part.Server != "":
+				return fmt.Errorf("%w with its rows: it is of an older version", errIndexSilent)
 			case part.Error != "":
 				return fmt.Errorf("%w: %s", errIndexSilent, part.Error)
 			case part.Part != n:
 				return fmt.Errorf("%w: a part of the answer is missing", errIndexSilent)
 			}
-			if err := take(&part); err != nil || part.Last {
+			if err := take(&part.IndexPart); err != nil || part.Last {
 				return err
 			}
 			silence.Reset(indexPatience)

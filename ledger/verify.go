@@ -55,7 +55,7 @@ const (
 )
 
 // Problems counts what is wrong, by kind. nil means that this part was not checked: not built yet, or not
-// there (no views were ever written, or by a server of another version; nobody leads).
+// there (no views were ever written, or by a server of another version; nobody leads; one server's index could not be read).
 type Problems struct {
 	Gap         *int `json:"gap"`
 	Decode      *int `json:"decode"`
@@ -163,6 +163,7 @@ func Verify(ctx context.Context, cfg VerifyConfig) (*Verdict, error) {
 	if err := v.run(ctx); err != nil {
 		return nil, fmt.Errorf("verify the ledger: %w", err)
 	}
+	v.indexes.judge(v)
 	v.verdict.OK = v.total == 0
 	v.verdict.DurationMS = time.Since(begin).Milliseconds()
 	return v.verdict, nil
