@@ -155,15 +155,25 @@ func (a *liveAlerts) run(ctx context.Context, followed func(schemas.OrgID) bool)
 			return
 		case <-pace.C:
 		}
-		a.mu.Lock()
-		dead := a.dead
-		a.dead = map[schemas.OrgID]schemas.Seq{}
-		a.mu.Unlock()
-		for org, seq := range dead {
-			if followed(org) {
-				a.look(ctx, org, seq)
-			}
+		a.round(ctx, followed)
+	}
+}
+
+// round looks at them once. Of an org that nobody follows is forgotten what was told: when it is back below the threshold is
+// not seen, and who follows it later has heard nothing.
+func (a *liveAlerts) round(ctx context.Context, followed func(schemas.OrgID) bool) {
+	a.mu.Lock()
+	dead := a.dead
+	a.dead = map[schemas.OrgID]schemas.Seq{}
+	a.mu.Unlock()
+	for org, seq := range dead {
+		if followed(org) {
+			a.look(ctx, org, seq)
+			continue
 		}
+		a.mu.Lock()
+		delete(a.above, org)
+		a.mu.Unlock()
 	}
 }
 
