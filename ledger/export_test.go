@@ -120,3 +120,9 @@ const PaceBits = paceBytes * 8
 
 // Hold has a check let finished jobs go when it holds so many.
 func (c *VerifyConfig) Hold(n int) { c.held = n }
+
+// Busy has a check take the ledger for one that others write to, all the time.
+func (c *VerifyConfig) Busy() {
+	c.pace = &pacer{l: c.Ledger}
+	c.pace.busy.Store(true)
+}

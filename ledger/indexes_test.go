@@ -2,12 +2,15 @@ package ledger_test
 
 import (
 	"encoding/json"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/dartwing/jobledger/internal/packs"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/ledger/ledgertest"
 )
@@ -119,5 +122,67 @@ func TestVerifyListsIndexesThatAnswerLate(t *testing.T) {
 	serve(t, env, &keeper{name: "a"}, late)
 	if v := verifyListing(t, env, 2, func() { late.set(2, nil) }); v.Problems.Index == nil || !v.Indexes[1].Checked {
 		t.Errorf("%+v, %+v", v.Indexes[1], v.Problems)
+	}
+}
+
+// R-42: whatever of LEDGER a check reads in order, it reads slowly beside writers: the copies in ARCHIVE, the fold, and what an
+// index should have that differs.
+func TestVerifyIsPacedThroughout(t *testing.T) {
+	t.Parallel()
+	env := partlyArchived(t, false)
+	at, err := env.Ledger.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, env, &keeper{name: "a", rows: ledger.IndexPart{Position: at, Last: true}}) // it has no row
+	conn := env.NewLedger().Conn()
+	made, err := conn.SubscribeSync("$JS.API.CONSUMER.CREATE." + ledger.StreamLedger + ".>")
+	if err == nil {
+		err = conn.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := ledger.VerifyConfig{Ledger: env.NewLedger()}
+	cfg.Busy()
+	for limit := time.Now().Add(time.Minute); ; {
+		v, err := ledger.Verify(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.Problems.Index != nil && *v.Problems.Index > 0 {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("the index was not checked: %+v", v)
+		}
+	}
+	if err := conn.Flush(); err != nil { // behind all that was asked
+		t.Fatal(err)
+	}
+	asked, _, err := made.Pending()
+	if err != nil {
+		t.Fatal(err)
+	}
+	readers := 0
+	for range asked {
+		m, err := made.NextMsg(time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ask struct {
+			Config jetstream.ConsumerConfig `json:"config"`
+		}
+		if err := json.Unmarshal(m.Data, &ask); err != nil {
+			t.Fatal(err)
+		}
+		if c := &ask.Config; strings.HasPrefix(c.Name, packs.Consumer) {
+			if readers++; c.RateLimit != ledger.PaceBits {
+				t.Errorf("a reader from sequence %d on takes %d bits a second, want %d", c.OptStartSeq, c.RateLimit, ledger.PaceBits)
+			}
+		}
+	}
+	if readers < 3 {
+		t.Errorf("%d readers of %d consumers", readers, asked)
 	}
 }

@@ -34,7 +34,8 @@ type VerifyConfig struct {
 	// Progress, if set, is called now and then with the sequence reached and the last one.
 	Progress func(done, last schemas.Seq)
 
-	held int // verifyHeld, but in tests
+	held int    // verifyHeld, but in tests
+	pace *pacer // nil, but in tests
 }
 
 // Kinds of problems, as a Verdict counts them (INTERFACE 2.5).
@@ -187,11 +188,16 @@ type verifier struct {
 	tallies  talliesVerified
 	payloads payloadRefs
 	limits   *limitBooks // nil if not asked for
+	pace     *pacer      // of all that is read in order; nil: at full speed
 }
 
 // run reads the views first and the ledger's end next, so that every document is of an event that the fold
 // will meet.
 func (v *verifier) run(ctx context.Context) error {
+	if v.pace = v.cfg.pace; v.pace == nil && !v.cfg.FullSpeed {
+		v.pace = v.l.pace(ctx)
+		defer v.pace.close()
+	}
 	if err := v.views.read(ctx, v.l, v.cfg.Org); err != nil {
 		return err
 	}
@@ -259,11 +265,7 @@ func (v *verifier) fold(ctx context.Context) (intact bool, err error) {
 	if expected > last || last == 0 {
 		return true, errors.Join(v.passCommits(ctx, last+1), v.indexes.end(ctx, v)) // empty, or purged to its end
 	}
-	read := &stretch{l: v.l, next: first, until: last}
-	if !v.cfg.FullSpeed {
-		read.pace = v.l.pace(ctx)
-		defer read.pace.close()
-	}
+	read := &stretch{l: v.l, next: first, until: last, pace: v.pace}
 	err = read.run(ctx, func(entries []*Entry) error {
 		for _, e := range entries {
 			v.gap(expected, e.Seq)

@@ -55,7 +55,7 @@ func (v *verifier) copies(ctx context.Context, first, through schemas.Seq) error
 	defer cold.close()
 	t := v.l.newTail(schemas.Position{}, "")
 	defer t.close()
-	t.start, t.until, t.holes = first, through, true
+	t.start, t.until, t.holes, t.pace = first, through, true, v.pace // what is read of ARCHIVE keeps step with it
 	var archived []*Entry
 	for {
 		hot, err := t.next(ctx)

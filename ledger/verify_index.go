@@ -304,7 +304,8 @@ func (s *indexStretch) wanted(ctx context.Context, at schemas.Seq) (map[string]I
 			jobs[schemas.JobSubject(j.Org, j.ID)] = true
 		}
 	}
-	err := (&stretch{l: s.v.l, org: s.v.cfg.Org, next: max(s.from, 1), until: min(s.to, s.v.verdict.LastSeq)}).run(ctx, func(entries []*Entry) error {
+	read := &stretch{l: s.v.l, org: s.v.cfg.Org, next: max(s.from, 1), until: min(s.to, s.v.verdict.LastSeq), pace: s.v.pace}
+	err := read.run(ctx, func(entries []*Entry) error {
 		for _, e := range entries {
 			if e.Job != "" && (s.v.cfg.Org == "" || s.v.cfg.Org == e.Org) {
 				jobs[schemas.JobSubject(e.Org, e.Job)] = true
