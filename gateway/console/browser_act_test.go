@@ -102,12 +102,23 @@ func (s *site) bulk(t *testing.T) {
 	}
 	b := open(t, s.URL+"/o/acme/jobs?q="+url.QueryEscape("type:many"))
 	b.shows(".pages", "of 120 jobs")
-	js[bool](b, "(document.querySelector('thead input').click(), true)")
-	b.click(".bulk .link", "Select all 120")
-	b.click(".bulk button", "Cancel")
-	b.shows("dialog[open]", "120 jobs match")
-	b.confirm("the campaign is over")
-	b.shows(".toast", "120 canceled")
+	// The second request fails: what the first did is told, and the rest can be done once more.
+	js[bool](b, `(() => { const real = fetch; let n = 0; window.fetch = async (to, o) => String(to).endsWith("/bulk") && !String(o.body).includes("dry_run") && ++n === 2
+		? new Response('{"error":{"code":"unavailable","message":"nobody leads"}}', {status: 503}) : real(to, o); return true })()`)
+	all := func() {
+		t.Helper()
+		b.until("document.querySelector('.bulk') === null && document.querySelectorAll('tbody tr').length > 20")
+		js[bool](b, "(document.querySelector('thead input').click(), true)")
+		b.click(".bulk .link", "Select all 120")
+		b.click(".bulk button", "Cancel")
+		b.shows("dialog[open]", "120 jobs match")
+		b.confirm("the campaign is over")
+	}
+	all()
+	b.shows(".toast", "100 canceled, stopped before 20")
+	b.shows(".toast", "nobody leads")
+	all()
+	b.shows(".toast", "20 canceled") // the others were, whatever the count before had seen
 	b.click(".tabs button", "Canceled")
 	b.shows(".pages", "of 120 jobs that match")
 	if e := s.happened(last, "canceled"); e.Actor != "user:ada" || e.Reason != "the campaign is over" {

@@ -39,12 +39,26 @@ func TestLogin(t *testing.T) {
 		t.Helper()
 		b.fill("input[name=token]", token)
 		b.click(".login button", "Log in")
-		b.shows(".standing", "")
+		b.shows(".who", "Log out")
 	}
 	login(auditor)
+	b.shows(".standing", "")
 	if text := js[string](b, "document.querySelector('.actions').innerText"); strings.Contains(text, "Cancel") || !strings.Contains(text, "Export") {
 		t.Errorf("an auditor is offered %q", text)
 	}
+	b.shows(".live", "Live")
+	b.click(".who button", "Log out")
+	b.shows(".login", "Token")
+	login(auditor)
+	b.shows(".live", "Live") // the same person, in the same tab, follows again
+	b.visit(s.URL + "/o/acme/jobs?q=type:later")
+	b.shows("td", "later")
+	b.dropCookies()
+	b.click(".tabs button", "Waiting")
+	b.shows(".login", "Token")
+	b.fill("input[name=token]", auditor)
+	b.click(".login button", "Log in")
+	b.until("new URLSearchParams(location.search).get('q')?.startsWith('type:later') === true") // a login that ends leads back to the same filter
 	b.click(".who button", "Log out")
 	b.shows(".login", "Token")
 	b.visit(s.URL + "/o/acme/jobs/" + id)

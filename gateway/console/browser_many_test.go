@@ -45,6 +45,15 @@ func TestMany(t *testing.T) {
 		}
 		t.Logf("%-40s %.0f ms", q, took)
 	}
+	// Who began on an older page, and goes to the newest, is shown what comes.
+	b.click(".pages button", "Older")
+	b.until("location.search.includes('cursor=')")
+	b.visit(js[string](b, "location.href"))
+	b.shows(".live", "Live")
+	b.click(".pages button", "To the newest")
+	b.until("!location.search.includes('cursor=') && !document.querySelector('.table-wrap.stale')")
+	s.submit(`{"type":"fresh","args":{}}`)
+	b.shows("td", "fresh")
 	b.fill("[data-filter]", "type:kind-7 ")
 	b.until("[...document.querySelectorAll('tbody tr')].every((r) => r.innerText.includes('kind-7')) && location.search.includes('kind-7')")
 }

@@ -121,6 +121,11 @@ func TestPrefix(t *testing.T) {
 	b.shows("h1", "Overview")
 	b.visit(proxy.URL + "/deep/inside/")
 	b.until("location.pathname.startsWith('/deep/inside/o/')")
+	b.expectOffline(true) // 404 is an error for the browser
+	b.visit(proxy.URL + "/deep/inside/jobs/" + id)
+	b.shows("h1", "There is no such page")
+	b.click("a", "To the overview")
+	b.until("location.pathname.startsWith('/deep/inside/o/')")
 }
 
 // TestKeyboard shows the keys: the filter with completion, rows, the palette and the help.
@@ -130,6 +135,15 @@ func TestKeyboard(t *testing.T) {
 	s.submit(`{"type":"two","args":{}}`)
 	b := open(t, s.URL+"/o/acme/jobs")
 	b.shows("td", "two")
+	b.shows(".live", "Live")
+	b.press("j")
+	b.shows("tr.at", "two")
+	s.submit(`{"type":"three","args":{}}`)
+	b.shows("td", "three")
+	b.press("C") // means the row that was chosen, which has moved
+	b.shows("dialog[open] strong", "two")
+	b.press(kb.Escape)
+	b.until("document.querySelector('dialog[open]') === null")
 	b.press("/")
 	b.until("document.activeElement.matches('[data-filter]')")
 	b.fill("[data-filter]", "") // the protocol sends the letter apart from its key, so that it comes through
@@ -139,6 +153,8 @@ func TestKeyboard(t *testing.T) {
 	b.shows(".completions li", "one")
 	b.press("one ")
 	b.until("location.search.includes('type%3Aone') && document.querySelectorAll('tbody tr').length === 1")
+	b.press("state:submitted ") // behind what is there, whose blank is kept
+	b.until("new URLSearchParams(location.search).get('q') === 'type:one state:submitted'")
 	b.press(kb.Escape)
 	js[bool](b, "(document.activeElement.blur(), true)")
 	b.press("jx")

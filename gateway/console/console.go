@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -42,8 +43,9 @@ type console struct {
 	pages  []*file // index.html by how deep it is asked for
 }
 
-// Handler serves the pages at / and below /o/, and their files below /assets/. It panics if what is embedded is not
-// complete, which no build that passes its tests is.
+// Handler serves the pages at / and below /o/, and their files below /assets/. Who looks with a browser for what is not
+// there is given the page, which says so and leads home. Handler panics if what is embedded is not complete, which no build
+// that passes its tests is.
 func Handler(cfg Config) http.Handler {
 	c := &console{assets: map[string]*file{}, policy: "default-src 'self'; base-uri 'self'; form-action 'self'; object-src 'none'; frame-ancestors " +
 		cmp.Or(cfg.FrameAncestors, "'none'")}
@@ -79,6 +81,7 @@ func Handler(cfg Config) http.Handler {
 	mux.HandleFunc("GET /login", c.page)
 	mux.HandleFunc("GET /o/", c.page)
 	mux.HandleFunc("GET /assets/{name}", c.asset)
+	mux.HandleFunc("/", c.unknown)
 	return mux
 }
 
@@ -105,8 +108,27 @@ func (c *console) page(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "no-cache")
-	c.send(w, r, c.pages[depth])
+	c.send(w, r, c.pages[depth], http.StatusOK)
 }
+
+// unknown answers what is no path of a page. A person is shown the page, with 404; a program, and whoever asks for what
+// belongs to the API or to operations, reads a line.
+func (c *console) unknown(w http.ResponseWriter, r *http.Request) {
+	depth := strings.Count(r.URL.Path, "/")
+	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	w.Header().Set("Vary", "Accept")
+	if !reads || depth >= len(c.pages) || slices.Contains(notPages, first) || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		c.guard(w)
+		http.Error(w, "there is no such page", http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	c.send(w, r, c.pages[depth], http.StatusNotFound)
+}
+
+// notPages are the first parts of paths beside the pages, which other handlers answer.
+var notPages = []string{"v1", "assets", "metrics"}
 
 func (c *console) asset(w http.ResponseWriter, r *http.Request) {
 	f := c.assets[r.PathValue("name")]
@@ -116,7 +138,7 @@ func (c *console) asset(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-	c.send(w, r, f)
+	c.send(w, r, f, http.StatusOK)
 }
 
 // guard sets what keeps others out of the page, on every answer.
@@ -131,13 +153,13 @@ func (c *console) guard(w http.ResponseWriter) {
 	}
 }
 
-func (c *console) send(w http.ResponseWriter, r *http.Request, f *file) {
+func (c *console) send(w http.ResponseWriter, r *http.Request, f *file, status int) {
 	c.guard(w)
 	h := w.Header()
 	h.Set("Content-Type", f.kind)
 	h.Set("ETag", f.etag)
-	h.Set("Vary", "Accept-Encoding")
-	if strings.Contains(r.Header.Get("If-None-Match"), f.etag) {
+	h.Add("Vary", "Accept-Encoding")
+	if status == http.StatusOK && strings.Contains(r.Header.Get("If-None-Match"), f.etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
@@ -147,7 +169,7 @@ func (c *console) send(w http.ResponseWriter, r *http.Request, f *file) {
 		body = f.gzip
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(http.StatusOK)
+	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(body) // who does not read on has gone
 	}

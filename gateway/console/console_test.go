@@ -92,6 +92,17 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s: %d", path, r.StatusCode)
 		}
 	}
+	for path, base := range map[string]string{"/jobs": "./", "/jobs/0193": "../"} { // a person who types it is led home
+		r := serve(t, console.Config{}, path, "Accept", "text/html,*/*;q=0.8", "If-None-Match", serve(t, console.Config{}, "/").Header.Get("ETag"))
+		if body := text(t, r.Body); r.StatusCode != http.StatusNotFound || !strings.Contains(body, `<base href="`+base+`">`) || r.Header.Get("Content-Security-Policy") == "" {
+			t.Errorf("%s: %d %s", path, r.StatusCode, body)
+		}
+	}
+	for _, path := range []string{"/v1", "/v1/jobs", "/assets/none.js", "/metrics", "/a/b/c/d/e/f/g"} {
+		if r := serve(t, console.Config{}, path, "Accept", "text/html"); r.StatusCode != http.StatusNotFound || strings.Contains(text(t, r.Body), "<base") {
+			t.Errorf("%s: %d", path, r.StatusCode)
+		}
+	}
 	if r := serve(t, console.Config{FrameAncestors: "https://intranet.example"}, "/"); r.Header.Get("X-Frame-Options") != "" ||
 		!strings.HasSuffix(r.Header.Get("Content-Security-Policy"), "frame-ancestors https://intranet.example") {
 		t.Errorf("%v", r.Header)

@@ -19,14 +19,18 @@ import { Palette, Help, palette, helpOpen, useGlobalKeys } from "./ui/palette.js
 import { shown, pageOf } from "./pages/index.js";
 import { Login } from "./pages/login.jsx";
 
-// whoAmI asks who looks; a server that does not tell lets the pages show everything, and refuses what it must.
+// whoAmI asks who looks, and says whether that is known; a server that does not tell lets the pages show everything, and
+// refuses what it must. What was known before, and its proof of a login, stays until there is an answer.
 export async function whoAmI() {
+  const of = org.peek();
+  let answer = me.peek() ?? { principal: "", rights: null };
   try {
-    me.value = await get("me" + (org.value ? "?org=" + org.value : ""));
+    answer = await get("me", { query: { org: of } });
   } catch (e) {
     if (e.status === 401) return false;
-    me.value = { principal: "", rights: null };
   }
+  if (org.peek() !== of) return false; // another is looked at by now, who is asked for on his own
+  me.value = answer;
   return true;
 }
 
@@ -35,15 +39,18 @@ function App() {
   const login = loc.value.path === "/login";
   const o = org.value;
   useEffect(() => {
-    if (login) return;
+    if (login || (!o && loc.peek().path !== "/")) return;
     (async () => {
       if (!(await whoAmI())) return;
       await loadOrgs();
       if (!org.value) go(at("", me.value.org || lastOrg.value || orgs.value[0] || "demo"), { replace: true });
     })().catch(setError);
-  }, [login, o]);
+  }, [login, o, !o && loc.value.path]);
+  const unknown = !login && !!me.value && me.value.rights === null && link.value === "live";
+  useEffect(() => { if (unknown) whoAmI(); }, [unknown]); // it is there again
   if (login) return <Login done={(to) => { me.value = null; go(to, { replace: true }); }} />;
   if (error) return <Failed error={error} what="The console" />;
+  if (!o && loc.value.path !== "/") return <main class="login"><div class="card"><NoPage /></div></main>;
   if (!me.value || !o) return <div class="splash" role="status"><Icon name="jobs" size={28} /></div>;
   return <Frame />;
 }
@@ -81,7 +88,7 @@ function Frame() {
       <div class="shade" onClick={() => setNav(false)} />
       <main id="main" tabindex="-1">
         {lost && <Lost />}
-        {View ? <View key={page.path + org.value} name={decodeURIComponent(rest.join("/"))} counts={counts} /> : <NoPage />}
+        {View ? <View key={page.path + org.value} name={nameOf(rest.join("/"))} counts={counts} /> : <NoPage />}
       </main>
       <Toasts />
       <Asking />
@@ -89,6 +96,11 @@ function Frame() {
       {helpOpen.value && <Help />}
     </div>
   );
+}
+
+// nameOf is a name as a path has it; one that was written by hand may be no path.
+function nameOf(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
 }
 
 function Top({ onNav, nav }) {
@@ -150,7 +162,10 @@ function Lost() {
   );
 }
 
-const NoPage = () => <div class="page"><h1>There is no such page</h1><p><Link to={at()}>To the overview</Link></p></div>;
+function NoPage() {
+  useEffect(() => { document.title = "No such page · jobledger"; }, []);
+  return <div class="page"><h1>There is no such page</h1><p><Link to={org.value ? at() : "/"}>To the overview</Link></p></div>;
+}
 
 const Toasts = () => (
   <div class="toasts" aria-live="polite">

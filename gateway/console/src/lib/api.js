@@ -1,6 +1,6 @@
 // Requests to /v1. An error of the API is an ApiError with its code and the id of the request.
-import { me } from "./store.js";
-import { url, go, loc } from "./router.js";
+import { me, org } from "./store.js";
+import { toLogin, url } from "./router.js";
 import { tree } from "./json.js";
 
 export class ApiError extends Error {
@@ -48,12 +48,20 @@ export async function request(method, path, { body, raw, query, ifMatch, signal,
     if (!response.ok) {
       let e;
       try { e = JSON.parse(text).error; } catch { /* a proxy between us */ }
-      if (response.status === 401 && loc.value.path !== "/login") go("/login?to=" + encodeURIComponent(loc.value.path), { replace: true });
+      if (response.status === 401) toLogin();
+      if (response.status === 403 && method !== "GET") lookAgain();
       throw new ApiError(response.status, e, response.headers.get("X-Request-Id") || "");
     }
     if (exact) return tree(text);
     return text ? JSON.parse(text) : null;
   }
+}
+
+// lookAgain asks anew who looks, after a change was refused: another tab may have logged in as somebody else, or the role
+// has changed. The reader repeats what he did, if he still may.
+function lookAgain() {
+  const of = org.peek();
+  get("me", { query: { org: of } }).then((answer) => { if (me.peek() && org.peek() === of) me.value = answer; }, () => {});
 }
 
 // newID names a request; a UUID names also the event that it causes. randomUUID is there on https and loopback alone.

@@ -1,6 +1,6 @@
 // Reading the ledger itself: one event a line.
 import { ApiError } from "./api.js";
-import { url } from "./router.js";
+import { toLogin, url } from "./router.js";
 
 // readLog returns the events of GET /v1/log; query is {org, from, ...}.
 export async function readLog(query, signal) {
@@ -9,6 +9,7 @@ export async function readLog(query, signal) {
   const text = await r.text();
   if (!r.ok) {
     let e;
+    if (r.status === 401) toLogin();
     try { e = JSON.parse(text).error; } catch { /* a proxy between us */ }
     throw new ApiError(r.status, e, r.headers.get("X-Request-Id") || "");
   }

@@ -2,7 +2,7 @@
 // second at most, the latest of each job; a tab that nobody sees holds no stream, and goes on where it was when it is seen.
 import { signal, effect } from "@preact/signals";
 import { org, me } from "./store.js";
-import { url } from "./router.js";
+import { toLogin, url } from "./router.js";
 
 // link is how the feed does: off, connecting, live, lost, refused.
 export const link = signal("off");
@@ -21,6 +21,7 @@ export const began = signal({ seq: 0, at: 0 });
 const mergeMS = 100;
 const silentMS = 40_000; // the server sends a ping every 15 s
 const hiddenMS = 20_000;
+const refusedMS = 30_000;
 const backoffMS = [500, 1000, 2000, 4000, 8000];
 
 const listeners = new Set();
@@ -33,21 +34,24 @@ export function listen(f) {
 let batch = null;
 let timer = 0;
 function add(ev) {
-  batch ??= { jobs: new Map(), progress: new Map(), holds: [], events: [], reset: false };
+  batch ??= { jobs: new Map(), progress: new Map(), holds: [], events: [], reset: false, n: 0 };
   if (ev.push === "reset") batch.reset = true;
   else if (ev.push === "hold_changed") batch.holds.push(ev);
   else if (ev.push === "job_progress") batch.progress.set(ev.id, ev);
   else if (ev.id) batch.jobs.set(ev.id, ev);
-  if (ev.push !== "job_progress" && batch.events.length < 1000) batch.events.push(ev);
+  if (ev.push !== "job_progress") {
+    batch.n++;
+    if (batch.events.length < 1000) batch.events.push(ev);
+  }
   if (!timer) timer = setTimeout(flush, mergeMS);
 }
 function flush() {
   timer = 0;
   if (!batch) return;
   if (paused.value) {
-    behind.value += batch.events.length;
+    behind.value = batch.n;
     batch.progress.clear();
-    if (batch.jobs.size > 5000) batch = { jobs: new Map(), progress: new Map(), holds: [], events: [], reset: true }; // bounded: read anew
+    if (batch.jobs.size > 5000 || batch.holds.length > 1000) batch = { jobs: new Map(), progress: new Map(), holds: [], events: [], reset: true, n: batch.n }; // bounded: read anew
     return;
   }
   const b = batch;
@@ -83,7 +87,13 @@ async function run(mine) {
     } catch (e) {
       if (current !== mine) return;
       if (e.status === 410) { seq = 0; resync(); }
-      else if (e.status === 401 || e.status === 403) { link.value = "refused"; return; }
+      else if (e.status === 401) { link.value = "off"; toLogin(); return; }
+      else if (e.status === 403) { // who may not follow is shown what is read now and then
+        link.value = "refused";
+        resync();
+        await new Promise((ok) => setTimeout(ok, refusedMS));
+        continue;
+      }
     }
     if (current !== mine) return;
     link.value = "lost";
@@ -136,7 +146,10 @@ function message(text) {
     else if (line.startsWith("event: ")) event = line.slice(7);
   }
   if (id) seq = Math.max(seq, Number(id));
-  if (event === "reset") return resync();
+  if (event === "reset") {
+    if (id) seq = Number(id); // also where it is lower: another ledger, or one that was restored
+    return resync();
+  }
   if (event === "error") return; // the stream ends, and run asks again
   if (!data) return;
   add(JSON.parse(data));
@@ -167,7 +180,13 @@ function begin() {
 let fed = "";
 effect(() => {
   const o = org.value + "|" + (me.value?.principal ?? "");
-  if (!org.value || !me.value || o === fed) return;
+  if (!org.value || !me.value) { // nobody looks, or at nothing: who comes next begins anew
+    fed = "";
+    stop();
+    link.value = "off";
+    return;
+  }
+  if (o === fed) return;
   fed = o;
   seq = 0;
   batch = null;

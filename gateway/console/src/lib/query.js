@@ -1,12 +1,16 @@
 // Data of a page: read, shown, read again when the feed says that it changed.
 import { useEffect, useRef, useState, useCallback } from "preact/hooks";
-import { began, listen, seq } from "./live.js";
+import { began, link, listen, paused, seq } from "./live.js";
 
 // useQuery reads with `read(signal, minSeq)` whenever one of deps changes, keeping what it has on the screen meanwhile.
 // when(batch) says whether a batch of the feed makes it worth reading again; everyMS is the time between two such reads.
-// It returns {data, error, loading, reload}; key changes forget the old data.
-export function useQuery(read, deps, { when, everyMS = 1500, key = "", skip = false } = {}) {
-  const [state, set] = useState({ data: null, error: null, loading: true, key });
+// pollMS has it read again by itself, also while nothing moves: for what changes without an event, as a worker that dies.
+// It returns {data, error, loading, reload, other}; key changes forget the old data; other: the data is not of these deps.
+export function useQuery(read, deps, { when, everyMS = 1500, pollMS = 0, key = "", skip = false } = {}) {
+  const [state, set] = useState({ data: null, error: null, loading: true, key, of: "" });
+  const of = JSON.stringify(deps);
+  const now = useRef(); // what the effects ask, which were made with the first values
+  now.current = { of, when, error: state.error };
   const latest = useRef(read);
   latest.current = read;
   const run = useRef({ abort: null, timer: 0, last: 0 });
@@ -20,11 +24,12 @@ export function useQuery(read, deps, { when, everyMS = 1500, key = "", skip = fa
     const abort = (r.abort = new AbortController());
     r.last = Date.now();
     set((s) => ({ ...s, loading: true }));
+    const { of } = now.current;
     return latest.current(abort.signal, minSeq || undefined).then(
       (data) => {
         if (abort.signal.aborted) return;
         r.abort = null;
-        set((s) => ({ ...s, data, error: null, loading: false }));
+        set((s) => ({ ...s, data, error: null, loading: false, of }));
         const from = began.peek().seq; // a view lags; what it had not seen when the feed began is not told again
         if (follows && data?.as_of_seq < from && !minSeq) reload(from);
       },
@@ -34,7 +39,7 @@ export function useQuery(read, deps, { when, everyMS = 1500, key = "", skip = fa
 
   useEffect(() => {
     if (skip) return;
-    set((s) => (s.key === key ? s : { data: null, error: null, loading: true, key }));
+    set((s) => (s.key === key ? s : { data: null, error: null, loading: true, key, of: "" }));
     reload();
     return () => { run.current.abort?.abort(); clearTimeout(run.current.timer); run.current.timer = 0; };
   }, [...deps, key, skip]);
@@ -43,7 +48,7 @@ export function useQuery(read, deps, { when, everyMS = 1500, key = "", skip = fa
     if (!when || skip) return;
     const start = began.subscribe((b) => { if (b.at > run.current.last && run.current.last) reload(b.seq); });
     const end = listen((batch) => {
-      if (!batch.reset && !when(batch)) return;
+      if (!batch.reset && !now.current.when?.(batch)) return;
       const r = run.current;
       if (r.timer) return;
       const later = () => {
@@ -53,8 +58,21 @@ export function useQuery(read, deps, { when, everyMS = 1500, key = "", skip = fa
       };
       r.timer = setTimeout(later, Math.max(0, r.last + everyMS - Date.now()));
     });
-    return () => { start(); end(); };
-  }, [skip, everyMS]);
+    let was = link.peek();
+    const back = link.subscribe((is) => { // what could not be read while the server was gone
+      if (is === "live" && was !== is && now.current.error && run.current.last) reload();
+      was = is;
+    });
+    return () => { start(); end(); back(); };
+  }, [skip, everyMS, !when]);
 
-  return { ...state, data: state.key === key ? state.data : null, reload };
+  useEffect(() => {
+    if (!pollMS || skip) return;
+    const t = setInterval(() => {
+      if (!document.hidden && !paused.peek() && !run.current.abort && Date.now() - run.current.last >= pollMS / 2) reload();
+    }, pollMS);
+    return () => clearInterval(t);
+  }, [pollMS, skip]);
+
+  return { ...state, data: state.key === key ? state.data : null, other: state.data != null && state.of !== of, reload };
 }

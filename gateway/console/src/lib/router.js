@@ -24,6 +24,14 @@ export function go(path, { replace = false, keepScroll = false } = {}) {
   if (!keepScroll && !replace) scrollTo(0, 0);
 }
 
+// toLogin asks who looks, and comes back to where we are, with its filter.
+export function toLogin() {
+  const { path, query } = loc.peek();
+  if (path === "/login") return;
+  const text = query.toString();
+  go("/login?to=" + encodeURIComponent(path + (text ? "?" + text : "")), { replace: true });
+}
+
 // setQuery changes parameters of the address: an empty value takes one away.
 export function setQuery(changes, { push = false } = {}) {
   const q = new URLSearchParams(location.search);

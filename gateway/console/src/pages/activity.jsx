@@ -33,7 +33,7 @@ export function Activity() {
     const end = (await get(`orgs/${o}/counts`, { signal })).as_of_seq;
     const from = Math.max(1, end - backSeqs);
     return { events: (await readLog({ org: cell ? "" : o, from }, signal)).slice(-keptMax), from };
-  }, [o, cell], { key: o + cell });
+  }, [o, cell], { key: o + cell, when: () => false }); // read anew where the feed has a gap
   const fresh = useFresh(o);
   const events = useMemo(() => merge(past.data?.events ?? [], fresh), [past.data, fresh]);
   const actors = useMemo(() => [...new Set(events.map((e) => e.actor).filter(person))].sort(), [events]);

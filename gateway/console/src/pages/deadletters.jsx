@@ -21,7 +21,7 @@ export function DeadLetters() {
   const groups = useQuery((signal, min_seq) => get(`orgs/${o}/errors`, { signal, query: { by, min_seq } }), [o, by], { key: o + by, when: died, everyMS: 2000 });
   const [progress, setProgress] = useState(null);
   const act = async (action, g) => {
-    const done = await bulk(action, { ...choice(by, g), what: "in this group" }, setProgress).catch((e) => { setProgress(null); throw e; });
+    const done = await bulk(action, { ...choice(by, g), what: "in this group" }, setProgress);
     if (done) groups.reload();
   };
   const d = groups.data;

@@ -1,7 +1,7 @@
 // One job, whole: where it stands and why, what happened to it, what it was given and gave back.
 import { useEffect, useState } from "preact/hooks";
 import { get, part } from "../lib/api.js";
-import { at, org } from "../lib/store.js";
+import { at, org, toast } from "../lib/store.js";
 import { can, cancelJob, exportJob, resolveJob, retryJob } from "../lib/actions.jsx";
 import { ago, bytes, count, now, span, stamp } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
@@ -36,9 +36,9 @@ export function Job({ id }) {
     ...(able.cancel && { C: [acts.cancel, "cancel the job"] }),
     ...(able.retry && { R: [acts.retry, "retry the job"] }),
     ...(able.resolve && { D: [acts.resolve, "close the dead letter"] }),
-    e: [() => setAgain(true), "run again, edited"],
+    ...(able.resubmit && { e: [() => setAgain(true), "run again, edited"] }),
   });
-  usePageActions([able.cancel && { title: "Cancel this job", run: acts.cancel }, able.retry && { title: "Retry this job", run: acts.retry }, able.resolve && { title: "Close this dead letter", run: acts.resolve }, j && { title: "Run again, edited", run: () => setAgain(true) }].filter(Boolean));
+  usePageActions([able.cancel && { title: "Cancel this job", run: acts.cancel }, able.retry && { title: "Retry this job", run: acts.retry }, able.resolve && { title: "Close this dead letter", run: acts.resolve }, able.resubmit && { title: "Run again, edited", run: () => setAgain(true) }].filter(Boolean));
   if (job.error?.status === 404) return <Page title="Job"><Empty title="There is no such job here" command={`jobledger --org ${o} job ls -n`}>No job of {o} has the id <code class="break">{id}</code>, or you may not see it. <Link to={at("jobs")}>To the jobs</Link></Empty></Page>;
   if (!j) return <Page title="Job">{job.error ? <Failed error={job.error} retry={job.reload} what="The job" /> : <Card><Loading rows={8} /></Card>}</Page>;
   const done = ["completed", "canceled", "dead_lettered"].includes(j.state);
@@ -50,7 +50,7 @@ export function Job({ id }) {
         {able.retry && <Button icon="retrying" onClick={acts.retry}>{j.state === "retrying" ? "Try now" : "Retry"}</Button>}
         {able.resolve && <Button icon="check" onClick={acts.resolve}>Close</Button>}
         {able.resubmit && <Button icon="plus" onClick={() => setAgain(true)}>Run again</Button>}
-        <Button icon="download" kind="quiet" onClick={() => exportJob(id).catch(() => {})}>Export</Button>
+        <Button icon="download" kind="quiet" onClick={() => exportJob(id).catch((e) => toast("The job was not exported: " + e.message, { kind: "bad" }))}>Export</Button>
       </>}>
       <Standing j={j} />
       {!done && j.state !== "running" && <Explain path={path} id={id} j={j} />}

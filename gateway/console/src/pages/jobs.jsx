@@ -1,8 +1,8 @@
 // The jobs of the org: a filter, a page of them, and what can be done to many.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { get, part } from "../lib/api.js";
-import { at, may, org } from "../lib/store.js";
-import { bulk, cancelJob, retryJob } from "../lib/actions.jsx";
+import { at, may, org, toast } from "../lib/store.js";
+import { bulk, can, cancelJob, retryJob } from "../lib/actions.jsx";
 import { count, jobsN, ago, now, span } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
 import { listen } from "../lib/live.js";
@@ -39,10 +39,13 @@ function List({ counts }) {
   const reread = () => { setSelected(new Set()); setAll(false); list.reload(); matches.reload?.(); counts.reload(); };
   const act = async (action, ids) => {
     const what = all ? (q ? `the filter ${q}` : "of this org") : "";
-    const done = await bulk(action, all ? { filter: q || "submitted:>=2000-01-01T00:00:00Z", what } : { ids: ids ?? [...selected] }, setProgress).catch((e) => { setProgress(null); throw e; });
+    const done = await bulk(action, all ? { filter: q || "submitted:>=2000-01-01T00:00:00Z", what } : { ids: ids ?? [...selected] }, setProgress);
     if (done) reread();
   };
-  const one = (f, action) => (these) => (these.length === 1 && !selected.size ? f(these[0]).then((r) => r && reread()) : act(action, these.map((r) => r.id)));
+  const one = (f, action) => (these) => (
+    these.length > 1 || selected.size ? act(action, all ? undefined : these.map((r) => r.id))
+      : can(these[0])[action] ? f(these[0]).then((r) => r && reread())
+        : toast(`This job is ${reasonText(these[0].state)}: there is nothing to ${action}.`, { kind: "bad" }));
   const by = Object.fromEntries((counts.data?.items ?? []).map((i) => [i.key, i.count]));
   const state = termOf(q, "state");
   return (
@@ -57,7 +60,7 @@ function List({ counts }) {
       <Card flush class="list">
         {list.error && !wrong && <Failed error={list.error} retry={list.reload} what="The list" />}
         {!rows ? (list.error ? null : <Loading rows={12} />) : rows.length ? (
-          <Table label="Jobs" columns={columns} rows={rows} id={(r) => r.id} open={(r) => go(at("jobs/" + part(r.id)))} selected={selected} onSelect={(s) => { setSelected(s); setAll(false); }} stale={list.loading && !!wrong}
+          <Table label="Jobs" columns={columns} rows={rows} id={(r) => r.id} open={(r) => go(at("jobs/" + part(r.id)))} selected={selected} onSelect={(s) => { setSelected(s); setAll(false); }} stale={list.other}
             acts={{ ...(may("jobs.cancel") && { C: [one(cancelJob, "cancel"), "cancel"] }), ...(may("jobs.retry") && { R: [one(retryJob, "retry"), "retry"] }) }} />
         ) : list.data.next ? <Empty title="None on this page">The filter passes hardly any job: the search goes on.</Empty> : <NoJobs q={q} o={o} />}
         {rows && (rows.length > 0 || list.data.next) && (

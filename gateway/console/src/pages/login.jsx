@@ -15,7 +15,7 @@ export function Login({ done }) {
     try {
       await post("login", { token: token.trim() });
       const to = loc.value.query.get("to") || "/";
-      done(/^\/(o\/[\w\-/.%]*)?$/.test(to) ? to : "/");
+      done(/^\/(o\/[\w\-/.%]*(\?[^#]*)?)?$/.test(to) ? to : "/");
     } catch (err) {
       setError(err.status === 401 ? "This token opens nothing: it is mistyped, expired or revoked." : err.message);
       setBusy(false);

@@ -11,6 +11,7 @@ import { Icon } from "../ui/icons.jsx";
 import { Table } from "../ui/table.jsx";
 
 const everyMS = 3000;
+const pollMS = 15_000; // that the last worker has gone, or that a view lags, comes with no event
 // What makes a figure a problem.
 const failingRate = 0.2;
 const failingFrom = 5; // attempts
@@ -24,9 +25,9 @@ const jobs = (b) => b.jobs.size > 0;
 export function Overview({ counts }) {
   const o = org.value;
   const stats = useQuery((signal) => get(`orgs/${o}/stats`, { signal }), [o], { key: o, when: jobs, everyMS });
-  const queues = useQuery((signal) => get("queues", { signal, query: { org: o } }), [o], { key: o, when: (b) => jobs(b) || b.holds.length > 0, everyMS, skip: !may("settings.read") });
+  const queues = useQuery((signal) => get("queues", { signal, query: { org: o } }), [o], { key: o, when: (b) => jobs(b) || b.holds.length > 0, everyMS, pollMS, skip: !may("settings.read") });
   const holds = useQuery((signal) => get(`orgs/${o}/holds`, { signal }), [o], { key: o, when: (b) => b.holds.length > 0 });
-  const info = useQuery((signal) => get("info", { signal }), [o], { key: o, when: jobs, everyMS: 10_000, skip: !may("metrics.read") });
+  const info = useQuery((signal) => get("info", { signal }), [o], { key: o, when: jobs, everyMS: 10_000, pollMS, skip: !may("metrics.read") });
   const types = useQuery((signal) => get("types", { signal, query: { org: o } }), [o], { key: o, when: (b) => b.holds.length > 0, everyMS: 10_000 });
   const oldest = useQuery((signal) => get(`orgs/${o}/jobs`, { signal, query: { q: waitingNow, sort: "submitted:asc", limit: 1 } }), [o], { key: o, when: jobs, everyMS });
   const [range, setRange] = useState("minutes");

@@ -13,6 +13,7 @@ import { edit, limit, rate } from "../ui/settings.jsx";
 
 const everyMS = 3000;
 const listMS = 5000;
+const pollMS = 15_000; // workers come and go without an event
 // detailMax is how many queues of a list, of those in which jobs of the org wait, are asked for the age of the oldest: a list does not tell it.
 const detailMax = 10;
 const moved = (b) => b.jobs.size > 0 || b.holds.length > 0;
@@ -28,7 +29,7 @@ async function readAll(o, signal) {
 
 function All() {
   const o = org.value;
-  const q = useQuery((signal) => readAll(o, signal), [o], { key: o, when: moved, everyMS: listMS });
+  const q = useQuery((signal) => readAll(o, signal), [o], { key: o, when: moved, everyMS: listMS, pollMS });
   return (
     <Page title="Queues" sub="What waits for a worker, and how much of it may run at once">
       <Card flush>
@@ -80,7 +81,7 @@ const fields = [
 
 function One({ name }) {
   const o = org.value;
-  const q = useQuery((signal) => get("queues/" + part(name), { signal, query: { org: o } }), [o, name], { key: o + name, when: moved, everyMS });
+  const q = useQuery((signal) => get("queues/" + part(name), { signal, query: { org: o } }), [o, name], { key: o + name, when: moved, everyMS, pollMS });
   const d = q.data;
   const change = async () => { if (await edit({ title: "Limits of " + name, path: "queues/" + part(name), have: d.limits, fields, seq: d.seq, isNew: !d.seq })) q.reload(); };
   return (

@@ -8,6 +8,7 @@ import { Badge, Bar, Button, Card, Empty, Facts, Link, Page, Shown, Time } from 
 import { Table } from "../ui/table.jsx";
 
 const everyMS = 2000;
+const pollMS = 10_000; // a worker that dies tells nobody
 const moved = (b) => b.jobs.size > 0;
 
 export function Workers({ name }) { return name ? <One name={name} /> : <All />; }
@@ -26,7 +27,7 @@ async function drain(w, done) {
 
 function All() {
   const o = org.value;
-  const q = useQuery((signal) => get("workers", { signal, query: { org: o } }), [o], { key: o, when: moved, everyMS });
+  const q = useQuery((signal) => get("workers", { signal, query: { org: o } }), [o], { key: o, when: moved, everyMS, pollMS });
   const items = q.data?.items ?? [];
   const total = (f) => items.reduce((n, w) => n + w[f], 0);
   return (
@@ -67,7 +68,7 @@ const Runs = ({ w }) => (
 
 function One({ name }) {
   const o = org.value;
-  const q = useQuery((signal) => get("workers/" + part(name), { signal, query: { org: o } }), [o, name], { key: o + name, when: moved, everyMS });
+  const q = useQuery((signal) => get("workers/" + part(name), { signal, query: { org: o } }), [o, name], { key: o + name, when: moved, everyMS, pollMS });
   const w = q.data;
   return (
     <Page title={"Worker " + (w?.name ?? name)} heading={w?.name ?? name} sub={<Link to={at("workers")}>Workers</Link>}

@@ -1,21 +1,30 @@
 // Asking before something is changed: what, how many, and why.
-import { signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { useState } from "preact/hooks";
+import { loc } from "../lib/router.js";
 import { Button, Dialog, Field } from "./kit.jsx";
 
 const asking = signal(null);
 
 // ask shows a dialog and returns {reason, ...values} or null. reason: "required", "optional" or none; fields are further
 // inputs: {name, label, kind: select|check|text, options, value, help}. work(values), if given, is done while the dialog is open;
-// what it throws is shown there, and what it returns is the answer.
+// what it throws is shown there, and what it returns is the answer. what is the job that is meant, which is named: a list moves.
 export const ask = (what) => new Promise((done) => { asking.value = { ...what, done: (v) => { asking.value = null; done(v); } }; });
+
+// Who leaves the page has not confirmed: the question was of what that page showed.
+let asked = loc.peek().path;
+effect(() => {
+  const { path } = loc.value;
+  if (path !== asked) asking.peek()?.done(null);
+  asked = path;
+});
 
 export function Asking() {
   const a = asking.value;
   return a && <Ask key={a} {...a} />;
 }
 
-function Ask({ title, text, verb = "Confirm", danger, reason = "required", reasonLabel = "Reason", fields = [], work, done }) {
+function Ask({ title, what, text, verb = "Confirm", danger, reason = "required", reasonLabel = "Reason", fields = [], work, done }) {
   const [values, set] = useState(() => Object.fromEntries([["reason", ""], ...fields.map((f) => [f.name, f.value ?? ""])]));
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
@@ -27,13 +36,14 @@ function Ask({ title, text, verb = "Confirm", danger, reason = "required", reaso
     try {
       done((await work(values)) ?? values);
     } catch (e) {
-      setError({ message: e.message, code: e.code });
+      setError({ message: e.message, code: [e.code, e.details?.action && "missing: " + e.details.action].filter(Boolean).join(", ") });
       setBusy(false);
     }
   };
   return (
     <Dialog title={title} onClose={() => !busy && done(null)} onSubmit={submit}
       footer={<><Button onClick={() => done(null)} disabled={busy}>Back</Button><button class={"btn " + (danger ? "danger" : "primary")} aria-busy={busy ? "true" : undefined} disabled={busy}>{verb}</button></>}>
+      {what && <p><strong class="break">{what.type}</strong> <code class="break faint">{what.id}</code></p>}
       {text && <div class="ask-text">{text}</div>}
       {fields.map((f) => (
         f.kind === "check"

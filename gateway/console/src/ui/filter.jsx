@@ -68,7 +68,17 @@ export function Filter({ value, onChange, error }) {
   const input = useRef();
   const id = useId();
   const typing = useRef(0);
-  useEffect(() => { setText(value); }, [value]);
+  const told = useRef(value);
+  const tell = (t) => { clearTimeout(typing.current); told.current = t.trim(); onChange(told.current); };
+  // The address tells back what was typed, which may go on by then: only what came from elsewhere takes its place.
+  useEffect(() => {
+    if (value === told.current) return;
+    clearTimeout(typing.current);
+    told.current = value;
+    setText(value);
+    setAt(value.length);
+  }, [value]);
+  useEffect(() => () => clearTimeout(typing.current), []);
   const learn = async () => {
     if (learnt.org === org.value) return;
     const next = { org: org.value };
@@ -80,7 +90,7 @@ export function Filter({ value, onChange, error }) {
   };
   const w = word(text, at);
   const list = open ? suggestions(w, learnt).slice(0, 12) : [];
-  const apply = (t) => { clearTimeout(typing.current); setOpen(false); setN(-1); onChange(t.trim()); };
+  const apply = (t) => { setOpen(false); setN(-1); tell(t); };
   const put = (t, cursor) => { setText(t); setAt(cursor); setN(-1); };
   const accept = (s) => {
     const tail = text.slice(w.to);
@@ -90,7 +100,8 @@ export function Filter({ value, onChange, error }) {
     input.current.focus();
     input.current.setSelectionRange(cursor, cursor);
     put(t, cursor);
-    if (s.whole) { clearTimeout(typing.current); onChange(t.trim()); }
+    clearTimeout(typing.current);
+    if (s.whole) tell(t);
   };
   const key = (e) => {
     const d = { ArrowDown: 1, ArrowUp: -1 }[e.key];
@@ -108,7 +119,7 @@ export function Filter({ value, onChange, error }) {
     setOpen(true);
     clearTimeout(typing.current);
     // What is being typed is asked for when it may be whole: a term without its value would be an error.
-    if (/^$|\S:\S+\s$/.test(t)) typing.current = setTimeout(() => onChange(t.trim()), 250);
+    if (/^$|\S:\S+\s$/.test(t)) typing.current = setTimeout(() => tell(t), 250);
   };
   return (
     <div class="filter">

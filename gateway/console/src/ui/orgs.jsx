@@ -30,16 +30,19 @@ export function OrgSwitch() {
   );
 }
 
+const shownMax = 100; // names in the list
+
 function OrgChoice({ onClose }) {
   const [text, setText] = useState("");
   useEffect(() => { loadOrgs(); }, []);
   const list = orgs.value.filter((o) => o.includes(text.trim()));
   const to = (o) => { onClose(); go(at(loc.value.path.split("/")[3] ?? "", o)); };
   return (
-    <Dialog title="Organization" onClose={onClose} onSubmit={() => { const o = list.includes(text.trim()) ? text.trim() : list.length === 1 ? list[0] : text.trim(); if (/^[\w-]+$/.test(o)) to(o); }}>
+    <Dialog title="Organization" onClose={onClose} onSubmit={() => { const o = list.includes(text.trim()) || !list.length ? text.trim() : list[0]; if (/^[\w-]+$/.test(o)) to(o); }}>
       <input class="palette-in" autofocus value={text} onInput={(e) => setText(e.target.value)} placeholder="Name of an org" aria-label="Name of an org" />
       <ul class="palette-list">
-        {list.slice(0, 100).map((o) => <li key={o} class={o === org.value ? "at" : ""}><button type="button" class="row-btn" onClick={() => to(o)}><Icon name="orgs" /><span>{o}</span>{o === org.value && <span class="faint">now</span>}</button></li>)}
+        {list.slice(0, shownMax).map((o) => <li key={o} class={o === org.value ? "at" : ""}><button type="button" class="row-btn" onClick={() => to(o)}><Icon name="orgs" /><span>{o}</span>{o === org.value && <span class="faint">now</span>}</button></li>)}
+        {list.length > shownMax && <li class="faint">{list.length - shownMax} more: type a part of the name.</li>}
         {!list.length && <li class="faint">{/^[\w-]+$/.test(text.trim()) ? <button type="button" class="row-btn" onClick={() => to(text.trim())}><Icon name="chevron" /><span>Go to {text.trim()}</span></button> : "No org is called so."}</li>}
       </ul>
     </Dialog>

@@ -1,5 +1,5 @@
 // Tables of at most 200 rows, to be read with the keyboard: j and k move, Enter opens, x selects.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { useKeys } from "../lib/keys.js";
 import { Icon } from "./icons.jsx";
 
@@ -8,15 +8,16 @@ export const rowsMax = 200;
 // Table shows rows. columns are {key, title, cell(row), num, phone}: phone is main (its own line), side, or hide on a narrow
 // screen. acts are keys for what is selected, else for the row where one is: {key: [f(rows), about]}. id(row) names a row. selected is a Set, with onSelect(Set) to change it. open(row) is where Enter and a click lead.
 export function Table({ columns, rows, id, open, href, selected, onSelect, label, keys = true, mark, stale, acts }) {
-  const [at, setAt] = useState(-1);
+  const [spot, setSpot] = useState({ i: -1 }); // the row that the keys mean, by its name: rows move while they are looked at
   const body = useRef();
   const shown = rows.slice(0, rowsMax);
+  const at = spot.id === undefined ? -1 : shown.findIndex((r) => id(r) === spot.id);
+  const setAt = (i) => setSpot({ i, id: shown[i] && id(shown[i]) });
   const move = (d) => {
-    const next = Math.max(0, Math.min(shown.length - 1, at + d));
+    const next = Math.max(0, Math.min(shown.length - 1, at < 0 && spot.i >= 0 ? spot.i : at + d)); // where a row was that has gone
     setAt(next);
     body.current?.children[next]?.scrollIntoView({ block: "nearest" });
   };
-  useEffect(() => { if (at >= shown.length) setAt(shown.length - 1); }, [shown.length]);
   const toggle = (row, range) => {
     const next = new Set(selected);
     next.has(id(row)) ? next.delete(id(row)) : next.add(id(row));
@@ -52,6 +53,7 @@ export function Table({ columns, rows, id, open, href, selected, onSelect, label
           ))}
         </tbody>
       </table>
+      {rows.length > rowsMax && <p class="note faint">The first {rowsMax} of {rows.length} are shown: Ctrl-K goes to an organization, the address to any of the others, the command line lists all.</p>}
     </div>
   );
 }
