@@ -25,12 +25,13 @@ export function useQuery(read, deps, { when, everyMS = 1500, pollMS = 0, key = "
     r.last = Date.now();
     set((s) => ({ ...s, loading: true }));
     const { of } = now.current;
+    const told = seq;
     return latest.current(abort.signal, minSeq || undefined).then(
       (data) => {
         if (abort.signal.aborted) return;
         r.abort = null;
         set((s) => ({ ...s, data, error: null, loading: false, of }));
-        const from = began.peek().seq; // a view lags; what it had not seen when the feed began is not told again
+        const from = Math.max(began.peek().seq, told); // a view lags; what the feed told before the question is not told again
         if (follows && data?.as_of_seq < from && !minSeq) reload(from);
       },
       (error) => { if (!abort.signal.aborted) { r.abort = null; set((s) => ({ ...s, error, loading: false })); } },
