@@ -63,7 +63,7 @@ func TestLogin(t *testing.T) {
 	b.shows(".login", "Token")
 	b.visit(s.URL + "/o/acme/jobs/" + id)
 	login(operator)
-	b.expectOffline(false)
+	b.shows(".standing", "")
 	b.click(".actions button", "Cancel")
 	b.confirm("not any more")
 	b.shows(".standing", "canceled")

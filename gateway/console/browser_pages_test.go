@@ -153,8 +153,11 @@ func TestKeyboard(t *testing.T) {
 	b.shows(".completions li", "one")
 	b.press("one ")
 	b.until("location.search.includes('type%3Aone') && document.querySelectorAll('tbody tr').length === 1")
-	b.press("state:submitted ") // behind what is there, whose blank is kept
-	b.until("new URLSearchParams(location.search).get('q') === 'type:one state:submitted'")
+	b.press("state:running ") // behind what is there, whose blank is kept
+	b.until("new URLSearchParams(location.search).get('q') === 'type:one state:running'")
+	b.shows(".empty", "No job matches")
+	b.fill("[data-filter]", "type:one ")
+	b.until("document.querySelectorAll('tbody tr').length === 1")
 	b.press(kb.Escape)
 	js[bool](b, "(document.activeElement.blur(), true)")
 	b.press("jx")
