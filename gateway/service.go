@@ -198,6 +198,11 @@ func (g *Gateway) serveUntil(ctx context.Context) error {
 	err = s.Stop()
 	late := time.AfterFunc(stopWait, stop)
 	defer late.Stop()
+	// The endpoints' ends are only on their way: until the server has them, it hands out requests that nobody takes any more,
+	// whose senders would wait for their timeout, and not know.
+	leaving, left := context.WithTimeout(work, stopWait)
+	_ = g.cfg.Conn.FlushWithContext(leaving) // a connection that is away takes nothing either
+	left()
 	g.taking.Lock()
 	g.stopped = true
 	g.taking.Unlock()
