@@ -28,13 +28,14 @@ func TestStop(t *testing.T) {
 	if err := w.client.Conn.PublishRequest("jobledger.acme.wait.open", inbox, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.client.Get(t.Context(), "open"); err != nil { // the wait before it was taken
+	if _, err := w.client.Get(t.Context(), "open"); err != nil { // the wait before it has arrived
 		t.Fatal(err)
 	}
 	w.stop()
 	select {
 	case m := <-answered:
-		if !strings.Contains(string(m.Data), `"state":"submitted"`) {
+		// One that was not taken yet is told to ask again.
+		if data := string(m.Data); !strings.Contains(data, `"state":"submitted"`) && !strings.Contains(data, string(ledger.ReasonNoResponse)) {
 			t.Errorf("the wait was answered with %s", m.Data)
 		}
 	case <-time.After(time.Minute):
