@@ -79,7 +79,7 @@ type Config struct {
 	Guard *Guard
 
 	// TLS, if set, is spoken with all clients, but those of this process.
-	TLS *tls.Config
+	TLS *tls.Config `json:"-"` // tests describe members of a cluster in JSON
 
 	// Logger receives the server's own log under component=nats; none when nil.
 	Logger *zap.Logger
