@@ -69,7 +69,7 @@ parentKey: org job generation
 edge: child on
 child: entry org head notBefore refs open=from_edges left failed
 failure: parent of cascade
-scheduleTable: byKey byJob=from_lastID early due=from_byKey fired=of_the_process
+scheduleTable: missed=of_the_process byKey byJob=from_lastID early due=from_byKey fired=of_the_process
 earlyTicks: byKey byJob=from_byKey
 earlyTick: at job id open endAt
 scheduleKey: org name
