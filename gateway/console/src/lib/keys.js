@@ -1,6 +1,6 @@
 // The keyboard. A key is bound while what it belongs to is on the screen; the newest binding wins. None acts while a text
 // is typed, or a dialog is open, unless it says so.
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 const bound = []; // {keys, about, group}
 
@@ -26,7 +26,7 @@ addEventListener("keydown", (e) => {
 export function useKeys(keys) {
   const ref = useRef(keys);
   ref.current = keys;
-  useEffect(() => {
+  useLayoutEffect(() => { // with what is seen: a key that comes right behind it counts
     bound.push(ref);
     return () => bound.splice(bound.indexOf(ref), 1);
   }, []);

@@ -8,13 +8,21 @@ export const rowsMax = 200;
 // Table shows rows. columns are {key, title, cell(row), num, phone}: phone is main (its own line), side, or hide on a narrow
 // screen. acts are keys for what is selected, else for the row where one is: {key: [f(rows), about]}. id(row) names a row. selected is a Set, with onSelect(Set) to change it. open(row) is where Enter and a click lead.
 export function Table({ columns, rows, id, open, href, selected, onSelect, label, keys = true, mark, stale, acts }) {
-  const [spot, setSpot] = useState({ i: -1 }); // the row that the keys mean, by its name: rows move while they are looked at
+  // The row that the keys mean, by its name: rows move while they are looked at. A key that comes before the next drawing
+  // means what the one before it chose.
+  const [, draw] = useState(0);
+  const spot = useRef({ i: -1 });
   const body = useRef();
   const shown = rows.slice(0, rowsMax);
-  const at = spot.id === undefined ? -1 : shown.findIndex((r) => id(r) === spot.id);
-  const setAt = (i) => setSpot({ i, id: shown[i] && id(shown[i]) });
+  const here = () => (spot.current.id === undefined ? -1 : shown.findIndex((r) => id(r) === spot.current.id));
+  const at = here();
+  const setAt = (i) => {
+    spot.current = { i, id: shown[i] && id(shown[i]) };
+    draw((n) => n + 1);
+  };
   const move = (d) => {
-    const next = Math.max(0, Math.min(shown.length - 1, at < 0 && spot.i >= 0 ? spot.i : at + d)); // where a row was that has gone
+    const at = here();
+    const next = Math.max(0, Math.min(shown.length - 1, at < 0 && spot.current.i >= 0 ? spot.current.i : at + d)); // where a row was that has gone
     setAt(next);
     body.current?.children[next]?.scrollIntoView({ block: "nearest" });
   };
@@ -26,12 +34,12 @@ export function Table({ columns, rows, id, open, href, selected, onSelect, label
   useKeys(keys ? {
     j: [() => move(1), "next row"],
     k: [() => move(-1), "row before"],
-    ...(open && { Enter: [() => at >= 0 && shown[at] && open(shown[at]), "open the row"] }),
+    ...(open && { Enter: [() => shown[here()] && open(shown[here()]), "open the row"] }),
     ...Object.fromEntries(Object.entries(acts ?? {}).map(([key, [f, about]]) => [key, [() => {
-      const these = selected?.size ? shown.filter((r) => selected.has(id(r))) : at >= 0 && shown[at] ? [shown[at]] : [];
+      const these = selected?.size ? shown.filter((r) => selected.has(id(r))) : shown[here()] ? [shown[here()]] : [];
       if (these.length) f(these);
     }, about]])),
-    ...(onSelect && { x: [() => at >= 0 && shown[at] && toggle(shown[at]), "select the row"] }),
+    ...(onSelect && { x: [() => shown[here()] && toggle(shown[here()]), "select the row"] }),
   } : {});
   const all = selected && shown.length > 0 && shown.every((r) => selected.has(id(r)));
   return (
