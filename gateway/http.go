@@ -116,6 +116,7 @@ func (h *httpAPI) route(rt route) http.Handler {
 	if ep == nil {
 		panic("gateway: route " + rt.pattern + " names no endpoint: " + rt.endpoint)
 	}
+	params := rt.params()
 	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
 		id := requestID(hr)
 		w.Header().Set("X-Request-Id", id)
@@ -125,7 +126,7 @@ func (h *httpAPI) route(rt route) http.Handler {
 			in.org = schemas.OrgID(cmp.Or(hr.URL.Query().Get("org"), cellOrg))
 		}
 		use := ep
-		ctx, err := h.prepare(w, in, &rt)
+		ctx, err := h.prepare(w, in, &rt, params)
 		var body []byte
 		if err == nil && rt.streams != nil {
 			if serve := rt.streams(in); serve != nil {
@@ -169,14 +170,14 @@ func (h *httpAPI) route(rt route) http.Handler {
 	})
 }
 
-// prepare recognises the caller and makes of his request the endpoint's.
-func (h *httpAPI) prepare(w http.ResponseWriter, in *httpRequest, rt *route) (context.Context, error) {
+// prepare recognises the caller and makes of his request, which may have params, the endpoint's.
+func (h *httpAPI) prepare(w http.ResponseWriter, in *httpRequest, rt *route, params []string) (context.Context, error) {
 	ctx, err := h.enter(in.Request)
 	if err == nil {
 		err = in.read(w)
 	}
 	if err == nil {
-		err = known(in.URL.Query(), rt.params())
+		err = known(in.URL.Query(), params)
 	}
 	if err == nil && rt.takes != nil { // a slip in a name must not be passed over
 		in.taken = reflect.New(reflect.TypeOf(rt.takes)).Interface()

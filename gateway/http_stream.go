@@ -127,10 +127,7 @@ func (x *export) Write(b []byte) (int, error) {
 		}
 		x.looked = time.Now()
 	}
-	_ = x.to.SetWriteDeadline(time.Now().Add(streamWrite)) // without it a client that reads nothing is held by the server's own bound
-	if x.ctx.Err() != nil {                                // it ended just now, and its own deadline was overwritten
-		_ = x.to.SetWriteDeadline(time.Now())
-	}
+	writeUntil(x.ctx, x.to)
 	n, err := x.w.Write(b)
 	return n, errors.Join(err, x.to.Flush())
 }

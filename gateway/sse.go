@@ -244,12 +244,18 @@ func (s *stream) flush() error {
 	if s.buf.Len() == 0 {
 		return nil
 	}
-	_ = s.to.SetWriteDeadline(time.Now().Add(streamWrite)) // without it a client that reads nothing is held by the server's own bound
-	if s.ctx.Err() != nil {                                // it ended just now, and its own deadline was overwritten
-		_ = s.to.SetWriteDeadline(time.Now())
-	}
+	writeUntil(s.ctx, s.to)
 	_, err := s.w.Write(s.buf.Bytes())
 	s.buf.Reset()
 	s.said = time.Now()
 	return errors.Join(err, s.to.Flush())
+}
+
+// writeUntil bounds the next write of an answer that ctx ends: without it a client that reads nothing is held by the server's own
+// bound.
+func writeUntil(ctx context.Context, to *http.ResponseController) {
+	_ = to.SetWriteDeadline(time.Now().Add(streamWrite))
+	if ctx.Err() != nil { // it ended just now, and its own deadline was overwritten
+		_ = to.SetWriteDeadline(time.Now())
+	}
 }

@@ -90,14 +90,10 @@ func (p *pacer) pause(ctx context.Context, entries []*Entry) error {
 	for _, e := range entries {
 		size += len(e.Body)
 	}
-	t := time.NewTimer(time.Duration(size) * time.Second / paceBytes)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
+	if !sleep(ctx, time.Duration(size)*time.Second/paceBytes) {
 		return ctx.Err()
 	}
+	return nil
 }
 
 // repace lets the server send at another speed from now on. If that cannot be had, the consumer is given up for a new one.
