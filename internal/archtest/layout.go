@@ -76,7 +76,7 @@ var layout = []Layer{
 	{Folder: "internal/storm", Imports: append([]string{"internal/release"}, core...)},                            // tests only: it runs the program and reads its ledger
 	{Folder: "internal/peers", Program: true, Imports: append([]string{"handlers", "internal/release"}, core...)}, // its adapter imports the public packages only
 	{Folder: "internal/pairs", Program: true, Imports: []string{"internal/release"}},
-	{Folder: "internal/scale", Program: true, Imports: append([]string{"gateway", "handlers", "internal/release", "internal/where", "projector/index"}, core...), Modules: []string{"golang.org/x/sync"}},
+	{Folder: "internal/scale", Program: true, Imports: append([]string{"gateway", "handlers", "internal/backup", "internal/natsd", "internal/release", "internal/where", "projector/index"}, core...), Modules: []string{"golang.org/x/sync"}},
 	{Folder: "ledger/ledgertest", Imports: append([]string{"gateway", "internal/cell", "internal/natsd", "projector/index"}, edge...)},
 	{
 		Folder:  "cmd",

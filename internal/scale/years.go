@@ -20,8 +20,9 @@ const (
 
 // span is how one stretch of the run went.
 type span struct {
-	rate   float64 // jobs finished a second
-	memory int64   // of the server at its end, bytes
+	rate   float64       // jobs finished a second
+	cpu    time.Duration // of the server, a job
+	memory int64         // of the server at its end, bytes
 	moved  schemas.Seq
 	ended  time.Duration // since the run began
 }
@@ -45,6 +46,9 @@ func years(ctx context.Context, b *bed) error {
 	b.add("jobs finished a second, first twentieth", first.rate, "jobs/s")
 	b.add("  last twentieth", last.rate, "jobs/s")
 	b.aim("  last / first", last.rate/first.rate, "", ">= 0.95", last.rate >= 0.95*first.rate)
+	if first.cpu > 0 {
+		b.add("  server CPU a job, last / first", float64(last.cpu)/float64(first.cpu), "")
+	}
 	b.settled(spans)
 	state, err := b.look.Archived(ctx)
 	if err != nil {
@@ -54,6 +58,9 @@ func years(ctx context.Context, b *bed) error {
 	b.add("  of all, that is", float64(state.Through.Seq)/float64(max(1, last.moved)), "")
 	if size := folderSize(b.store); size > 0 {
 		b.add("files of the server, a job", float64(size)/float64(b.jobs), "bytes")
+	}
+	if err := b.copied(ctx); err != nil {
+		return err
 	}
 	return b.refold(ctx)
 }
@@ -122,6 +129,7 @@ func (b *bed) flow(ctx context.Context) ([]span, error) {
 // watch follows the run, stretch by stretch.
 func (b *bed) watch(ctx context.Context, c *crew, begin time.Time) ([]span, error) {
 	var spans []span
+	used := b.server.cpu()
 	for k, since := 1, begin; k <= yearsSpans; k++ {
 		before, target := int64(b.jobs*(k-1)/yearsSpans), int64(b.jobs*k/yearsSpans)
 		if err := c.await(ctx, "the next stretch", func() bool { return c.ended.Load() >= target }); err != nil {
@@ -134,11 +142,13 @@ func (b *bed) watch(ctx context.Context, c *crew, begin time.Time) ([]span, erro
 		now := time.Now()
 		s := span{rate: float64(target-before) / now.Sub(since).Seconds(), moved: end.Seq, ended: now.Sub(begin)}
 		s.memory, _ = b.server.memory()
+		total := b.server.cpu()
+		s.cpu, used = (total-used)/time.Duration(target-before), total
 		state, err := b.look.Archived(ctx)
 		if err != nil {
 			return nil, err
 		}
-		b.say("%2d/%d: %.0f jobs a second, %d MiB, %d of %d events in the archive", k, yearsSpans, s.rate, s.memory>>20, state.Through.Seq, end.Seq)
+		b.say("%2d/%d: %.0f jobs a second, %d MiB, %s of the server each, %d of %d events in the archive", k, yearsSpans, s.rate, s.memory>>20, s.cpu, state.Through.Seq, end.Seq)
 		spans, since = append(spans, s), now
 	}
 	return spans, nil
