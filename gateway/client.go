@@ -223,6 +223,12 @@ func (c *Client) List(ctx context.Context, r ListRequest) (*List, error) {
 	return ask[List](ctx, c, "list", r)
 }
 
+// Children returns a page of the jobs that wait for a job, or waited for it, and of a batch's items, newest first.
+func (c *Client) Children(ctx context.Context, id schemas.JobID, r ListRequest) (*List, error) {
+	r.Filter = r.sent()
+	return ask[List](ctx, c, "children."+string(id), r)
+}
+
 // Notices returns an owner's notices, the latest first.
 func (c *Client) Notices(ctx context.Context, r NoticesRequest) (*Notices, error) {
 	return ask[Notices](ctx, c, "notices", r)

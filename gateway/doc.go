@@ -13,6 +13,7 @@
 //	.wait.<id>         body WaitRequest · reply ledger.Record as soon as the job has ended, or as it is when time is up
 //	.result.<id>       reply ResultReply; invalid_state with details.state where there is none
 //	.payload.<id>      body PayloadRequest · reply PayloadPage: args or result of any size, page by page
+//	.children.<id>     body ListRequest · reply List: what waits for the job, or waited for it; a batch's items
 //	.list              body ListRequest · reply List
 //	.count             body CountRequest · reply Count
 //	.stats             body StatsRequest · reply StatsReply

@@ -35,6 +35,7 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "get", action: rights.JobsRead, job: true, pattern: "get.*", handle: g.get, about: "a job's record"},
 		{name: "history", action: rights.JobsRead, job: true, pattern: "history.*", handle: g.history, about: "a job's events"},
 		{name: "explain", action: rights.JobsRead, job: true, pattern: "explain.*", handle: g.explain, about: "why a job is where it is, what holds it, when it can move"},
+		{name: "children", action: rights.JobsRead, job: true, pattern: "children.*", handle: g.children, about: "jobs that wait for a job, or waited for it, and a batch's items, newest first"},
 		{name: "wait", action: rights.JobsRead, job: true, pattern: "wait.*", handle: g.wait, waits: true, about: "a job's record, once it has ended"},
 		{name: "result", action: rights.PayloadsRead, job: true, pattern: "result.*", handle: g.result, about: "a completed job's result"},
 		{name: "payload", action: rights.PayloadsRead, job: true, pattern: "payload.*", handle: g.payload, about: "a job's args or result, page by page"},

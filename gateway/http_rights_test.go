@@ -19,6 +19,7 @@ type door struct {
 	method, path, body string
 	action             rights.Action
 	whole, cell        bool
+	lists              bool // of jobs: a publisher reads by id, and lists none
 }
 
 // jobDoors are those of one job, at {job}.
@@ -27,6 +28,7 @@ var jobDoors = []door{
 	{method: "GET", path: "?wait=1ms", action: rights.JobsRead},
 	{method: "GET", path: "/history", action: rights.JobsRead},
 	{method: "GET", path: "/explain", action: rights.JobsRead},
+	{method: "GET", path: "/children", action: rights.JobsRead, lists: true},
 	{method: "GET", path: "/result", action: rights.PayloadsRead},
 	{method: "GET", path: "/result?download", action: rights.PayloadsRead},
 	{method: "POST", path: "/resubmit", body: `{"reason":"x"}`, action: rights.JobsSubmit},
@@ -140,7 +142,7 @@ func TestHTTPRights(t *testing.T) {
 					switch sees, may := rights.Decide(p, rights.JobsRead, "acme"), rights.Decide(p, d.action, "acme"); {
 					case !sees.Covers(p, j):
 						want = ledger.CodeNotFound
-					case !may.Covers(p, j):
+					case !may.Covers(p, j), d.lists && is == schemas.RolePublisher:
 						want = ledger.CodePermissionDenied
 					}
 					got := s.call(secret, d.method, path[j]+d.path, d.body)
@@ -248,6 +250,23 @@ func TestHTTPMember(t *testing.T) {
 			if !slices.Equal(owners, want) {
 				t.Errorf("a list%s shows jobs of %v, want %v", filter, owners, want)
 			}
+		}
+	}
+	if got := submit(op, `,"type":"echo","parents":["`+id+`"]`); got.status != http.StatusCreated {
+		t.Errorf("an operator's behind hers: %s", got)
+	}
+	for who, want := range map[string]string{ada: "user:ada", op: "api_key:operator user:ada"} {
+		got := s.call(who, "GET", hers.header.Get("Location")+"/children?min_seq="+s.end().String(), "")
+		var page gateway.List
+		if err := json.Unmarshal(got.body, &page); err != nil {
+			t.Fatalf("%v: %s", err, got)
+		}
+		var owners []string
+		for _, j := range page.Items {
+			owners = append(owners, *j.Owner)
+		}
+		if strings.Join(owners, " ") != want {
+			t.Errorf("the children of ada's job are jobs of %v, want %s", owners, want)
 		}
 	}
 	if got := s.call(bob, "GET", "/v1/orgs/acme/jobs?owner=user:ada", ""); !strings.Contains(string(got.body), `"items":[]`) {

@@ -23,11 +23,12 @@ import (
 // of the bodies, for openapi.json.
 var routes = []route{
 	{pattern: "POST /v1/orgs/{org}/jobs", endpoint: "submit", fill: fillSubmit, status: created, takes: submitBody{}, gives: SubmitReply{}},
-	{pattern: "GET /v1/orgs/{org}/jobs", endpoint: "list", query: slices.Concat(filterNames, []string{"sort", "limit", "cursor", "min_seq"}), fill: fillList, gives: List{}, streams: listLines, media: mediaLines},
+	{pattern: "GET /v1/orgs/{org}/jobs", endpoint: "list", query: listNames, fill: fillList, gives: List{}, streams: listLines, media: mediaLines},
 	{pattern: "GET /v1/orgs/{org}/jobs/{name}", endpoint: "get", query: []string{"wait", "at"}, fill: fillGet, gives: ledger.Record{}},
 	{pattern: "GET /v1/orgs/{org}/jobs/{name}/history", endpoint: "history", query: []string{"cursor"}, fill: fillQuery, gives: History{}},
 	{pattern: "GET /v1/orgs/{org}/jobs/{name}/explain", endpoint: "explain", gives: Explanation{}},
 	{pattern: "GET /v1/orgs/{org}/jobs/{name}/result", endpoint: "result", query: []string{"download"}, gives: ResultReply{}, streams: resultBytes, media: mediaBytes},
+	{pattern: "GET /v1/orgs/{org}/jobs/{name}/children", endpoint: "children", query: listNames, fill: fillList, gives: List{}},
 	{pattern: "POST /v1/orgs/{org}/jobs/{name}/cancel", endpoint: "cancel", fill: fillIfMatch, takes: CancelRequest{}, gives: CancelReply{}},
 	{pattern: "POST /v1/orgs/{org}/jobs/{name}/retry", endpoint: "retry", fill: fillIfMatch, takes: RetryRequest{}, gives: RetryReply{}},
 	{pattern: "POST /v1/orgs/{org}/jobs/{name}/resolve", endpoint: "resolve", fill: fillIfMatch, takes: ResolveRequest{}, gives: ResolveReply{}},
@@ -321,6 +322,9 @@ func fillGet(in *httpRequest) (err error) {
 
 // filterNames are the filters of a query, beside q for the grammar of docs/SEARCH.md.
 var filterNames = []string{"q", "state", "reason", "type", "queue", "priority", "owner", "batch", "tag", "error", "group", "resolution", "since", "until"}
+
+// listNames are all parameters of a list.
+var listNames = slices.Concat(filterNames, []string{"sort", "limit", "cursor", "min_seq"})
 
 // filter reads the filters of a query. A value may be several, separated by commas, or the parameter repeated.
 func filter(values url.Values) (f Filter, err error) {

@@ -233,6 +233,7 @@ func TestOpenAPIIsTrue(t *testing.T) {
 		{"GET /v1/orgs/{org}/jobs/{name}", "/v1/orgs/acme/jobs/" + dead, ""},
 		{"GET /v1/orgs/{org}/jobs/{name}", "/v1/orgs/acme/jobs/" + done, ""},
 		{"GET /v1/orgs/{org}/jobs/{name}/history", job + "/history", ""},
+		{"GET /v1/orgs/{org}/jobs/{name}/children", job + "/children", ""},
 		{"GET /v1/orgs/{org}/jobs/{name}/explain", job + "/explain", ""},
 		{"GET /v1/orgs/{org}/jobs/{name}/result", "/v1/orgs/acme/jobs/" + done + "/result", ""},
 		{"GET /v1/orgs/{org}/counts", "/v1/orgs/acme/counts?by=type", ""},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/dartwing/jobledger/internal/where"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/projector"
 	"github.com/dartwing/jobledger/schemas"
@@ -258,7 +259,18 @@ func scan(ctx context.Context, kv jetstream.KeyValue, pattern string, take func(
 	}
 }
 
-func (g *Gateway) list(ctx context.Context, r *request) ([]byte, error) {
+func (g *Gateway) list(ctx context.Context, r *request) ([]byte, error) { return g.listBut(ctx, r) }
+
+// children lists the jobs that wait for one, or waited for it, and the items of a batch.
+func (g *Gateway) children(ctx context.Context, r *request) ([]byte, error) {
+	if _, err := g.read(ctx, r.org, r.job()); err != nil {
+		return nil, err
+	}
+	return g.listBut(ctx, r, where.Term{Field: where.FieldParent, Values: []where.Value{{Text: r.name}}})
+}
+
+// listBut lists the jobs for which the terms hold, too.
+func (g *Gateway) listBut(ctx context.Context, r *request, terms ...where.Term) ([]byte, error) {
 	req := ListRequest{Limit: LimitDefault}
 	if err := r.decode(&req); err != nil {
 		return nil, err
@@ -269,6 +281,7 @@ func (g *Gateway) list(ctx context.Context, r *request) ([]byte, error) {
 	if err := errors.Join(req.check(), g.narrow(ctx, r.org, &req.Filter)); err != nil {
 		return nil, err
 	}
+	req.where.Terms = append(req.where.Terms, terms...)
 	order, err := parseOrder(req.Sort)
 	if err != nil {
 		return nil, badField("sort", err)

@@ -49,7 +49,7 @@ type Record struct {
 	Resolution    *RecordResolution  `json:"resolution"`
 	ArgsRef       *schemas.ObjectRef `json:"args_ref"`
 	ResultRef     *schemas.ObjectRef `json:"result_ref"`
-	Children      []schemas.JobRef   `json:"children"` // null: no index of children exists yet
+	Children      []schemas.JobRef   `json:"children"` // null: they are asked for by themselves (gateway.Client.Children), and lag like a list
 	CorrelationID *string            `json:"correlation_id"`
 	CausationID   *string            `json:"causation_id"`
 	Attempts      []AttemptRecord    `json:"attempts,omitzero"`

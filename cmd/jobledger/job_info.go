@@ -11,17 +11,22 @@ import (
 
 	"github.com/choria-io/fisk"
 
+	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
 
 func (p *program) addJobInfo(job *fisk.CmdClause) {
 	var id, at string
+	var children bool
 	cmd := p.command(job, "info", "Show everything about one job", func(ctx context.Context) error {
-		if at != "" {
+		switch {
+		case at != "" && children:
+			return usagef("--at and --children do not go together: children are told as they are now")
+		case at != "":
 			return p.jobInfoAt(ctx, id, at)
 		}
-		return p.jobInfo(ctx, id)
+		return p.jobInfo(ctx, id, children)
 	})
 	cmd.HelpLong(`Always current: it reads the job's own events. With --at it shows how the job stood
 then.
@@ -29,12 +34,17 @@ then.
 Examples:
 
 	jobledger job info 0193f0c2-... --json | jq .attempts
+	jobledger job info 0193f0c2-... --children
 	jobledger job info 0193f0c2-... --at "2026-11-23 14:00" --tz UTC`)
 	cmd.Arg("id", "The job").Required().StringVar(&id)
 	cmd.Flag("at", "As it stood then: a sequence, a time, or how long ago").PlaceHolder("SEQ|TIME").StringVar(&at)
+	cmd.Flag("children", "With the jobs that wait for it, or waited for it, and the items of a batch").UnNegatableBoolVar(&children)
 }
 
-func (p *program) jobInfo(ctx context.Context, id string) error {
+// childrenMax bounds the children that are shown with a job.
+const childrenMax = 1000
+
+func (p *program) jobInfo(ctx context.Context, id string, children bool) error {
 	if err := checkJobID(id); err != nil {
 		return err
 	}
@@ -51,7 +61,57 @@ func (p *program) jobInfo(ctx context.Context, id string) error {
 	if !p.flags.JSON && !r.State.Finished() && r.State != schemas.StateRunning {
 		waits = p.holdsFact(ctx, c, r.ID)
 	}
-	return p.showRecord(r, waits)
+	if !children {
+		return p.showRecord(r, waits)
+	}
+	below, more, err := readChildren(ctx, c, r)
+	if err != nil {
+		return err
+	}
+	r.Children = make([]schemas.JobRef, len(below))
+	for i := range below {
+		r.Children[i] = schemas.JobRef{ID: below[i].ID, Generation: below[i].Generation}
+	}
+	if err := p.showRecord(r, waits); err != nil {
+		return err
+	}
+	if more {
+		p.talkf("only the latest %d children are shown: jobledger job ls --where parent:%s lists all", len(below), r.ID)
+	}
+	if p.flags.JSON || len(below) == 0 {
+		return nil
+	}
+	return p.printChildren(below)
+}
+
+// readChildren reads the latest children of a job, true as of the record; more: there are others.
+func readChildren(ctx context.Context, c *gateway.Client, r *ledger.Record) (below []ledger.Record, more bool, err error) {
+	req := gateway.ListRequest{Limit: gateway.LimitMax, MinSeq: r.Seq}
+	for {
+		page, err := c.Children(ctx, r.ID, req)
+		if err != nil {
+			return nil, false, err
+		}
+		below = append(below, page.Items...)
+		if page.Next == nil || len(below) >= childrenMax {
+			return below, page.Next != nil, nil
+		}
+		req.Cursor = *page.Next
+	}
+}
+
+func (p *program) printChildren(below []ledger.Record) error {
+	g := jobsGrid(below, func(t *time.Time) string {
+		if t == nil {
+			return ""
+		}
+		return p.listTime(*t)
+	})
+	g.Title = "Children"
+	if err := p.printf("\n"); err != nil {
+		return err
+	}
+	return p.list(g)
 }
 
 // jobInfoAt shows a job as it stood at a moment.

@@ -281,6 +281,31 @@ func TestJobViews(t *testing.T) {
 	}
 }
 
+// R-14: a job shows its children, to a person and to a program.
+func TestJobChildren(t *testing.T) {
+	w := startWorld(t)
+	echoWorker(w)
+	id := decode[struct{ ID string }](t, w.must(exitOK, "job", "submit", "echo", "--wait", "-j").stdout).ID
+	child := decode[struct {
+		ID  string
+		Seq schemas.Seq
+	}](t, w.must(exitOK, "job", "submit", "echo", `{"n":1}`, "--after", id, "--wait", "-j").stdout)
+	if ls := w.must(exitOK, "job", "ls", "-n", "--where", "parent:"+id, "--min-seq", (child.Seq + 3).String()).stdout; ls != child.ID+"\n" {
+		t.Errorf("job ls: %q", ls)
+	}
+	if info := w.must(exitOK, "job", "info", id, "--children").stdout; !strings.Contains(info, child.ID) {
+		t.Errorf("job info: %s", info)
+	}
+	r := decode[struct{ Children []schemas.JobRef }](t, w.must(exitOK, "job", "info", id, "--children", "-j").stdout)
+	if len(r.Children) != 1 || string(r.Children[0].ID) != child.ID || r.Children[0].Generation != 1 {
+		t.Errorf("job info -j: %+v", r)
+	}
+	if r := decode[map[string]any](t, w.must(exitOK, "job", "info", child.ID, "-j").stdout); r["children"] != nil {
+		t.Errorf("children that nobody asked for: %v", r)
+	}
+	w.must(exitUsage, "job", "info", id, "--children", "--at", "1")
+}
+
 // job watch shows what happens and ends with its jobs.
 func TestJobWatch(t *testing.T) {
 	w := startWorld(t)

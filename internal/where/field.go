@@ -22,9 +22,10 @@ const (
 	FieldOwner      Field = "owner"
 	FieldTag        Field = "tag"
 	FieldBatch      Field = "batch"
-	FieldError      Field = "error" // a part of the latest error's message, in any case
-	FieldClass      Field = "class" // of the latest error
-	FieldGroup      Field = "group" // of a dead letter: GroupKey
+	FieldParent     Field = "parent" // a job that it waits for, or waited for, by id; or its batch
+	FieldError      Field = "error"  // a part of the latest error's message, in any case
+	FieldClass      Field = "class"  // of the latest error
+	FieldGroup      Field = "group"  // of a dead letter: GroupKey
 	FieldResolution Field = "resolution"
 	FieldID         Field = "id"
 	FieldAttempt    Field = "attempt"
@@ -72,6 +73,7 @@ var forms = []fieldForm{
 	{field: FieldOwner},
 	{field: FieldTag},
 	{field: FieldBatch},
+	{field: FieldParent},
 	{field: FieldError, kind: kindText, costly: true},
 	{field: FieldClass, known: named(schemas.ClassTransient, schemas.ClassPermanent, schemas.ClassUnclassified, schemas.ClassTimeout, schemas.ClassLost)},
 	{field: FieldGroup, costly: true},

@@ -99,6 +99,9 @@ func genRecord(rt *rapid.T) *ledger.Record {
 	if rapid.Bool().Draw(rt, "args") {
 		r.Args, _ = json.Marshal(map[string]any{"a": []string{word("a"), word("item")}, "b": map[string]string{"c": word("c")}})
 	}
+	for range rapid.IntRange(0, 2).Draw(rt, "parents") {
+		r.Parents = append(r.Parents, ledger.RecordParent{ParentRef: schemas.ParentRef{ID: schemas.JobID(word("parent")), Generation: 1}})
+	}
 	if r.State.Finished() {
 		r.FinishedAt = ptr(now.Add(-time.Hour))
 	}
@@ -142,7 +145,24 @@ func naiveArgs(t *Term, v Value, r *ledger.Record) bool {
 	})
 }
 
+// naiveParent asks each parent, and the batch, like an id of its own.
+func naiveParent(v Value, r *ledger.Record) bool {
+	all := []string{}
+	if r.Batch != nil {
+		all = append(all, *r.Batch)
+	}
+	for _, p := range r.Parents {
+		all = append(all, string(p.ID))
+	}
+	return slices.ContainsFunc(all, func(id string) bool {
+		return id == v.Text || v.Op == OpBegins && strings.HasPrefix(id, v.Text)
+	})
+}
+
 func naiveValue(t *Term, v Value, r *ledger.Record) bool {
+	if t.Field == FieldParent {
+		return naiveParent(v, r)
+	}
 	if anywhere[t.Field] != nil {
 		return naiveArgs(t, v, r)
 	}
@@ -150,6 +170,9 @@ func naiveValue(t *Term, v Value, r *ledger.Record) bool {
 		FieldPriority: ptr(string(r.Priority)), FieldOwner: r.Owner, FieldBatch: r.Batch, FieldID: ptr(string(r.ID)), FieldOrg: ptr(string(r.Org)), FieldReason: r.Reason}
 	if r.State == schemas.StateSubmitted {
 		have[FieldReason] = ptr("ready")
+		if len(r.Parents) > 0 {
+			have[FieldReason] = ptr("waiting_on_parent")
+		}
 	}
 	if tag, ok := r.Tags[t.Key]; ok {
 		have[FieldTag] = &tag

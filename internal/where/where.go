@@ -74,6 +74,8 @@ func (t *Term) holds(r *ledger.Record, now time.Time) bool {
 		return t.holdsPayload(r.Args)
 	case FieldResult:
 		return t.holdsPayload(r.Result)
+	case FieldParent:
+		return t.holdsParent(r)
 	}
 	switch form.kind {
 	case kindTime:
@@ -86,15 +88,27 @@ func (t *Term) holds(r *ledger.Record, now time.Time) bool {
 		return slices.ContainsFunc(t.Values, func(v Value) bool { return v.within(n, n) })
 	}
 	have, ok := t.text(r, now)
-	return ok && slices.ContainsFunc(t.Values, func(v Value) bool {
+	return ok && t.takes(have)
+}
+
+// takes reports whether one of the values is a text, or begins or lies within it.
+func (t *Term) takes(have string) bool {
+	within := t.form().kind == kindText
+	return slices.ContainsFunc(t.Values, func(v Value) bool {
 		switch {
 		case v.Op == OpBegins:
 			return strings.HasPrefix(have, v.Text)
-		case form.kind == kindText:
+		case within:
 			return strings.Contains(have, v.Text)
 		}
 		return have == v.Text
 	})
+}
+
+// holdsParent is holds for FieldParent, of which a job has any number.
+func (t *Term) holdsParent(r *ledger.Record) bool {
+	return r.Batch != nil && t.takes(*r.Batch) ||
+		slices.ContainsFunc(r.Parents, func(p ledger.RecordParent) bool { return t.takes(string(p.ID)) })
 }
 
 // within compares what a job has, as it is and as an age.

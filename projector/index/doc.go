@@ -6,7 +6,7 @@
 //	jobs    a row a job, under the sequence of its submitted: its fold (row.go), what filters ask about as small numbers,
 //	        the beginnings of args and result
 //	names   texts that repeat (orgs, types, queues, states, reasons), by number
-//	terms   postings: the jobs of an org that bear a tag, an owner, a batch or a value of an x-index field, by hash
+//	terms   postings: the jobs of an org that bear a tag, an owner, a batch, a parent or a value of an x-index field, by hash
 //	counts  jobs by org, queue and type in each state
 //	zones   of each stretch of zoneSize sequences: between which times its jobs were submitted, and finished
 //	rules   of types whose schema marks fields x-redact or x-index

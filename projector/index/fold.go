@@ -277,7 +277,7 @@ func (f *fold) row(ent *entry) row {
 	return r
 }
 
-// terms are the postings of a job's owner, batch and tags.
+// terms are the postings of a job's owner, batch, parents and tags.
 func terms(j *ledger.Job) []int64 {
 	var out []int64
 	if owner := j.Principal(); owner != "" {
@@ -285,6 +285,9 @@ func terms(j *ledger.Job) []int64 {
 	}
 	if j.Spec.Batch != "" {
 		out = append(out, hash(string(where.FieldBatch), "", j.Spec.Batch))
+	}
+	for i := range j.Spec.Parents {
+		out = append(out, hash(string(where.FieldParent), "", string(j.Spec.Parents[i].ID)))
 	}
 	for k, v := range j.Spec.Tags {
 		out = append(out, hash(string(where.FieldTag), k, v))

@@ -260,6 +260,15 @@ func populate(t testing.TB, env *ledgertest.Env, r *rand.Rand, n int) {
 		}
 	}
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
+	parents := map[schemas.OrgID][]schemas.JobID{}
+	for _, org := range []schemas.OrgID{"a", "b"} {
+		for _, id := range []schemas.JobID{"p1", "b1"} { // one of them has the name of a batch
+			if _, err := env.Ledger.Submit(t.Context(), ledger.SubmitRequest{Org: org, ID: id, Type: "report", Args: json.RawMessage(`{"user":{"mail":"u9@x"}}`)}); err != nil {
+				t.Fatal(err)
+			}
+			parents[org] = append(parents[org], id)
+		}
+	}
 	for i := range n {
 		req := ledger.SubmitRequest{Org: schemas.OrgID(pick("a", "a", "a", "b")), Type: schemas.TypeName(pick("mail-send", "mail-drop", "report")), NoDedup: true,
 			Args:  fmt.Appendf(nil, `{"user":{"id":%d,"mail":"u%d@x"},"to":["%s"]}`, i%5, i%5, pick("north", "south")),
@@ -268,11 +277,18 @@ func populate(t testing.TB, env *ledgertest.Env, r *rand.Rand, n int) {
 		if r.IntN(3) == 0 {
 			req.Tags = nil
 		}
+		for _, id := range parents[req.Org] {
+			if r.IntN(3) == 0 {
+				req.Parents = append(req.Parents, schemas.ParentRef{ID: id})
+			}
+		}
 		receipt, err := env.Ledger.Submit(t.Context(), req)
 		if err != nil {
 			t.Fatal(err)
 		}
-		move(t, env, r, req.Org, receipt.ID)
+		if len(req.Parents) == 0 { // else it waits
+			move(t, env, r, req.Org, receipt.ID)
+		}
 	}
 }
 
@@ -313,7 +329,7 @@ func move(t testing.TB, env *ledgertest.Env, r *rand.Rand, org schemas.OrgID, id
 
 // terms meet what populate stores.
 var terms = []string{"state:completed", "state:dead_lettered,retrying", "state:sub*", "type:mail-*", "type:report", "type:none", "queue:bulk",
-	"priority:normal,high", "owner:user:ada", "owner:user:*", "owner:*", "batch:b1,b2", "batch:*", "tag.env:test", "tag.env:*", "tag.none:x", "error:REFUSED",
+	"priority:normal,high", "owner:user:ada", "owner:user:*", "owner:*", "batch:b1,b2", "batch:*", "parent:p1", "parent:b1", "parent:b1,p1", "parent:none", "parent:*", "tag.env:test", "tag.env:*", "tag.none:x", "error:REFUSED",
 	"error:host*", "error:*", "error:10.0.0.2", "class:permanent", "class:t*", "group:*", "resolution:open", "resolution:*", "reason:ready", "reason:permanent_error",
 	"reason:*", "id:none", "id:0*", "attempt:1", "attempt:<1", "submitted:<1h", "submitted:>1h", "submitted:>1ms", "finished:<1h", "finished:>1h", "finished:*",
 	"args.user.id:3", "args.user.id:1,2", "args.user.id:4*", "args.to:north", "args:SOUTH", "args:*", "args.user.mail:u1@x", "args:@x", "result.sent:true", "result:*"}

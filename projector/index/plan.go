@@ -149,9 +149,12 @@ func (p *planner) term(t *where.Term) error {
 		p.and("j.grp IS NOT NULL")
 		return p.postings(t, byGroup, func(v string) int64 { return hash("group", "", v) })
 	case where.FieldID:
-		return p.postings(t, byID, nil)
+		return p.postings(t, byID)
 	case where.FieldOwner, where.FieldBatch, where.FieldTag:
 		return p.postings(t, byTerm, func(v string) int64 { return hash(string(t.Field), t.Key, v) })
+	case where.FieldParent: // a batch's items are found by what they have as their batch
+		return p.postings(t, byTerm, func(v string) int64 { return hash(string(where.FieldParent), "", v) },
+			func(v string) int64 { return hash(string(where.FieldBatch), "", v) })
 	case where.FieldArgs:
 		p.and("j.args IS NOT NULL")
 		if t.Key != "" {
@@ -271,8 +274,8 @@ func (p *planner) column(t *where.Term) error {
 	return nil
 }
 
-// postings narrows by lists of the values, where each is one.
-func (p *planner) postings(t *where.Term, s *source, hashOf func(string) int64) error {
+// postings narrows by lists of the values, where each is one, or several.
+func (p *planner) postings(t *where.Term, s *source, hashesOf ...func(string) int64) error {
 	var lists []list
 	for _, v := range t.Values {
 		if v.Op != where.OpIs {
@@ -286,7 +289,9 @@ func (p *planner) postings(t *where.Term, s *source, hashOf func(string) int64) 
 			lists = append(lists, list{s, idHash(org, schemas.JobID(v.Text))})
 			continue
 		}
-		lists = append(lists, list{s, hashOf(v.Text)})
+		for _, hashOf := range hashesOf {
+			lists = append(lists, list{s, hashOf(v.Text)})
+		}
 	}
 	return p.estimate(lists)
 }

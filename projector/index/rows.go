@@ -120,7 +120,7 @@ func (t *teller) row(rows *sql.Rows) error {
 	return nil
 }
 
-// postings looks up those of a job's owner, batch and tags. One too many leads nowhere; one too few hides the job.
+// postings looks up those of a job's owner, batch, parents and tags. One too many leads nowhere; one too few hides the job.
 func (t *teller) postings(j *ledger.Job, org int64, told ledger.IndexRow) error {
 	if t.posting == nil {
 		return nil
@@ -131,7 +131,7 @@ func (t *teller) postings(j *ledger.Job, org int64, told ledger.IndexRow) error 
 			return err
 		}
 		if n == 0 {
-			t.contradicts(told, "the job is not found by its owner, its batch or one of its tags")
+			t.contradicts(told, "the job is not found by its owner, its batch, its parents or one of its tags")
 			return nil
 		}
 	}
