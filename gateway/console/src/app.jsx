@@ -117,7 +117,7 @@ function Top({ onNav, nav }) {
   );
 }
 
-const linkWords = { live: "Live", connecting: "Connecting", lost: "Connection lost", off: "Not following", refused: "Not allowed to follow" };
+const linkWords = { live: "Live", connecting: "Connecting", lost: "Connection lost", off: "Not following", refused: "Not allowed to follow", limited: "Too many streams" };
 
 function LiveButton() {
   const p = paused.value;

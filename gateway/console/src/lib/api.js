@@ -15,8 +15,15 @@ export class ApiError extends Error {
 
 // Only what changes nothing is tried again by itself, and a change whose request id names its event (docs/HTTP.md).
 const triesMax = 3;
-const waitMS = (n, response) => Math.min(5000, (Number(response?.headers.get("Retry-After")) || 0.3 * 2 ** n) * 1000);
-const pause = (ms, signal) =>
+const waitMS = (n, response) => Math.min(5000, retryAfterMS(response) || 300 * 2 ** n);
+// retryAfterMS is how long a response asks its client to wait; 0 where it says nothing.
+export function retryAfterMS(response) {
+  const text = response?.headers.get("Retry-After");
+  if (!text) return 0;
+  return Math.max(0, /^\d+$/.test(text) ? text * 1000 : Date.parse(text) - Date.now() || 0);
+}
+// pause waits, or throws when signal ends it.
+export const pause = (ms, signal) =>
   new Promise((ok, no) => {
     const t = setTimeout(ok, ms);
     signal?.addEventListener("abort", () => { clearTimeout(t); no(signal.reason); }, { once: true });

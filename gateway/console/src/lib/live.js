@@ -1,10 +1,13 @@
-// The live feed: one stream of server-sent events a tab, of the org that is looked at. Events are handed on ten times a
-// second at most, the latest of each job; a tab that nobody sees holds no stream, and goes on where it was when it is seen.
+// The live feed of the org that is looked at: one stream for all tabs that look at it. Events are handed on ten times a
+// second at most, the latest of each job; a tab that nobody sees follows nothing, and goes on where it was when it is seen.
 import { signal, effect } from "@preact/signals";
+import { pause } from "./api.js";
+import { follow, messageOf } from "./feed.js";
 import { org, me } from "./store.js";
+import { share } from "./tabs.js";
 import { toLogin, url } from "./router.js";
 
-// link is how the feed does: off, connecting, live, lost, refused.
+// link is how the feed does: off, connecting, live, lost, refused, limited.
 export const link = signal("off");
 // heard is when the server was last heard of, in ms; what is shown is at most that old.
 export const heard = signal(Date.now());
@@ -19,9 +22,9 @@ export let seq = 0;
 export const began = signal({ seq: 0, at: 0 });
 
 const mergeMS = 100;
-const silentMS = 40_000; // the server sends a ping every 15 s
 const hiddenMS = 20_000;
 const refusedMS = 30_000;
+const waitMaxMS = 120_000; // however long the server asks us to wait
 const backoffMS = [500, 1000, 2000, 4000, 8000];
 
 const listeners = new Set();
@@ -73,86 +76,92 @@ function resync() {
   add({ push: "reset" });
 }
 
-let current = null; // {org, abort}
+let current = null; // {org, abort, anew: nothing was followed before}
 
 function stop() {
   current?.abort.abort();
   current = null;
 }
 
-async function run(mine) {
-  for (let n = 0; current === mine; n++) {
+// lead reads the feed for all tabs, and begins again when it breaks off, until it is ended or nobody is logged in.
+async function lead(mine, signal, tell) {
+  const is = (state) => { link.value = state; tell(standing()); };
+  const gap = () => { resync(); tell({ ...standing(), gap: true }); };
+  let read = 0; // when the pages were last read anew without a feed
+  for (let n = 0; !signal.aborted; n++) {
+    let waitMS = 0;
     try {
-      await follow(mine, () => (n = 0));
+      const from = seq;
+      await follow(mine.org, from, signal, (parts) => {
+        n = 0;
+        const lost = link.value === "lost" || link.value === "limited";
+        const after = seq || messageOf(parts[0] ?? "").id;
+        heard.value = Date.now();
+        take(mine, parts, after);
+        tell({ parts, after, heard: heard.value });
+        if (lost && !from) gap(); // what happened meanwhile is not told again
+        if (link.value !== "live") is("live");
+      });
     } catch (e) {
-      if (current !== mine) return;
-      if (e.status === 410) { seq = 0; resync(); }
-      else if (e.status === 401) { link.value = "off"; toLogin(); return; }
-      else if (e.status === 403) { // who may not follow is shown what is read now and then
-        link.value = "refused";
-        resync();
-        await new Promise((ok) => setTimeout(ok, refusedMS));
-        continue;
+      if (signal.aborted) return;
+      if (e.status === 401) { link.value = "off"; toLogin(); return; }
+      if (e.status === 410) { seq = 0; gap(); }
+      if (e.status === 429 || e.status === 503) waitMS = Math.min(e.waitMS, waitMaxMS);
+      if (e.status === 403 || e.status === 429) { // who may not follow is shown what is read now and then
+        is(e.status === 403 ? "refused" : "limited");
+        waitMS ||= refusedMS;
+        if (Date.now() - read >= refusedMS) { read = Date.now(); gap(); }
       }
     }
-    if (current !== mine) return;
-    link.value = "lost";
-    await new Promise((ok) => setTimeout(ok, backoffMS[Math.min(n, backoffMS.length - 1)] * (0.75 + Math.random() / 2)));
+    if (signal.aborted) return;
+    if (!waitMS) waitMS = backoffMS[Math.min(n, backoffMS.length - 1)] * 0.75;
+    if (link.value !== "refused" && link.value !== "limited") is("lost");
+    await pause(waitMS * (1 + Math.random() / 2), signal).catch(() => {}); // not all at once, and never too early
   }
 }
 
-async function follow(mine, up) {
-  const headers = { Accept: "text/event-stream" };
-  if (seq) headers["Last-Event-ID"] = String(seq);
-  const abort = new AbortController();
-  const end = () => abort.abort();
-  mine.abort.signal.addEventListener("abort", end);
-  let quiet = setTimeout(end, silentMS);
-  try {
-    const r = await fetch(url("v1/orgs/" + mine.org + "/events"), { headers, signal: abort.signal, credentials: "same-origin" });
-    if (!r.ok) throw Object.assign(new Error("the feed answered " + r.status), { status: r.status });
-    const from = seq;
-    const reader = r.body.getReader();
-    const text = new TextDecoder();
-    let buf = "";
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done || current !== mine) return;
-      heard.value = Date.now();
-      clearTimeout(quiet);
-      quiet = setTimeout(end, silentMS);
-      if (link.value !== "live") {
-        up();
-        if (link.value === "lost" && !from) resync(); // what happened meanwhile is not told again
-        link.value = "live";
-      }
-      buf += text.decode(value, { stream: true });
-      const parts = buf.split("\n\n");
-      buf = parts.pop();
-      for (const p of parts) message(p);
-      if (!from && began.value.of !== mine && seq) began.value = { seq, at: Date.now(), of: mine };
-    }
-  } finally {
-    clearTimeout(quiet);
-    mine.abort.signal.removeEventListener("abort", end);
+// standing is what a tab is told that comes to those that are led.
+const standing = () => ({ link: link.peek(), seq, heard: heard.peek() });
+
+// hear takes what the leading tab tells. Positions show whether this one heard all of it: where it did not, what is shown is
+// read anew, as behind every gap.
+function hear(mine, m, asked) {
+  if (current !== mine) return;
+  heard.value = m.heard;
+  if (m.parts) {
+    if (seq && m.after > seq) { seq = m.after; resync(); }
+    take(mine, m.parts, m.after);
+    link.value = "live";
+    return;
   }
+  if (m.gap || (m.seq && seq && (m.seq > seq || (asked && m.seq < seq)))) { seq = m.seq; resync(); }
+  link.value = m.link;
+  if (m.link === "live") start(mine, m.seq);
+}
+
+// start notes from where on the feed is followed.
+function start(mine, at) {
+  seq ||= at;
+  if (mine.anew && began.value.of !== mine && seq) began.value = { seq, at: Date.now(), of: mine };
+}
+
+// take hands on messages of the feed that come behind the position `after`.
+function take(mine, parts, after) {
+  seq ||= after;
+  for (const p of parts) message(p);
+  start(mine, seq);
 }
 
 function message(text) {
-  let data = "", id = "", event = "";
-  for (const line of text.split("\n")) {
-    if (line.startsWith("data: ")) data += line.slice(6);
-    else if (line.startsWith("id: ")) id = line.slice(4);
-    else if (line.startsWith("event: ")) event = line.slice(7);
-  }
-  if (id) seq = Math.max(seq, Number(id));
+  const { id, event, data } = messageOf(text);
   if (event === "reset") {
-    if (id) seq = Number(id); // also where it is lower: another ledger, or one that was restored
+    if (id) seq = id; // also where it is lower: another ledger, or one that was restored
     return resync();
   }
-  if (event === "error") return; // the stream ends, and run asks again
-  if (!data) return;
-  add(JSON.parse(data));
+  if (event === "error") return; // the stream ends, and lead asks again
+  if (data && id && id <= seq) return; // told before, by the tab that led
+  if (id) seq = Math.max(seq, id);
+  if (data) add(JSON.parse(data));
 }
 
 let hidden = 0;
@@ -171,9 +180,11 @@ function begin() {
   stop();
   const o = org.peek();
   if (!o || !me.peek()) return;
-  current = { org: o, abort: new AbortController() };
+  const mine = (current = { org: o, abort: new AbortController(), anew: !seq });
   if (link.peek() !== "lost") link.value = "connecting";
-  run(current);
+  share(`jobledger 1 ${url("")} ${o} ${me.peek().principal}`, mine.abort.signal, {
+    lead: (signal, tell) => lead(mine, signal, tell), hear: (m, asked) => hear(mine, m, asked), state: standing,
+  });
 }
 
 // Another org, another feed, from now on. Positions are of the ledger, but what a page shows is read anew anyway.
