@@ -101,7 +101,7 @@ func (w *views) readOnce(ctx context.Context, l *Ledger, org schemas.OrgID, crea
 	}
 	err = l.eachDocument(ctx, BucketJobs, func(key string, value []byte) error {
 		if org == "" || strings.HasPrefix(key, prefix) {
-			jobs[key] = w.documentOf(value, "event_id")
+			jobs[key] = w.documentOf(BucketJobs, value)
 		}
 		return nil
 	})
@@ -110,7 +110,7 @@ func (w *views) readOnce(ctx context.Context, l *Ledger, org schemas.OrgID, crea
 	}
 	err = l.eachDocument(ctx, BucketConfig, func(key string, value []byte) error {
 		if org == "" {
-			settings[key] = w.documentOf(value, "id")
+			settings[key] = w.documentOf(BucketConfig, value)
 		}
 		return nil
 	})
@@ -128,12 +128,17 @@ func (w *views) readOnce(ctx context.Context, l *Ledger, org schemas.OrgID, crea
 }
 
 // documentOf notes what a document claims. One that is no JSON has no sequence and so belongs to no event.
-func (w *views) documentOf(value []byte, idKey string) document {
-	var fields map[string]json.RawMessage
-	var at schemas.Position
-	if json.Unmarshal(value, &fields) == nil {
-		_ = json.Unmarshal(fields["seq"], &at.Seq)
-		_ = json.Unmarshal(fields[idKey], &at.ID)
+// Whether all of it is as it should be is told by its hash.
+func (w *views) documentOf(bucket string, value []byte) document {
+	var claims struct {
+		Seq     schemas.Seq     `json:"seq"`
+		ID      schemas.EventID `json:"id"`       // of a setting: its event
+		EventID schemas.EventID `json:"event_id"` // of a job's last event
+	}
+	_ = json.Unmarshal(value, &claims)
+	at := schemas.Position{Seq: claims.Seq, ID: claims.ID}
+	if bucket == BucketJobs {
+		at.ID = claims.EventID
 	}
 	return document{at: at, hash: maphash.Bytes(w.seed, value)}
 }
@@ -309,7 +314,7 @@ func (v *verifier) checkViews(ctx context.Context) error {
 // read may be passed over. Of a bucket that was created anew meanwhile nothing can be said.
 func (w *views) behind(ctx context.Context, l *Ledger, bucket, key string, seq schemas.Seq) (bool, error) {
 	entry, err := l.value(ctx, bucket, key)
-	if err == nil && w.documentOf(entry.Value(), "id").at.Seq >= seq {
+	if err == nil && w.documentOf(bucket, entry.Value()).at.Seq >= seq {
 		return false, nil
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, jetstream.ErrBucketNotFound) {
