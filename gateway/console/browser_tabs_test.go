@@ -103,7 +103,7 @@ func (c *feedCounter) streams() (open, most int) {
 }
 
 // seen is a tab as it is where a person looks at each in a window of its own: none is hidden by another.
-func seen(t *testing.T, url, before string) *tab {
+func seen(t testing.TB, url, before string) *tab {
 	t.Helper()
 	b := openTab(t)
 	script := "Object.defineProperty(document, 'hidden', {get: () => false});" + before
