@@ -12,7 +12,7 @@ GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' . | xa
 RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '^[[:space:]]"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check storm damage bench bench-peers pairs scale golden fuzz fuzz-decoders polyglot build console browser chromium npm-nats
+.PHONY: help run test check storm damage bench bench-peers pairs scale golden fuzz fuzz-decoders polyglot build console browser chromium axe npm-nats
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,8 +94,14 @@ console: ## bundle the web console into gateway/console/dist, which is committed
 	cd gateway/console && for l in vendor/*/LICENSE; do echo "$$l:"; echo; cat $$l; echo; done > dist/licenses.txt
 	cd gateway/console && find src vendor -type f | LC_ALL=C sort | xargs sha256sum > dist/SOURCES # console_test.go compares
 
-browser: chromium ## look at the console with a real browser; installs Debian's chromium if there is none
+browser: chromium axe ## look at the console with a real browser; installs Debian's chromium if there is none
 	go test -count=1 -timeout 10m -tags browser ./gateway/console
+
+# What Chromium cannot say, axe-core does: for tests alone, and nothing of it is committed.
+AXE := axe-core@4.14.1
+axe: # for the target browser; without npm or its registry that test is skipped
+	@command -v npm >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends nodejs npm; } || true
+	@[ -d bin/axe/node_modules/axe-core ] || npm install --silent --no-audit --no-fund --prefix bin/axe $(AXE) || echo "SKIPPED: $(AXE) could not be fetched: nothing says whether the pages are accessible"
 
 chromium: # for the target browser
 	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }

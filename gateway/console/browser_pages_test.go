@@ -20,20 +20,26 @@ import (
 // look is one page, and a text by which it is known to be whole.
 type look struct{ name, path, selector, text string }
 
+// looks are all pages, of a ledger in which there is something to see.
+func (s *site) looks() []look {
+	s.t.Helper()
+	s.seed()
+	dead := s.first("state:dead_lettered")
+	waiting := s.submit(`{"type":"unserved","args":{"n":9007199254740993}}`)
+	return []look{
+		{"overview", "", ".stat", "Waiting"}, {"jobs", "jobs", "td", "nobody"}, {"dead-letters", "dead-letters", ".group-title", "broken"},
+		{"job-dead", "jobs/" + dead, ".events", "dead lettered"}, {"job-waiting", "jobs/" + waiting, ".explain", "nobody serves"}, {"job-new", "jobs?new=1", "dialog", "Type"},
+		{"queues", "queues", "main", "default"}, {"types", "types", "main", "broken"}, {"workers", "workers", "h1", "Workers"}, {"schedules", "schedules", "h1", "Schedules"},
+		{"organizations", "organizations", "h1", "Organizations"}, {"tokens", "tokens", "h1", "Tokens"}, {"activity", "activity", "h1", "Activity"},
+	}
+}
+
 // TestLooks shows that every page is drawn from a real ledger, wide and narrow, light and dark: nothing is cut off
 // sideways, and the browser complains of nothing (INTERFACE 7).
 func TestLooks(t *testing.T) {
 	s := dev(t)
-	s.seed()
-	dead := s.first("state:dead_lettered")
-	running := s.submit(`{"type":"unserved","args":{"n":9007199254740993}}`)
+	looks := s.looks()
 	b := open(t, s.URL+"/o/acme")
-	looks := []look{
-		{"overview", "", ".stat", "Waiting"}, {"jobs", "jobs", "td", "nobody"}, {"dead-letters", "dead-letters", ".group-title", "broken"},
-		{"job-dead", "jobs/" + dead, ".events", "dead lettered"}, {"job-waiting", "jobs/" + running, ".explain", "nobody serves"}, {"job-new", "jobs?new=1", "dialog", "Type"},
-		{"queues", "queues", "main", "default"}, {"types", "types", "main", "broken"}, {"workers", "workers", "h1", "Workers"}, {"schedules", "schedules", "h1", "Schedules"},
-		{"organizations", "organizations", "h1", "Organizations"}, {"tokens", "tokens", "h1", "Tokens"}, {"activity", "activity", "h1", "Activity"},
-	}
 	for _, page := range looks {
 		for _, width := range []int64{1280, 360} {
 			var colors []string

@@ -107,11 +107,11 @@ function Top({ onNav, nav }) {
   return (
     <header class="top">
       <IconButton icon="menu" label="Pages" class="nav-btn" onClick={onNav} aria-expanded={nav} aria-controls="side" />
-      <Link to={at()} class="brand"><Icon name="jobs" /><span>jobledger</span></Link>
+      <Link to={at()} class="brand" aria-label="jobledger"><Icon name="jobs" /><span>jobledger</span></Link>
       {me.value.environment && <Badge kind={/prod/i.test(me.value.environment) ? "bad" : "info"} title="What this installation is called">{me.value.environment}</Badge>}
       <OrgSwitch />
       <span class="grow" />
-      <button type="button" class="go-to" onClick={() => (palette.value = true)} aria-label="Go to anything"><Icon name="search" /><span>Go to…</span><kbd>Ctrl K</kbd></button>
+      <button type="button" class="go-to" onClick={() => (palette.value = true)} aria-label="Go to… Ctrl K: a page, a job, an organization"><Icon name="search" /><span>Go to…</span><kbd>Ctrl K</kbd></button>
       <LiveButton />
     </header>
   );
@@ -134,7 +134,7 @@ function Foot() {
   const next = { auto: "light", light: "dark", dark: "auto" }[theme.value];
   return (
     <div class="side-foot">
-      <button type="button" class="side-link" onClick={() => (theme.value = next)} aria-label={`Theme: ${theme.value}. Change to ${next}`}><Icon name={{ auto: "auto", light: "sun", dark: "moon" }[theme.value]} /><span>Theme: {theme.value === "auto" ? "as the system" : theme.value}</span></button>
+      <button type="button" class="side-link" onClick={() => (theme.value = next)} title={`Change to ${next === "auto" ? "that of the system" : next}`}><Icon name={{ auto: "auto", light: "sun", dark: "moon" }[theme.value]} /><span>Theme: {theme.value === "auto" ? "as the system" : theme.value}</span></button>
       <button type="button" class="side-link" onClick={() => (utc.value = !utc.value)}><Icon name="queued" /><span>Times: {utc.value ? "UTC" : "local"}</span></button>
       <button type="button" class="side-link" onClick={() => (helpOpen.value = true)}><Icon name="search" /><span>Keyboard</span><kbd>?</kbd></button>
       {me.value.principal && <div class="who" title={me.value.role}><Icon name="user" /><span>{me.value.principal}</span>{me.value.login === "cookie" && <Logout />}</div>}

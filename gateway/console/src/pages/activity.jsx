@@ -111,8 +111,8 @@ function Done({ e }) {
 
 // What names the thing that an event is about: a job, or what a setting is of.
 function What({ e }) {
-  if (e.id && e.n > 1) return <><Badge kind="info">{count(e.n)} jobs</Badge> <span class="faint">the last: </span><Link to={at("jobs/" + part(e.id), e.org)}>{e.type ?? e.id}</Link></>;
-  if (e.id) return <><Link to={at("jobs/" + part(e.id), e.org)}>{e.type ?? e.id}</Link> <span class="faint mono">{e.id.length > idMax ? e.id.slice(0, 8) : e.id}</span></>;
+  if (e.id && e.n > 1) return <><Badge kind="info">{count(e.n)} jobs</Badge> <span class="faint">the last: </span><Link class="in-text" to={at("jobs/" + part(e.id), e.org)}>{e.type ?? e.id}</Link></>;
+  if (e.id) return <><Link class="in-text" to={at("jobs/" + part(e.id), e.org)}>{e.type ?? e.id}</Link> <span class="faint mono">{e.id.length > idMax ? e.id.slice(0, 8) : e.id}</span></>;
   const s = e.data?.settings ?? e.hold;
   const name = s?.title ?? s?.name ?? (s?.scope && Object.entries(s.scope).map(([k, v]) => `${k} ${v}`).join(", ")) ?? e.type;
   return name ? <span>{name}</span> : <span class="faint">{e.scope ?? "the cell"}</span>;
