@@ -47,6 +47,9 @@ func (g *Gateway) getAt(ctx context.Context, r *request, text string) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
+	if err := g.masks().record(ctx, record); err != nil {
+		return nil, err
+	}
 	switch err := g.withheld(ctx, r.org); {
 	case err == nil:
 	case ledger.AsError(err).Code != ledger.CodeOrgSuspended:

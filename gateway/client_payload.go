@@ -91,8 +91,12 @@ func nothingStored(e *ledger.Error) bool {
 // Payload returns a job's args (PayloadArgs) or result (PayloadResult), byte for byte, wherever they are kept and
 // however large; a result that does not exist is invalid_state.
 func (c *Client) Payload(ctx context.Context, id schemas.JobID, of string) (json.RawMessage, error) {
+	return c.payload(ctx, id, PayloadRequest{Of: of})
+}
+
+func (c *Client) payload(ctx context.Context, id schemas.JobID, req PayloadRequest) (json.RawMessage, error) {
+	of := req.Of
 	var data []byte
-	req := PayloadRequest{Of: of}
 	for {
 		page, err := ask[PayloadPage](ctx, c, "payload."+string(id), req)
 		if err != nil {

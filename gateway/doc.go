@@ -23,6 +23,7 @@
 //	.retry.<id>        body RetryRequest · reply RetryReply
 //	.resolve.<id>      body ResolveRequest · reply ResolveReply
 //	.resubmit.<id>     body ResubmitRequest · reply ResubmitReply
+//	.unmask.<id>       body UnmaskRequest · reply UnmaskReply: args with what their type redacts; who saw it is an event
 //	.batch             body: a ledger.BatchSpec; options are headers as of a submit · reply SubmitReply, of the batch
 //	.bulk              body BulkRequest · reply BulkReply
 //	.errors            body ErrorsRequest · reply ErrorGroups

@@ -45,6 +45,7 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "resubmit", action: rights.JobsSubmit, job: true, pattern: "resubmit.*", handle: g.resubmit, about: "a new job from an old one"},
 		{name: "batch", action: rights.JobsSubmit, pattern: "batch", handle: g.batch, about: "a job that submits many at a pace and follows them"},
 		{name: "submits", action: rights.JobsSubmit, pattern: "submits", handle: g.submitMany, about: "store many jobs, each for itself"},
+		{name: "unmask", action: rights.PayloadsUnmask, job: true, pattern: "unmask.*", handle: g.unmask, about: "a job's args with what its type redacts; an event says to whom and why"},
 		{name: "bulk", action: rights.JobsBulk, whole: true, pattern: "bulk", handle: g.bulk, about: "cancel, retry or resolve many jobs"},
 		{name: "errors", action: rights.JobsRead, pattern: "errors", handle: g.deadLetters, about: "dead letters, grouped by what they died of"},
 		{name: "list", action: rights.JobsRead, pattern: "list", handle: g.list, about: "jobs that match a filter, newest first"},

@@ -31,6 +31,7 @@ var jobDoors = []door{
 	{method: "GET", path: "/children", action: rights.JobsRead, lists: true},
 	{method: "GET", path: "/result", action: rights.PayloadsRead},
 	{method: "GET", path: "/result?download", action: rights.PayloadsRead},
+	{method: "POST", path: "/unmask", body: `{"reason":"x"}`, action: rights.PayloadsUnmask},
 	{method: "POST", path: "/resubmit", body: `{"reason":"x"}`, action: rights.JobsSubmit},
 	{method: "POST", path: "/resolve", body: `{"note":"x"}`, action: rights.JobsResolve},
 	{method: "POST", path: "/retry", body: `{"reason":"x"}`, action: rights.JobsRetry},

@@ -33,6 +33,7 @@ var routes = []route{
 	{pattern: "POST /v1/orgs/{org}/jobs/{name}/retry", endpoint: "retry", fill: fillIfMatch, takes: RetryRequest{}, gives: RetryReply{}},
 	{pattern: "POST /v1/orgs/{org}/jobs/{name}/resolve", endpoint: "resolve", fill: fillIfMatch, takes: ResolveRequest{}, gives: ResolveReply{}},
 	{pattern: "POST /v1/orgs/{org}/jobs/{name}/resubmit", endpoint: "resubmit", fill: fillKey, status: created, takes: ResubmitRequest{}, gives: ResubmitReply{}},
+	{pattern: "POST /v1/orgs/{org}/jobs/{name}/unmask", endpoint: "unmask", fill: fillIfMatch, takes: UnmaskRequest{}, gives: UnmaskReply{}},
 	{pattern: "POST /v1/orgs/{org}/batches", endpoint: "batch", fill: fillKey, status: created, takes: ledger.BatchSpec{}, gives: SubmitReply{}},
 	{pattern: "POST /v1/orgs/{org}/submits", endpoint: "submits", fill: fillSubmits, takes: SubmitsRequest{}, gives: SubmitsReply{}},
 	{pattern: "POST /v1/orgs/{org}/bulk", endpoint: "bulk", takes: BulkRequest{}, gives: BulkReply{}},

@@ -344,37 +344,21 @@ func (h *httpAPI) replayLog(w http.ResponseWriter, r *http.Request) error {
 	}
 	in := &httpRequest{Request: r, request: &request{org: org, id: w.Header().Get("X-Request-Id")}}
 	return h.export(by, w, in, may, func(ctx context.Context, h *httpAPI, out *export, _ *httpRequest) error {
-		withheld, looked := map[schemas.OrgID]bool{}, time.Now() // whose results are
+		show := replayShow{g: h.g, whole: func() bool { return whole }, withheld: map[schemas.OrgID]bool{}}
 		out.w.Header().Set("Trailer", "Jobledger-Last-Seq")
 		var line []byte
 		last := q.Behind
 		q.Progress = func(at, _ schemas.Seq) { last = max(last, at) }
 		err := h.g.l.Replay(ctx, q, func(e *ledger.Entry) error {
-			one := ledger.LineOf(e)
-			if time.Since(looked) >= streamCheck {
-				clear(withheld)
-				looked = time.Now()
-			}
-			if !whole && e.Org != "" {
-				hide, known := withheld[e.Org]
-				if !known {
-					err := h.g.withheld(r.Context(), e.Org) // as for who has no right to all
-					if hide = err != nil; hide && ledger.AsError(err).Code != ledger.CodeOrgSuspended {
-						return err
-					}
-					withheld[e.Org] = hide
-				}
-				if hide {
-					if err := withhold(&one); err != nil {
-						return err
-					}
-				}
+			one, err := show.line(r.Context(), e)
+			if err != nil {
+				return err
 			}
 			if !out.begun {
 				out.begin(mediaLines)
 			}
 			line = append(one.Append(line[:0], true), '\n')
-			_, err := out.buf.Write(line)
+			_, err = out.buf.Write(line)
 			return err
 		})
 		if err != nil {
@@ -387,6 +371,40 @@ func (h *httpAPI) replayLog(w http.ResponseWriter, r *http.Request) error {
 		out.w.Header().Set("Jobledger-Last-Seq", last.String())
 		return err
 	})
+}
+
+// replayShow says what of each event a replay shows.
+type replayShow struct {
+	g     *Gateway
+	whole func() bool // the caller has a right to all results
+
+	looked   time.Time              // when what follows was begun
+	withheld map[schemas.OrgID]bool // whose results are
+	masks    *masks
+}
+
+func (s *replayShow) line(ctx context.Context, e *ledger.Entry) (ledger.HistoryLine, error) {
+	one := ledger.LineOf(e)
+	if time.Since(s.looked) >= streamCheck {
+		clear(s.withheld)
+		s.looked, s.masks = time.Now(), s.g.masks()
+	}
+	if !s.whole() && e.Org != "" {
+		hide, known := s.withheld[e.Org]
+		if !known {
+			err := s.g.withheld(ctx, e.Org) // as for who has no right to all
+			if hide = err != nil; hide && ledger.AsError(err).Code != ledger.CodeOrgSuspended {
+				return one, err
+			}
+			s.withheld[e.Org] = hide
+		}
+		if hide {
+			if err := withhold(&one); err != nil {
+				return one, err
+			}
+		}
+	}
+	return one, s.masks.line(ctx, &one)
 }
 
 func replayQuery(r *http.Request) (q ledger.ReplayQuery, err error) {

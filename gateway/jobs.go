@@ -44,6 +44,9 @@ func (g *Gateway) submitWith(ctx context.Context, r *request, typ schemas.TypeNa
 	if err := g.authorizeSubmit(ctx, &req); err != nil {
 		return nil, err
 	}
+	if err := g.refuseMask(ctx, req.Type, req.Args); err != nil {
+		return nil, err
+	}
 	receipt, err := submit(ctx, req)
 	if err == nil {
 		err = g.notOthers(ctx, receipt)
@@ -77,6 +80,9 @@ func (g *Gateway) submitRaw(ctx context.Context, r *request) error {
 	// What its sender may not do leaves nothing behind, not even that.
 	if refused := g.authorizeSubmit(ctx, &req); refused != nil {
 		return refused
+	}
+	if err == nil {
+		err = g.refuseMask(ctx, req.Type, req.Args)
 	}
 	_, err = g.l.SubmitRaw(ctx, req, err)
 	return err
@@ -148,6 +154,9 @@ func (g *Gateway) recordOf(ctx context.Context, h *ledger.JobHistory) (*ledger.R
 	org := h.Job.Org
 	record := ledger.RecordOf(h.Job)
 	record.Attempts = h.Attempts
+	if err := g.masks().record(ctx, &record); err != nil {
+		return nil, err
+	}
 	switch err := g.withheld(ctx, org); {
 	case err == nil:
 		if result := g.follow(ctx, h.Job); result != nil {
@@ -223,13 +232,21 @@ func (g *Gateway) history(ctx context.Context, r *request) ([]byte, error) {
 	if withheld != nil && ledger.AsError(withheld).Code != ledger.CodeOrgSuspended {
 		return nil, withheld
 	}
+	masks := g.masks()
+	lines, err := g.withUnmaskings(ctx, masks, h)
+	if err != nil {
+		return nil, err
+	}
 	var page bytes.Buffer
 	page.WriteString(`{"items":[`)
 	first, next := true, []byte("null")
 	var last schemas.Seq
-	for _, line := range h.Lines() {
+	for _, line := range lines {
 		if line.Seq <= after {
 			continue
+		}
+		if err := masks.line(ctx, &line); err != nil {
+			return nil, err
 		}
 		if withheld != nil {
 			if err := withhold(&line); err != nil {

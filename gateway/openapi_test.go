@@ -242,6 +242,7 @@ func TestOpenAPIIsTrue(t *testing.T) {
 		{"POST /v1/orgs/{org}/notices/read", "/v1/orgs/acme/notices/read", ""},
 		{"POST /v1/orgs/{org}/bulk", "/v1/orgs/acme/bulk", `{"action":"cancel","filter":{"type":["none"]},"dry_run":true}`},
 		{"POST /v1/orgs/{org}/jobs/{name}/cancel", job + "/cancel", `{"reason":"x"}`},
+		{"POST /v1/orgs/{org}/jobs/{name}/unmask", job + "/unmask", `{"reason":"x"}`},
 		{"POST /v1/orgs/{org}/jobs/{name}/resubmit", job + "/resubmit", `{"reason":"x"}`},
 		{"POST /v1/orgs/{org}/jobs/{name}/resolve", "/v1/orgs/acme/jobs/" + dead + "/resolve", `{"note":"x"}`},
 		{"POST /v1/orgs/{org}/jobs/{name}/retry", "/v1/orgs/acme/jobs/" + dead + "/retry", `{"reason":"x"}`},

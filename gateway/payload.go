@@ -51,6 +51,8 @@ type UploadReply struct {
 type PayloadRequest struct {
 	Of     string `json:"of"` // PayloadArgs or PayloadResult
 	Cursor string `json:"cursor,omitempty"`
+	// Unmasked is UnmaskReply.EventID: the args come as they were submitted. Empty: with what is redacted masked.
+	Unmasked schemas.EventID `json:"unmasked,omitempty"`
 }
 
 // PayloadPage is a stretch of a payload; all of them one after the other are the payload, byte for byte.
@@ -153,11 +155,39 @@ func (g *Gateway) payload(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if req.Of == PayloadArgs {
+		if req.Unmasked == "" {
+			args, masked, leave, err := g.maskedArgs(ctx, h.Job)
+			defer leave()
+			if err != nil {
+				return nil, err
+			}
+			if masked {
+				return json.Marshal(inlinePage(h.Job.ID, args, at))
+			}
+		} else if err := g.openedBy(ctx, h.Job, req.Unmasked); err != nil {
+			return nil, err
+		}
+	}
 	page, err := g.payloadPage(ctx, h.Job, req.Of, at)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(page)
+}
+
+// inlinePage is a page of a payload that is at hand.
+func inlinePage(id schemas.JobID, payload []byte, at payloadCursor) *PayloadPage {
+	sum := sha256.Sum256(payload)
+	size := int64(len(payload))
+	begin := min(at.offset, size)
+	end := min(begin+PartMax, size)
+	page := &PayloadPage{ID: id, Bytes: size, SHA256: hex.EncodeToString(sum[:]), Data: payload[begin:end]}
+	if end < size {
+		next := payloadCursor{offset: end}.String()
+		page.Next = &next
+	}
+	return page
 }
 
 func (g *Gateway) payloadPage(ctx context.Context, j *ledger.Job, of string, at payloadCursor) (*PayloadPage, error) {
@@ -168,20 +198,15 @@ func (g *Gateway) payloadPage(ctx context.Context, j *ledger.Job, of string, at 
 		}
 		store, inline, ref = ledger.StoreResults, j.Result, j.ResultRef
 	}
-	page := &PayloadPage{ID: j.ID}
 	if ref == nil {
-		sum := sha256.Sum256(inline)
-		page.Bytes, page.SHA256 = int64(len(inline)), hex.EncodeToString(sum[:])
-		begin := min(at.offset, page.Bytes)
-		page.Data = inline[begin:min(begin+PartMax, page.Bytes)]
-	} else {
-		page.Bytes, page.SHA256 = ref.Bytes, ref.SHA256
-		data, next, err := g.l.PayloadPage(ctx, store, j, at.seq)
-		if err != nil {
-			return nil, err
-		}
-		page.Data, at.seq = data, next
+		return inlinePage(j.ID, inline, at), nil
 	}
+	data, behind, err := g.l.PayloadPage(ctx, store, j, at.seq)
+	if err != nil {
+		return nil, err
+	}
+	page := &PayloadPage{ID: j.ID, Bytes: ref.Bytes, SHA256: ref.SHA256, Data: data}
+	at.seq = behind
 	if at.offset += int64(len(page.Data)); at.offset < page.Bytes && len(page.Data) > 0 {
 		next := at.String()
 		page.Next = &next

@@ -40,13 +40,8 @@ func (g *Gateway) resubmit(ctx context.Context, r *request) ([]byte, error) {
 		return nil, err
 	}
 	old := h.Job
-	if old.Unreadable {
-		return nil, ledger.AsError(ledger.ErrUnreadable)
-	}
-	if refused := old.Spec.Refused; refused != nil {
-		e := ledger.Errorf(ledger.CodeInvalidState, "cannot resubmit job %s: %s", old.ID, ledger.RefusedAtDoor(refused))
-		e.Details = map[string]any{"state": old.State}
-		return nil, e
+	if err := resubmittable(old); err != nil {
+		return nil, err
 	}
 	submit := ledger.SubmitRequest{
 		Org: r.org, Type: old.Spec.Type, Queue: old.Spec.Queue, Priority: old.Spec.Priority, Resource: old.Spec.Resource,
@@ -62,6 +57,9 @@ func (g *Gateway) resubmit(ctx context.Context, r *request) ([]byte, error) {
 	}
 	args, leave, err := g.args(ctx, r, req.Args)
 	defer leave()
+	if err == nil {
+		err = g.refuseMask(ctx, submit.Type, args)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -94,4 +92,17 @@ func (g *Gateway) resubmit(ctx context.Context, r *request) ([]byte, error) {
 	}
 	return json.Marshal(ResubmitReply{From: old.ID, SubmitReply: SubmitReply{ID: receipt.ID, Org: receipt.Org, Seq: receipt.Seq,
 		Duplicate: receipt.Duplicate, State: receipt.State}})
+}
+
+// resubmittable refuses a job whose submit is not known as it was meant.
+func resubmittable(j *ledger.Job) error {
+	if j.Unreadable {
+		return ledger.AsError(ledger.ErrUnreadable)
+	}
+	if refused := j.Spec.Refused; refused != nil {
+		e := ledger.Errorf(ledger.CodeInvalidState, "cannot resubmit job %s: %s", j.ID, ledger.RefusedAtDoor(refused))
+		e.Details = map[string]any{"state": j.State}
+		return e
+	}
+	return nil
 }

@@ -54,6 +54,9 @@ func (g *Gateway) scheduleAdd(ctx context.Context, r *request) ([]byte, error) {
 	if plan.Next(now).IsZero() {
 		return nil, badField("at", errors.New("the schedule has no tick from now on"))
 	}
+	if err := g.refuseMask(ctx, want.Job.Type, want.Job.Args); err != nil {
+		return nil, err
+	}
 	meta := ledger.Meta{Actor: g.actor(ctx), CausationID: r.id}
 	if err := g.l.CheckSchedule(ctx, &want, meta, g.cfg.RegisterUnknown); err != nil {
 		return nil, err
@@ -100,12 +103,18 @@ func (g *Gateway) putSchedule(ctx context.Context, r *request, reason, action st
 	if !settings.Removed {
 		out.stands(settings, g.scheduleState(ctx, settings, e.Seq), e.Time)
 	}
+	if err := out.mask(ctx, g.masks()); err != nil {
+		return nil, err
+	}
 	return json.Marshal(&out)
 }
 
 // scheduleReply describes a schedule as its event set it.
 func (g *Gateway) scheduleReply(ctx context.Context, set *ledger.Entry) ([]byte, error) {
 	out := g.describeSchedule(ctx, set)
+	if err := out.mask(ctx, g.masks()); err != nil {
+		return nil, err
+	}
 	return json.Marshal(&out)
 }
 

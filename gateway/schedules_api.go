@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -186,6 +187,12 @@ func scheduleOf(e *ledger.Entry, s *schemas.ScheduleSettings, reason string) Sch
 		out.Reason = &reason
 	}
 	return out
+}
+
+// mask masks what of its args their type redacts.
+func (out *Schedule) mask(ctx context.Context, m *masks) (err error) {
+	out.Args, err = m.args(ctx, out.Type, out.Args)
+	return err
 }
 
 // stands adds how the schedule stands in the fold that fires it; where that is behind the settings, or nobody

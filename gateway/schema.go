@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/jsonschema-go/jsonschema"
 
+	"github.com/dartwing/jobledger/internal/where"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -38,6 +39,9 @@ func (c *ArgsChecker) Check(t *schemas.TypeSettings, args json.RawMessage) error
 		return badField("args", err)
 	}
 	if err := schema.Validate(value); err != nil {
+		if where.RulesOf(t.Schema).Masks() { // the library repeats values, and others may read what was refused
+			return badField("args"+pointer(err), fmt.Errorf("args of type %s do not match its schema there", t.Name))
+		}
 		return badField("args"+pointer(err), fmt.Errorf("args of type %s do not match its schema: %w", t.Name, err))
 	}
 	return nil

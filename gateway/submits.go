@@ -80,6 +80,9 @@ func (g *Gateway) submitMany(ctx context.Context, r *request) ([]byte, error) {
 		if err == nil {
 			err = g.authorizeSubmit(ctx, &one)
 		}
+		if err == nil {
+			err = g.refuseMask(ctx, one.Type, one.Args)
+		}
 		if err != nil {
 			reply.refuse(i, err)
 			continue

@@ -86,8 +86,8 @@ type HistoryLine struct {
 
 // place says where an event stands.
 type place struct {
-	Org  *schemas.OrgID    `json:"org"`  // null for a control event
-	ID   *schemas.JobID    `json:"id"`   // null for a control event
+	Org  *schemas.OrgID    `json:"org"`  // null for a control event, but for one about a job
+	ID   *schemas.JobID    `json:"id"`   // as Org
 	Type *schemas.TypeName `json:"type"` // null where the event is about no type
 }
 
@@ -110,6 +110,8 @@ func LineOf(e *Entry) HistoryLine {
 		line.Generation, line.Type, line.From = opt(head.Generation), opt(head.Type), opt(head.From)
 	case *schemas.TypeSet:
 		line.Type = opt(d.Settings.Name)
+	case *schemas.Unmasked: // it is about one job all the same
+		line.Type, line.Org, line.ID = opt(d.Type), opt(d.Org), opt(d.Job)
 	}
 	line.To = toOf(line.From, e)
 	line.Attempt = attemptOf(e.Data)
@@ -174,6 +176,8 @@ func reasonOf(data schemas.Data) *string {
 		return opt(d.Why())
 	case *schemas.BreakerClosed:
 		return opt(d.Reason)
+	case *schemas.Unmasked:
+		return opt(d.Reason)
 	}
 	return nil
 }
@@ -205,7 +209,7 @@ func actorOf(e *schemas.Event) string {
 		if d.Outcome != "" {
 			return actorWorker
 		}
-	case *schemas.CellStarted, *schemas.LeaderElected, *schemas.BreakerClosed, schemas.Setting:
+	case *schemas.CellStarted, *schemas.LeaderElected, *schemas.BreakerClosed, *schemas.Unmasked, schemas.Setting:
 		return actorServer
 	}
 	return actorDispatcher

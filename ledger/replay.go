@@ -248,6 +248,8 @@ func typeOf(data schemas.Data) schemas.TypeName {
 		return d.Common().Type
 	case *schemas.TypeSet:
 		return d.Settings.Name
+	case *schemas.Unmasked:
+		return d.Type
 	}
 	return ""
 }

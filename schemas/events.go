@@ -413,6 +413,8 @@ func newData(name EventName) Data {
 		return new(BreakerClosed)
 	case EventNoticesRead:
 		return new(NoticesRead)
+	case EventUnmasked:
+		return new(Unmasked)
 	}
 	return nil
 }

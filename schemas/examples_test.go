@@ -143,6 +143,8 @@ func examples() []*schemas.Event {
 		{Subject: legalExample.Place(), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: legalExample},
 		{Subject: tokenExample.Place(), Actor: schemas.Actor{Type: "user", ID: "root"}, Data: tokenExample},
 		{Subject: noticesExample.Place(), Actor: schemas.Actor{Type: "user", ID: "ada"}, Data: noticesExample},
+		{Subject: schemas.UnmaskPlace("acme", "job-1"), Actor: schemas.Actor{Type: "user", ID: "ada"}, CausationID: "req-1", Data: &schemas.Unmasked{
+			Org: "acme", Job: "job-1", Type: "email-send", Fields: []string{"", "user.mail <é>"}, Reason: "case <4711>"}},
 	}
 	for _, e := range events {
 		e.ID = "01938d4a-7c00-7abc-8def-0123456789ab"

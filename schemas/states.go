@@ -62,6 +62,7 @@ const (
 	EventTokenSet      EventName = "token_set"
 	EventBreakerClosed EventName = "breaker_closed"
 	EventNoticesRead   EventName = "notices_read"
+	EventUnmasked      EventName = "unmasked"
 )
 
 // JobEvents lists the seventeen events of a job.
@@ -74,7 +75,7 @@ func JobEvents() []EventName {
 // ControlEvents lists the control events this version knows.
 func ControlEvents() []EventName {
 	return []EventName{EventCellStarted, EventLeaderElected, EventTypeSet, EventOrgSet, EventQueueSet, EventResourceSet, EventHoldSet, EventScheduleSet, EventBreakerClosed,
-		EventLegalHoldSet, EventTokenSet, EventNoticesRead}
+		EventLegalHoldSet, EventTokenSet, EventNoticesRead, EventUnmasked}
 }
 
 // Priority orders the work of one org inside a queue.

@@ -25,6 +25,7 @@ func (p *program) addJob(app *fisk.Application) {
 	p.addJobRetry(job)
 	p.addJobResolve(job)
 	p.addJobResubmit(job)
+	p.addJobUnmask(job)
 	p.addJobCount(job)
 }
 

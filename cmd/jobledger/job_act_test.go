@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +92,45 @@ func TestJobRetryAndResolve(t *testing.T) {
 		t.Errorf("partly failed: %s", partly.stdout)
 	}
 	w.must(exitDeadLettered, "job", "wait", id)
+}
+
+// What a type redacts is shown by unmask alone, once a reason is given and stored (R-606).
+func TestJobUnmask(t *testing.T) {
+	w := startWorld(t)
+	file := filepath.Join(t.TempDir(), "schema.json")
+	if err := os.WriteFile(file, []byte(`{"properties":{"card":{"x-redact":true}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.must(exitOK, "type", "add", "pay")
+	w.must(exitOK, "type", "schema", "pay", "--set", file, "--reason", "a test")
+	id := strings.TrimSpace(w.must(exitOK, "job", "submit", "pay", `{"card": "4929","n":1}`).stdout)
+	for _, args := range []string{"info " + id, "info " + id + " -j", "history " + id + " -j", "history " + id} {
+		if got := w.must(exitOK, strings.Fields("job "+args)...); strings.Contains(got.stdout+got.stderr, "4929") {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+	if got := w.must(exitError, "job", "resubmit", id, "--set", "n=2", "--reason", "r"); !strings.Contains(got.stderr, "job unmask ID --reason") {
+		t.Errorf("the mask in place of a value: %+v", got)
+	}
+	if got := w.must(exitUsage, "job", "unmask", id); !strings.Contains(got.stderr, "--reason") {
+		t.Errorf("without a reason: %+v", got)
+	}
+	if got := w.must(exitOK, "job", "unmask", id, "--reason", "case 4711"); got.stdout != `{"card": "4929","n":1}`+"\n" || !strings.Contains(got.stderr, "says that you saw card") {
+		t.Errorf("job unmask: %+v", got)
+	}
+	shown := decode[gateway.UnmaskReply](t, w.must(exitOK, "job", "unmask", id, "--reason", "case 4712", "-j").stdout)
+	if string(shown.Args) != `{"card": "4929","n":1}` || len(shown.Fields) != 1 || shown.Seq == nil {
+		t.Errorf("job unmask -j: %+v", shown)
+	}
+	var told []string
+	for _, e := range w.events(id) {
+		if e["event"] == "unmasked" {
+			told = append(told, fmt.Sprint(e["actor"], " ", e["reason"]))
+		}
+	}
+	if have := strings.Join(told, ", "); have != "user:ada case 4711, user:ada case 4712" {
+		t.Errorf("history: %s", have)
+	}
 }
 
 // A new job from an old one, linked by causation, with the same or changed arguments.

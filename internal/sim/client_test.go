@@ -117,6 +117,8 @@ func (w *world) give(ctx context.Context, l *ledger.Ledger, p *plan, c *change, 
 		err = w.setHold(ctx, l, p, c.name == "hold")
 	case "hold history", "add token", "read notices":
 		err = w.setAside(ctx, l, p, c.name)
+	case "unmask":
+		_, err = l.Unmask(ctx, &schemas.Unmasked{Org: testOrg, Job: p.id, Type: p.typ, Reason: "the simulation asks"}, ledger.Meta{})
 	case "close breaker":
 		_, err = l.CloseBreaker(ctx, testOrg, p.typ, ledger.Meta{}, "the simulation asks")
 	case "drain its worker", "crash its worker":

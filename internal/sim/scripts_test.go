@@ -138,6 +138,7 @@ var scripts = map[string]script{
 	"control > legal_hold_set": {attempts: []string{doReturn}, later: []change{do(nil, "hold history")}},
 	"control > token_set":      {attempts: []string{doReturn}, later: []change{do(nil, "add token")}},
 	"control > notices_read":   {attempts: []string{doReturn}, later: []change{do(nil, "read notices")}},
+	"control > unmasked":       {attempts: []string{doReturn}, later: []change{do(nil, "unmask")}},
 	"control > breaker_closed": {typ: typeOnce, attempts: []string{doReturn}, later: []change{do(nil, "close breaker")}},
 }
 
