@@ -84,5 +84,6 @@
 //   - The live feed (Live) is one ring of recent events for all who follow, bounded in bytes. A position is the ledger's, so
 //     that any server goes on where another one was; where a follower was too slow or a position is too old, it is told
 //     (docs/LIVE.md).
-//   - Handlers are bounded: requestsMax at once, and waitsMax long polls.
+//   - Handlers are bounded: requestsMax at once, and waitsMax long polls; what waits is bounded, too, and orgs take turns, as do the
+//     callers of one (turns.go).
 package gateway

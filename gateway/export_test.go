@@ -1,9 +1,37 @@
 package gateway
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/dartwing/jobledger/schemas"
+)
 
 // Waiting is how many long polls are held.
-func (g *Gateway) Waiting() int { return len(g.waits) }
+func (g *Gateway) Waiting() int {
+	g.seats.mu.Lock()
+	defer g.seats.mu.Unlock()
+	return g.seats.all
+}
+
+// Occupy takes all places that an org may have, until free is called.
+func (g *Gateway) Occupy(org schemas.OrgID) (free func()) {
+	leaves := make(chan func(), g.turns.ofOrg)
+	for range g.turns.ofOrg {
+		g.turns.take(asker{org: org, caller: "occupant"}, 0, func(leave func()) { leaves <- leave })
+	}
+	all := make([]func(), g.turns.ofOrg)
+	for i := range all {
+		all[i] = <-leaves
+	}
+	return func() {
+		for _, leave := range all {
+			leave()
+		}
+	}
+}
+
+// CallerWaits is how many requests of one caller wait at most.
+const CallerWaits = lineMax / 2
 
 // SetRing bounds the ring of recent events, for tests.
 func (v *Live) SetRing(bytes int) {

@@ -191,25 +191,38 @@ func (h *httpAPI) prepare(w http.ResponseWriter, in *httpRequest, rt *route, par
 
 // serveOne takes a place for a request and carries it out.
 func (g *Gateway) serveOne(ctx context.Context, ep *endpoint, r *request) ([]byte, error) {
-	ctx, leave, err := g.admit(ctx, ep)
+	ctx, end, err := g.admit(ctx, ep)
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
-	places := g.work
+	defer end()
+	who := askerOf(caller(ctx), r.org)
 	if ep.waits {
-		places = g.waits
-		if len(places) == cap(places) {
-			return nil, ledger.Errorf(ledger.CodeRateLimited, "%d requests wait here already: ask again without wait", waitsMax)
+		if !g.seats.take(who.org) {
+			return nil, errNoSeat
 		}
+		defer g.seats.leave(who.org)
+		return g.run(ctx, ep, r)
+	}
+	turn := make(chan func(), 1)
+	if !g.turns.take(who, len(r.body), func(leave func()) { turn <- leave }) {
+		return nil, errCrowded
 	}
 	select {
-	case places <- struct{}{}:
-		defer func() { <-places }()
+	case leave := <-turn:
+		if leave == nil {
+			return nil, errClosed
+		}
+		defer leave()
+		return g.run(ctx, ep, r)
 	case <-ctx.Done():
+		go func() { // until then it stands in its line, as what it sent does in memory
+			if leave := <-turn; leave != nil {
+				leave()
+			}
+		}()
 		return nil, ctx.Err()
 	}
-	return g.run(ctx, ep, r)
 }
 
 // errClosed is the answer while Run does not run.

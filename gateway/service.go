@@ -24,12 +24,12 @@ import (
 
 // Bounds of the service.
 const (
-	// requestsMax is how many requests are worked on at once; further ones wait in their endpoint's queue.
+	// requestsMax is how many requests are worked on at once; further ones wait for their turn (turns.go).
 	requestsMax = 256
 	// waitsMax is how many long polls are held at once; a further one is refused with rate_limited.
 	waitsMax = 8192
-	// pendingMax and pendingBytes bound each endpoint's queue. What is dropped was not answered, hence unknown
-	// to its caller, who asks again.
+	// pendingMax and pendingBytes bound what of an endpoint has come and was not looked at yet, which takes microseconds. What is
+	// dropped was not answered, hence unknown to its caller, who asks again.
 	pendingMax   = 65_536
 	pendingBytes = 128 << 20
 	// requestTimeout ends the work on a request whose caller has long given up.
@@ -103,8 +103,8 @@ type Gateway struct {
 	paces   *paces
 	waiters waiters
 	live    *Live
-	work    chan struct{} // one token a request under way
-	waits   chan struct{} // one token a long poll
+	turns   *turns        // of requests
+	seats   *seats        // of long polls
 	large   chan struct{} // one token a submit with large args
 	running sync.WaitGroup
 	taking  sync.Mutex
@@ -126,7 +126,7 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.Progress = cfg.Conn
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Logger, l: cfg.Ledger, live: newLive(cfg.Ledger, cfg.Feed, cfg.Progress, cfg.Logger), views: &kvViews{l: cfg.Ledger}, door: newDoorkeeper(cfg.Ledger), paces: newPaces(),
-		work: make(chan struct{}, requestsMax), waits: make(chan struct{}, waitsMax), large: make(chan struct{}, largeMax)}
+		turns: newTurns(requestsMax), seats: newSeats(), large: make(chan struct{}, largeMax)}
 	g.live.alerts.open, g.live.alerts.largest = g.openDeadLetters, g.largestGroup
 	g.all = g.endpoints()
 	g.verbs = verbsOf(g.all)
@@ -203,6 +203,7 @@ func (g *Gateway) serveUntil(ctx context.Context) error {
 	leaving, left := context.WithTimeout(work, stopWait)
 	_ = g.cfg.Conn.FlushWithContext(leaving) // a connection that is away takes nothing either
 	left()
+	g.turns.close()
 	g.taking.Lock()
 	g.stopped = true
 	g.taking.Unlock()
@@ -275,40 +276,40 @@ func (g *Gateway) serve(waitCtx, work context.Context) (micro.Service, error) {
 	return s, nil
 }
 
-// take hands a request over to a goroutine of its own, for micro calls an endpoint's handler one by one
-// (ENGINE 10). Where all are busy the endpoint waits, and its queue fills.
+// take hands a request over to a goroutine of its own once it has its turn, for micro calls an endpoint's handler one by one
+// (ENGINE 10).
 func (g *Gateway) take(ctx context.Context, ep *endpoint, r *request) {
 	if ep.waits {
-		select {
-		case g.waits <- struct{}{}:
-		default:
-			g.answer(ep, r, nil, ledger.Errorf(ledger.CodeRateLimited, "%d requests wait here already: ask again with get", waitsMax))
+		if !g.seats.take(r.org) {
+			g.answer(ep, r, nil, errNoSeat)
 			return
 		}
-	} else {
-		select {
-		case g.work <- struct{}{}:
-		case <-ctx.Done():
-			return // unanswered: unknown to the caller, who asks again
-		}
-	}
-	leave := func() {
-		if ep.waits {
-			<-g.waits
-		} else {
-			<-g.work
-		}
-	}
-	g.taking.Lock()
-	defer g.taking.Unlock()
-	if g.stopped { // it came while the service stopped: a wait is asked again at once, all else as what is unanswered
-		if leave(); ep.waits {
-			e := ledger.Errorf(ledger.CodeUnavailable, "the server stops: ask again")
-			e.Details = map[string]any{ledger.DetailReason: ledger.ReasonNoResponse}
-			g.answer(ep, r, nil, e)
-		}
+		g.begin(ctx, ep, r, func() { g.seats.leave(r.org) })
 		return
 	}
+	who := asker{org: r.org, caller: r.account}
+	began := g.turns.take(who, len(r.body), func(leave func()) {
+		if leave == nil {
+			g.answer(ep, r, nil, errStops)
+			return
+		}
+		g.begin(ctx, ep, r, leave)
+	})
+	if !began {
+		g.crowded(ep, r)
+	}
+}
+
+// begin serves a request beside, and calls leave at its end.
+func (g *Gateway) begin(ctx context.Context, ep *endpoint, r *request, leave func()) {
+	g.taking.Lock()
+	if g.stopped { // it came while the service stopped
+		g.taking.Unlock()
+		leave()
+		g.answer(ep, r, nil, errStops)
+		return
+	}
+	defer g.taking.Unlock()
 	g.running.Go(func() {
 		defer leave()
 		serve := g.run

@@ -70,6 +70,9 @@ func (env *Env) RunServer(change ...func(*cell.Config)) *Server {
 	return s
 }
 
+// Indexed gives a server of RunServer a query index in a folder.
+func Indexed(dir string) func(*cell.Config) { return func(c *cell.Config) { c.IndexDir = dir } }
+
 // Stop stops the server as SIGTERM would, and waits until it has.
 func (s *Server) Stop() { s.stop() }
 
