@@ -79,7 +79,9 @@ type guard struct {
 	log *zap.Logger
 	own string // the secret of this process's own connections
 
+	guesses   *guesses
 	again     time.Duration // recogniseAgain, but in tests
+	unread    int           // unreadMax, but in tests
 	admits    chan struct{} // closed once recognise is set
 	mu        sync.Mutex
 	ns        *server.Server
@@ -88,7 +90,8 @@ type guard struct {
 }
 
 func newGuard(g Guard, log *zap.Logger) *guard {
-	return &guard{Guard: g, log: log.With(zap.String("component", "nats")), own: rand.Text(), again: recogniseAgain,
+	log = log.With(zap.String("component", "nats"))
+	return &guard{Guard: g, log: log, own: rand.Text(), guesses: newGuesses(log), again: recogniseAgain, unread: unreadMax,
 		admits: make(chan struct{}), tenants: map[string]Tenant{}}
 }
 
@@ -109,25 +112,33 @@ func (g *guard) Check(c server.ClientAuthentication) bool {
 	}
 	if secret == "" {
 		// A pipe begins in this process.
-		return !g.Required || from.Network() == "pipe"
+		if !g.Required || from.Network() == "pipe" {
+			return true
+		}
+		g.guesses.wrong(from)
+		return false
 	}
 	if same(secret, g.own) || g.Secret != "" && same(secret, g.Secret) {
 		return true
 	}
+	if g.guesses.crowded(from) {
+		return g.drop(c)
+	}
 	t, err := g.ask(secret)
 	switch {
 	case refused(err):
-		g.log.Info("a login was refused", zap.Stringer("from", from), zap.Error(err))
+		g.log.Debug("a login was refused", zap.Stringer("from", from), zap.Error(err))
+		g.guesses.wrong(from)
 		return false
 	case err != nil:
-		return g.drop(c, from, err)
+		return g.later(c, from, err)
 	}
 	account, err := g.account(t)
 	if err != nil {
-		return g.drop(c, from, err)
+		return g.later(c, from, err)
 	}
 	if account.NumLocalConnections() >= tenantConnsMax {
-		return g.drop(c, from, fmt.Errorf("natsd: account %s holds %d connections", t.Account, tenantConnsMax))
+		return g.later(c, from, fmt.Errorf("natsd: account %s holds %d connections", t.Account, tenantConnsMax))
 	}
 	c.RegisterUser(&server.User{Username: t.Account, Account: account, Permissions: &tenantMay, ConnectionDeadline: t.Expires})
 	if c.RemoteAddress() == nil { // it has ended meanwhile, and was not registered
@@ -137,9 +148,14 @@ func (g *guard) Check(c server.ClientAuthentication) bool {
 	return true
 }
 
-// drop ends a connection that was not refused: without a word, so that the client comes again. It answers what Check is to.
-func (g *guard) drop(c server.ClientAuthentication, from net.Addr, err error) bool {
+// later is drop, and says why.
+func (g *guard) later(c server.ClientAuthentication, from net.Addr, err error) bool {
 	g.log.Warn("a login has to wait", zap.Stringer("from", from), zap.Error(err))
+	return g.drop(c)
+}
+
+// drop ends a connection that was not refused: without a word, so that the client comes again. It answers what Check is to.
+func (g *guard) drop(c server.ClientAuthentication) bool {
 	_ = g.ns.DisconnectClientByID(c.GetID()) // it may have gone by itself
 	return false
 }

@@ -2,8 +2,10 @@ package natsd
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/zap"
 )
 
@@ -32,7 +34,16 @@ func (a *logAdapter) Noticef(format string, v ...any) { a.log.Debug(fmt.Sprintf(
 func (a *logAdapter) Debugf(format string, v ...any)  { a.log.Debug(fmt.Sprintf(format, v...)) }
 func (a *logAdapter) Tracef(format string, v ...any)  { a.log.Debug(fmt.Sprintf(format, v...)) }
 func (a *logAdapter) Warnf(format string, v ...any)   { a.log.Warn(fmt.Sprintf(format, v...)) }
-func (a *logAdapter) Errorf(format string, v ...any)  { a.log.Error(fmt.Sprintf(format, v...)) }
+
+// Errorf leaves out that a login was refused, of which a stranger could make as many lines as he likes: the guard sums them up.
+func (a *logAdapter) Errorf(format string, v ...any) {
+	msg := fmt.Sprintf(format, v...)
+	if strings.Contains(msg, server.ErrAuthentication.Error()) {
+		a.log.Debug(msg)
+		return
+	}
+	a.log.Error(msg)
+}
 
 func (a *logAdapter) Fatalf(format string, v ...any) {
 	msg := fmt.Sprintf(format, v...)

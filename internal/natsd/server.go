@@ -29,6 +29,8 @@ type Server struct {
 	stop sync.Once
 
 	guard *guard // nil: there are no logins
+	watch sync.WaitGroup
+	ended chan struct{} // closed by Shutdown
 }
 
 // Start takes the data folder, starts the server and returns when it accepts
@@ -55,7 +57,11 @@ func Start(cfg Config) (*Server, error) {
 		unlock(lock)
 		return nil, err
 	}
-	return &Server{cfg: cfg, ns: ns, lock: lock, guard: g}, nil
+	s := &Server{cfg: cfg, ns: ns, lock: lock, guard: g, ended: make(chan struct{})}
+	if g != nil {
+		s.watch.Go(func() { g.watchUnread(s.ended) })
+	}
+	return s, nil
 }
 
 // startEngine runs nats-server until it is ready or has said why it cannot be.
@@ -181,6 +187,8 @@ func (s *Server) ConnectReader(opts ...nats.Option) (*nats.Conn, error) {
 // connections first: what they still hold is not sent. Later calls do nothing.
 func (s *Server) Shutdown() {
 	s.stop.Do(func() {
+		close(s.ended)
+		s.watch.Wait()
 		s.ns.Shutdown()
 		s.ns.WaitForShutdown()
 		unlock(s.lock)
