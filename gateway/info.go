@@ -32,6 +32,7 @@ type CellInfo struct {
 	Archiver    *ArchiverInfo        `json:"archiver"`
 	Storage     *ledger.Space        `json:"storage"`
 	Projections []Projection         `json:"projections"`
+	Verified    *ledger.LastVerified `json:"verified"` // the latest check of the whole ledger by `log verify`; null: none was noted
 }
 
 // LedgerRange is where the hot ledger begins and ends.
@@ -100,6 +101,9 @@ func LookAtCell(ctx context.Context, l *ledger.Ledger) (*CellInfo, error) {
 		info.Archive = &a
 	}
 	info.Retention = l.RetainState(ctx)
+	if info.Verified, err = l.LastVerified(ctx); err != nil {
+		return nil, err
+	}
 	info.Archiver = lookAtArchiver(ctx, l, state.FirstTime)
 	if space, err := l.Space(ctx); err == nil {
 		info.Storage = &space

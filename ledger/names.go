@@ -58,6 +58,8 @@ const (
 	KindLegalHold = "legal_hold"
 	// KindToken lets somebody in; it holds back nothing.
 	KindToken = "token"
+	// KindVerify is what the checker found of the whole ledger.
+	KindVerify = "verify"
 )
 
 // KindSchedule is the kind of an org's own settings: the second token of control.<org>.schedule.<name>.

@@ -415,6 +415,8 @@ func newData(name EventName) Data {
 		return new(NoticesRead)
 	case EventUnmasked:
 		return new(Unmasked)
+	case EventVerified:
+		return new(Verified)
 	}
 	return nil
 }

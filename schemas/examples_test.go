@@ -145,6 +145,8 @@ func examples() []*schemas.Event {
 		{Subject: noticesExample.Place(), Actor: schemas.Actor{Type: "user", ID: "ada"}, Data: noticesExample},
 		{Subject: schemas.UnmaskPlace("acme", "job-1"), Actor: schemas.Actor{Type: "user", ID: "ada"}, CausationID: "req-1", Data: &schemas.Unmasked{
 			Org: "acme", Job: "job-1", Type: "email-send", Fields: []string{"", "user.mail <é>"}, Reason: "case <4711>"}},
+		{Subject: control("cell", "verify", "ledger"), Actor: schemas.Actor{Type: "user", ID: "ada"}, Data: &schemas.Verified{Settings: schemas.VerifyResult{Full: true, Limits: true, FirstSeq: 1,
+			LastSeq: big, Events: 4711, Jobs: 815, Problems: map[string]int{"view": 2, "gap": 1}, DurationMS: 61234}}},
 	}
 	for _, e := range events {
 		e.ID = "01938d4a-7c00-7abc-8def-0123456789ab"

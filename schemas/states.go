@@ -63,6 +63,7 @@ const (
 	EventBreakerClosed EventName = "breaker_closed"
 	EventNoticesRead   EventName = "notices_read"
 	EventUnmasked      EventName = "unmasked"
+	EventVerified      EventName = "verified"
 )
 
 // JobEvents lists the seventeen events of a job.
@@ -75,7 +76,7 @@ func JobEvents() []EventName {
 // ControlEvents lists the control events this version knows.
 func ControlEvents() []EventName {
 	return []EventName{EventCellStarted, EventLeaderElected, EventTypeSet, EventOrgSet, EventQueueSet, EventResourceSet, EventHoldSet, EventScheduleSet, EventBreakerClosed,
-		EventLegalHoldSet, EventTokenSet, EventNoticesRead, EventUnmasked}
+		EventLegalHoldSet, EventTokenSet, EventNoticesRead, EventUnmasked, EventVerified}
 }
 
 // Priority orders the work of one org inside a queue.

@@ -79,6 +79,14 @@ func TestLogVerify(t *testing.T) {
 	if !verdict.OK || verdict.Events == 0 || verdict.Problems.Illegal == nil {
 		t.Errorf("%+v", verdict)
 	}
+	// That all of it was checked is noted: not of one org, which that was, nor of a dry run.
+	whole := map[string]string{"NATS_URL": w.env["NATS_URL"], "USER": "ada"}
+	verdict = decode[ledger.Verdict](t, runMain(t, whole, "log", "verify", "--full").stdout)
+	runMain(t, whole, "log", "verify", "--dry-run")
+	if info := decode[gateway.CellInfo](t, runMain(t, whole, "server", "info", "-j").stdout); info.Verified == nil || !info.Verified.OK || !info.Verified.Full ||
+		info.Verified.Actor != "user:ada" || info.Verified.LastSeq != verdict.LastSeq {
+		t.Errorf("noted is %+v", info.Verified)
+	}
 	env := ledgertest.Start(t, ledgertest.WithPort())
 	env.SkipVerify()
 	if _, err := env.Connect().Request("jobs.acme.x", []byte("no event"), requestTimeoutDefault); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/choria-io/fisk"
 	"go.uber.org/zap"
@@ -17,7 +18,9 @@ func (p *program) addLogVerify(log *fisk.CmdClause) {
 	})
 	cmd.HelpLong(`Folds the ledger from its beginning and compares everything derived from it.
 Prints one JSON summary; exit code 0 only if nothing is wrong. Safe beside a
-running system. What could not be checked is null, never 0.
+running system. What could not be checked is null, never 0. That the whole was
+checked, by whom and with what result, is noted in the ledger at the end; not
+so with --dry-run.
 
 Examples:
 
@@ -46,8 +49,24 @@ func (p *program) verify(ctx context.Context, full, limits, fullSpeed bool) erro
 	if err := p.document(verdict); err != nil {
 		return err
 	}
+	p.noteVerified(ctx, l, verdict)
 	if !verdict.OK {
 		return exitRequest{exitError}
 	}
 	return nil
+}
+
+// noteMax bounds how long a check waits for its note: who may only read is told so by silence.
+const noteMax = 5 * time.Second
+
+// noteVerified has the ledger keep what was found of all of it, for those who were not there. The verdict stands without it.
+func (p *program) noteVerified(ctx context.Context, l *ledger.Ledger, verdict *ledger.Verdict) {
+	if p.flags.DryRun || verdict.Org != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, noteMax)
+	defer cancel()
+	if err := l.NoteVerified(ctx, verdict, ledger.Meta{Actor: p.devActor()}); err != nil {
+		p.talkf("the result is not noted in the ledger: %v", err)
+	}
 }

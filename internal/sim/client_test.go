@@ -115,7 +115,7 @@ func (w *world) give(ctx context.Context, l *ledger.Ledger, p *plan, c *change, 
 	case "": // nothing: the job is only submitted again
 	case "hold", "lift":
 		err = w.setHold(ctx, l, p, c.name == "hold")
-	case "hold history", "add token", "read notices":
+	case "hold history", "add token", "read notices", "note a check":
 		err = w.setAside(ctx, l, p, c.name)
 	case "unmask":
 		_, err = l.Unmask(ctx, &schemas.Unmasked{Org: testOrg, Job: p.id, Type: p.typ, Reason: "the simulation asks"}, ledger.Meta{})

@@ -138,6 +138,7 @@ var scripts = map[string]script{
 	"control > legal_hold_set": {attempts: []string{doReturn}, later: []change{do(nil, "hold history")}},
 	"control > token_set":      {attempts: []string{doReturn}, later: []change{do(nil, "add token")}},
 	"control > notices_read":   {attempts: []string{doReturn}, later: []change{do(nil, "read notices")}},
+	"control > verified":       {attempts: []string{doReturn}, later: []change{do(nil, "note a check")}},
 	"control > unmasked":       {attempts: []string{doReturn}, later: []change{do(nil, "unmask")}},
 	"control > breaker_closed": {typ: typeOnce, attempts: []string{doReturn}, later: []change{do(nil, "close breaker")}},
 }
@@ -252,6 +253,8 @@ func (w *world) setAside(ctx context.Context, l *ledger.Ledger, p *plan, what st
 	switch what {
 	case "read notices":
 		set = &schemas.NoticesRead{Settings: schemas.NoticesMark{Org: testOrg, Owner: "user:" + string(p.id), Through: time.Unix(1, 0).UTC()}}
+	case "note a check": // another each time: what is noted already is not noted again
+		set = &schemas.Verified{Settings: schemas.VerifyResult{FirstSeq: 1, LastSeq: schemas.Seq(time.Now().UnixNano())}}
 	case "add token":
 		set = &schemas.TokenSet{Settings: schemas.TokenSettings{ID: string(p.id), Org: testOrg, Role: schemas.RoleMember,
 			Actor: schemas.Actor{Type: "api_key", ID: string(p.id)}, Hash: strings.Repeat("ab", schemas.TokenHashBytes)}, Reason: "the simulation asks"}

@@ -5,7 +5,7 @@ import { readLog } from "../lib/lines.js";
 import { listen } from "../lib/live.js";
 import { loc, setQuery } from "../lib/router.js";
 import { at, may, mayAll, org } from "../lib/store.js";
-import { count } from "../lib/time.js";
+import { count, span } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
 import { Badge, Bar, Card, Empty, Link, Page, Shown, State, Time } from "../ui/kit.jsx";
 import { Icon } from "../ui/icons.jsx";
@@ -41,6 +41,7 @@ export function Activity() {
   return (
     <Page title="Activity" sub={cell ? "Of the whole cell" : `Of ${o}`}>
       <Batches o={o} />
+      <Checked />
       <Card flush title="Who did what" actions={<>
         <div class="tabs" role="group" aria-label="Whose">
           {[["people", "People and keys"], ["all", "Everything"]].map(([k, l]) => <button type="button" key={k} aria-pressed={!actor && who === k} onClick={() => setQuery({ who: k === "people" ? "" : k, actor: "" })}>{l}</button>)}
@@ -131,6 +132,23 @@ function Batches({ o }) {
           <State state={j.state} flags={j.flags} />
         </li>
       ))}</ul>
+    </Card>
+  );
+}
+
+// Checked is what the latest check of the whole ledger found.
+function Checked() {
+  const q = useQuery((signal) => get("info", { signal }), [], { when: (b) => b.reset, pollMS: 60_000, skip: !may("metrics.read") });
+  const v = q.data?.verified;
+  if (!q.data) return null;
+  if (!v) return <Card title="Last check of the ledger"><Empty title="No check was noted yet" command="jobledger log verify">It proves the ledger and every view of it, beside a running system:</Empty></Card>;
+  const found = Object.entries(v.problems);
+  return (
+    <Card title="Last check of the ledger">
+      <p class="checked">{v.ok ? <Badge kind="good" icon="check">nothing is wrong</Badge> : <Badge kind="bad" icon="warn">{count(found.reduce((n, [, of]) => n + of, 0))} problems</Badge>}
+        <span>{count(v.events)} events of {count(v.jobs)} jobs, up to event {count(v.last_seq)}{v.full ? ", every byte" : ""}{v.limits ? ", with limits" : ""}</span>
+        <span class="faint">by {v.actor || "nobody named"}, <Time at={v.at} />, in {span(v.duration_ms / 1000 || 0.0001)}</span></p>
+      {found.length > 0 && <p class="faint">{found.map(([kind, n]) => `${human(kind)} ${count(n)}`).join(" · ")}: jobledger log verify tells where.</p>}
     </Card>
   );
 }
