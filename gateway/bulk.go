@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/ledger"
@@ -19,9 +18,8 @@ import (
 
 const (
 	// BulkMax is how many jobs one bulk reaches, the oldest first; the rest is for the next one (R-317).
-	BulkMax = 10_000
-	// BulkChunk is how many jobs one request acts upon. A caller with more sends several, at its own pace, and
-	// may stop between any two.
+	BulkMax = ledger.BulkMax
+	// BulkChunk is how many jobs one request acts upon before it is answered. More take a job of their own (detached).
 	BulkChunk = 100
 	// bulkParallel is how many jobs of one request are under way at once.
 	bulkParallel = 16
@@ -39,16 +37,24 @@ const (
 // own events say.
 //
 // With DryRun nothing is done: the reply counts, and with Filter alone names the eligible jobs in IDs, at most
-// BulkMax, the oldest first: what to send back in chunks. Filter alone without DryRun does the oldest BulkChunk
-// of them; the caller repeats it until Left is 0. Doing the same bulk again is safe: what is done no longer
-// matches, or is refused by its state.
+// BulkMax, the oldest first.
+//
+// With Detach, Rate or more than BulkChunk IDs the set is fixed, and the servers do the rest as a job under the bulk's id,
+// whatever becomes of the caller: BulkInfo tells how far it is, StopBulk or a cancel of the job stops it. Else the reply
+// comes when it is done: Filter alone does the oldest BulkChunk, and the caller repeats it until Left is 0. Doing the same
+// bulk again is safe: what is done no longer matches, or is refused by its state.
 type BulkRequest struct {
 	Action string `json:"action"`
 	// Filter nil: IDs alone choose.
-	Filter *Filter         `json:"filter,omitempty"`
-	IDs    []schemas.JobID `json:"ids,omitempty"` // at most BulkChunk
+	Filter *Filter `json:"filter,omitempty"`
+	// Q is Filter with that text in Where.
+	Q      string          `json:"q,omitempty"`
+	IDs    []schemas.JobID `json:"ids,omitempty"` // at most BulkMax
 	DryRun bool            `json:"dry_run,omitempty"`
-	// BulkID names the bulk in the events it causes; a new one if empty.
+	Detach bool            `json:"detach,omitempty"`
+	// Rate is how many jobs a second a detached bulk acts upon; ledger.BulkRateDefault if 0.
+	Rate int `json:"rate,omitempty"`
+	// BulkID names the bulk in the events it causes, and its job; a new one if empty.
 	BulkID string      `json:"bulk_id,omitempty"`
 	MinSeq schemas.Seq `json:"min_seq,omitempty"` // of the view that Filter chooses from
 
@@ -60,19 +66,23 @@ type BulkRequest struct {
 	// Cascade of a cancel reaches all that wait for the jobs. Of a retry, a dry run names with the jobs those that
 	// ended with them, parents first; IDs are then retried one after the other.
 	Cascade bool `json:"cascade,omitempty"`
+
+	again bool // this bulk may have acted upon the jobs before
 }
 
 // BulkReply counts. Matched = done + skipped + failed + Left, where something was done.
 type BulkReply struct {
-	BulkID   string `json:"bulk_id"`
-	DryRun   bool   `json:"dry_run"`
+	BulkID string `json:"bulk_id"`
+	DryRun bool   `json:"dry_run"`
+	// Detached: the job BulkID does it from here on; Eligible but for Left are its set.
+	Detached bool   `json:"detached"`
 	Matched  int    `json:"matched"`
 	Eligible int    `json:"eligible"` // their state allows the action
 	Done     int    `json:"done"`
 	Skipped  int    `json:"skipped"` // not eligible, gone, or no longer matching the filter: nothing was tried
 	Failed   int    `json:"failed"`  // refused, or not known
 	Left     int    `json:"left"`    // eligible, for the next request
-	// Items are those that were acted upon.
+	// Items are those that were acted upon; of a dry run of more than BulkChunk, the first that are not eligible.
 	Items   []BulkItem      `json:"items"`
 	IDs     []schemas.JobID `json:"ids,omitempty"`
 	AsOfSeq *schemas.Seq    `json:"as_of_seq"` // of the view, if one was asked
@@ -106,11 +116,22 @@ const (
 var errChanged = errors.New("no longer matches the filter")
 
 func (r *BulkRequest) check() error {
-	if r.Filter == nil && len(r.IDs) == 0 {
-		return badField("filter", errors.New("a filter or ids are required"))
+	if r.Q != "" {
+		if r.Filter == nil {
+			r.Filter = &Filter{}
+		}
+		if r.Filter.Where != "" {
+			return badField("q", errors.New("the filter has a where, too: give one of them"))
+		}
+		r.Filter.Where, r.Q = r.Q, ""
 	}
-	if len(r.IDs) > BulkChunk {
-		return badField("ids", fmt.Errorf("%d ids: at most %d go into one request", len(r.IDs), BulkChunk))
+	switch {
+	case r.Filter == nil && len(r.IDs) == 0:
+		return badField("filter", errors.New("a filter or ids are required"))
+	case len(r.IDs) > BulkMax:
+		return badField("ids", fmt.Errorf("%d ids: a bulk reaches %d jobs at most", len(r.IDs), BulkMax))
+	case r.Rate < 0 || r.Rate > ledger.BulkRateMax:
+		return badField("rate", fmt.Errorf("%d jobs a second: give 1 to %d", r.Rate, ledger.BulkRateMax))
 	}
 	for _, id := range r.IDs {
 		if err := schemas.CheckToken("job id", string(id)); err != nil {
@@ -154,6 +175,9 @@ func (r *BulkRequest) operation(ctx context.Context, g *Gateway, org schemas.Org
 
 // eligible reports whether a job in this state can be acted upon, and whether that would change anything.
 func (r *BulkRequest) eligible(j *ledger.Record) bool {
+	if j.Type == ledger.BulkType { // a bulk is stopped, or begun again, by its id
+		return false
+	}
 	switch r.Action {
 	case ActionCancel:
 		return !j.State.Finished() && !slices.Contains(j.Flags, ledger.FlagCancelRequested)
@@ -179,7 +203,7 @@ func (g *Gateway) bulk(ctx context.Context, r *request) ([]byte, error) {
 		return nil, err
 	}
 	if req.BulkID == "" {
-		req.BulkID = uuid.NewString()
+		req.BulkID = newBulkID()
 	}
 	if req.DryRun { // counting needs no reason yet
 		req.Reason, req.Note = cmp.Or(req.Reason, "dry run"), cmp.Or(req.Note, "dry run")
@@ -189,6 +213,9 @@ func (g *Gateway) bulk(ctx context.Context, r *request) ([]byte, error) {
 		return nil, err
 	}
 	reply := BulkReply{BulkID: req.BulkID, DryRun: req.DryRun, Items: []BulkItem{}}
+	if req.detached() {
+		return encoded(&reply, g.detach(ctx, r.org, &req, &reply))
+	}
 	ids := req.IDs
 	if len(ids) == 0 {
 		if ids, err = g.choose(ctx, r.org, &req, &reply); err != nil {
@@ -212,6 +239,10 @@ func (g *Gateway) bulk(ctx context.Context, r *request) ([]byte, error) {
 	}
 	reply.Items = g.each(ctx, r.org, ids, &req, op)
 	reply.count(len(req.IDs) > 0)
+	if len(reply.Items) > BulkChunk { // a dry run
+		reply.Items = slices.DeleteFunc(reply.Items, func(i BulkItem) bool { return i.OK })
+		reply.Items = reply.Items[:min(len(reply.Items), BulkChunk)]
+	}
 	if !req.DryRun {
 		g.log.Info("bulk", zap.String("action", req.Action), zap.String("org", string(r.org)), zap.String("actor", g.actor(ctx).String()),
 			zap.String("request_id", req.BulkID), zap.String("reason", cmp.Or(req.Reason, req.Note)),
@@ -292,9 +323,17 @@ func (g *Gateway) one(ctx context.Context, org schemas.OrgID, id schemas.JobID, 
 	item := BulkItem{ID: id}
 	var j *ledger.Job
 	var err error
-	if req.DryRun {
+	if req.again {
+		if j, err = g.doneBy(ctx, org, id, req.BulkID); j != nil && err == nil {
+			item.OK, item.State, item.Seq = true, j.State, &j.LastSeq
+			return item
+		}
+	}
+	switch {
+	case err != nil:
+	case req.DryRun:
 		j, err = g.would(ctx, org, id, req, op)
-	} else {
+	default:
 		j, err = g.carryOut(ctx, org, id, op, func(j *ledger.Job) error { return g.meant(ctx, req, j) })
 	}
 	if j != nil && j.Exists() {

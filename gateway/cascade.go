@@ -107,7 +107,7 @@ func (r *BulkRequest) checkCascade() error {
 		return nil
 	case r.Action != ActionRetry:
 		return badField("cascade", fmt.Errorf("%s has no cascade", r.Action))
-	case !r.DryRun && len(r.IDs) == 0:
+	case !r.DryRun && !r.Detach && len(r.IDs) == 0:
 		return badField("cascade", fmt.Errorf("a dry run says which jobs a retry with cascade reaches: send their ids"))
 	}
 	return nil

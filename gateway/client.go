@@ -277,6 +277,16 @@ func (c *Client) Bulk(ctx context.Context, r BulkRequest) (*BulkReply, error) {
 	return ask[BulkReply](ctx, c, "bulk", r)
 }
 
+// BulkInfo tells how far a detached bulk is.
+func (c *Client) BulkInfo(ctx context.Context, id schemas.JobID) (*BulkStatus, error) {
+	return ask[BulkStatus](ctx, c, "bulk.info."+string(id), nil)
+}
+
+// StopBulk stops a detached bulk between two of its jobs: what is done is done.
+func (c *Client) StopBulk(ctx context.Context, id schemas.JobID, reason string) (*BulkStatus, error) {
+	return ask[BulkStatus](ctx, c, "bulk.stop."+string(id), ReasonRequest{Reason: reason})
+}
+
 // Errors returns dead letters in groups.
 func (c *Client) Errors(ctx context.Context, r ErrorsRequest) (*ErrorGroups, error) {
 	r.Filter = r.sent()

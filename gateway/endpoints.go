@@ -47,6 +47,8 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "submits", action: rights.JobsSubmit, pattern: "submits", handle: g.submitMany, about: "store many jobs, each for itself"},
 		{name: "unmask", action: rights.PayloadsUnmask, job: true, pattern: "unmask.*", handle: g.unmask, about: "a job's args with what its type redacts; an event says to whom and why"},
 		{name: "bulk", action: rights.JobsBulk, whole: true, pattern: "bulk", handle: g.bulk, about: "cancel, retry or resolve many jobs"},
+		{name: "bulk-info", action: rights.JobsRead, whole: true, pattern: "bulk.info.*", handle: g.bulkInfo, about: "how far a detached bulk is"},
+		{name: "bulk-stop", action: rights.JobsBulk, whole: true, pattern: "bulk.stop.*", handle: g.bulkStop, about: "stop a detached bulk between two jobs"},
 		{name: "errors", action: rights.JobsRead, pattern: "errors", handle: g.deadLetters, about: "dead letters, grouped by what they died of"},
 		{name: "list", action: rights.JobsRead, pattern: "list", handle: g.list, about: "jobs that match a filter, newest first"},
 		{name: "events", action: rights.JobsWatch, pattern: "events", handle: g.events, waits: true, about: "what happens, behind a position, as soon as something does"},

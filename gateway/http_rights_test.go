@@ -61,6 +61,8 @@ var doors = []door{
 	{method: "DELETE", path: "/v1/orgs/acme/schedules/{own}?reason=x", action: rights.SchedulesEdit},
 	{method: "POST", path: "/v1/orgs/acme/jobs", body: `{"type":"echo","dedup":"off","not_before":"1h"}`, action: rights.JobsSubmit},
 	{method: "POST", path: "/v1/orgs/acme/submits", body: `{"items":[{"type":"echo"}]}`, action: rights.JobsSubmit},
+	{method: "GET", path: "/v1/orgs/acme/bulk/none", action: rights.JobsRead, whole: true},
+	{method: "DELETE", path: "/v1/orgs/acme/bulk/none?reason=x", action: rights.JobsBulk, whole: true},
 	{method: "POST", path: "/v1/orgs/acme/batches", body: `{"each":{"type":"echo"},"items":[{}]}`, action: rights.JobsSubmit},
 	{method: "GET", path: "/v1/orgs/acme", action: rights.SettingsRead, whole: true},
 	{method: "GET", path: "/v1/orgs/acme/holds", action: rights.SettingsRead, whole: true},

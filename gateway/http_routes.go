@@ -36,7 +36,9 @@ var routes = []route{
 	{pattern: "POST /v1/orgs/{org}/jobs/{name}/unmask", endpoint: "unmask", fill: fillIfMatch, takes: UnmaskRequest{}, gives: UnmaskReply{}},
 	{pattern: "POST /v1/orgs/{org}/batches", endpoint: "batch", fill: fillKey, status: created, takes: ledger.BatchSpec{}, gives: SubmitReply{}},
 	{pattern: "POST /v1/orgs/{org}/submits", endpoint: "submits", fill: fillSubmits, takes: SubmitsRequest{}, gives: SubmitsReply{}},
-	{pattern: "POST /v1/orgs/{org}/bulk", endpoint: "bulk", takes: BulkRequest{}, gives: BulkReply{}},
+	{pattern: "POST /v1/orgs/{org}/bulk", endpoint: "bulk", status: begun, takes: BulkRequest{}, gives: BulkReply{}},
+	{pattern: "GET /v1/orgs/{org}/bulk/{name}", endpoint: "bulk-info", gives: BulkStatus{}},
+	{pattern: "DELETE /v1/orgs/{org}/bulk/{name}", endpoint: "bulk-stop", query: []string{"reason"}, fill: fillQuery, gives: BulkStatus{}},
 	{pattern: "GET /v1/orgs/{org}/counts", endpoint: "count", query: []string{"by", "q", "state", "type", "queue", "min_seq"}, fill: fillCount, gives: Count{}},
 	{pattern: "GET /v1/orgs/{org}/notices", endpoint: "notices", query: []string{"owner", "unread", "limit", "cursor", "min_seq"}, fill: fillQuery, gives: Notices{}},
 	{pattern: "POST /v1/orgs/{org}/notices/read", endpoint: "notices-read", takes: ReadNoticesRequest{}, gives: ReadNoticesReply{}},
@@ -94,6 +96,15 @@ func created(body []byte) int {
 }
 
 func made([]byte) int { return http.StatusCreated }
+
+// begun is 202 for what goes on by itself.
+func begun(body []byte) int {
+	var reply BulkReply
+	if json.Unmarshal(body, &reply) == nil && reply.Detached {
+		return http.StatusAccepted
+	}
+	return http.StatusOK
+}
 
 // submitBody is a submit over HTTP: the job's args, and what the headers of INTERFACE 4 say.
 type submitBody struct {

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/ledger"
@@ -124,21 +123,8 @@ func (b *Batches) work(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	w, err := New(Config{Ledger: b.l, Slots: BatchSlots, Name: b.cfg.Name, Version: b.cfg.Version, Grace: -1, Logger: b.log, Right: b.cfg.Right,
+	return serveSystem(ctx, Config{Ledger: b.l, Slots: BatchSlots, Name: b.cfg.Name, Version: b.cfg.Version, Grace: -1, Logger: b.log, Right: b.cfg.Right,
 		Serves: []Registration{{Queue: ledger.SystemQueue, Type: ledger.BatchType, Handler: HandlerFunc(b.run), Exclusive: true}}})
-	if err != nil {
-		return err
-	}
-	for {
-		err := w.Run(ctx)
-		if ctx.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, ledger.ErrTooOld) {
-			return err
-		}
-		b.log.Info("the worker for batches ended and starts again", zap.Error(err))
-		if !waitUntil(ctx.Done(), time.Now().Add(batchesPause)) {
-			return nil
-		}
-	}
 }
 
 // pump follows the feed until ctx ends, whose error it returns, or the connection is closed.

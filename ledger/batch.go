@@ -31,13 +31,13 @@ const (
 	BatchParallelDefault = schemas.OrgRunningDefault
 )
 
-// Settings of BatchType. An attempt may take a day, and a batch as many attempts as there are; losing a server is no
-// sign that a batch kills servers.
+// Settings of what servers do themselves. An attempt may take a day, and a job as many attempts as there are; losing a server
+// is no sign that a batch kills servers.
 const (
-	batchTimeout = schemas.TimeoutMax
-	batchGrace   = time.Minute // to cancel its items
-	batchBackoff = time.Second
-	batchCap     = time.Minute
+	systemTimeout = schemas.TimeoutMax
+	systemGrace   = time.Minute // of a batch, to cancel its items
+	systemBackoff = time.Second
+	systemCap     = time.Minute
 )
 
 // BatchItem is one job of a batch. What it leaves out is as the batch's Each says, then as the type's settings do.
@@ -280,24 +280,27 @@ func (l *Ledger) batchTypes(ctx context.Context, b *BatchSpec, r *SubmitRequest)
 	return nil
 }
 
-// registerBatchType sets BatchType unless it is set.
 func (l *Ledger) registerBatchType(ctx context.Context, m Meta) error {
-	_, err := l.Type(ctx, BatchType)
+	return l.registerSystemType(ctx, m, "registered by the first batch", schemas.TypeSettings{
+		Name: BatchType, DisplayName: "Batch", Description: "submits its items at a pace and follows them to their ends"})
+}
+
+// registerSystemType sets a type of what servers do themselves, unless it is set.
+func (l *Ledger) registerSystemType(ctx context.Context, m Meta, reason string, t schemas.TypeSettings) error {
+	_, err := l.Type(ctx, t.Name)
 	if e := AsError(err); e == nil || e.Code != CodeUnknownType {
 		return err
 	}
-	grace, off := schemas.MillisOf(batchGrace), schemas.Millis(0)
-	_, err = l.Put(ctx, m, ControlType(BatchType), func(have schemas.Setting) (schemas.Setting, error) {
+	grace, off := schemas.MillisOf(systemGrace), schemas.Millis(0)
+	t.Queue, t.TimeoutMS, t.GraceMS = SystemQueue, schemas.MillisOf(systemTimeout), &grace
+	t.MaxAttempts, t.PoisonLimit = schemas.AttemptsMax, schemas.AttemptsMax
+	t.Backoff = schemas.Backoff{BaseMS: schemas.MillisOf(systemBackoff), CapMS: schemas.MillisOf(systemCap)}
+	t.WindowMS, t.Reuse, t.Exclusive = &off, schemas.ReuseNever, true
+	_, err = l.Put(ctx, m, ControlType(t.Name), func(have schemas.Setting) (schemas.Setting, error) {
 		if have != nil {
 			return have, nil
 		}
-		return &schemas.TypeSet{Reason: "registered by the first batch", Settings: schemas.TypeSettings{
-			Name: BatchType, DisplayName: "Batch", Description: "submits its items at a pace and follows them to their ends",
-			Queue: SystemQueue, TimeoutMS: schemas.MillisOf(batchTimeout), GraceMS: &grace,
-			MaxAttempts: schemas.AttemptsMax, PoisonLimit: schemas.AttemptsMax,
-			Backoff:  schemas.Backoff{BaseMS: schemas.MillisOf(batchBackoff), CapMS: schemas.MillisOf(batchCap)},
-			WindowMS: &off, Reuse: schemas.ReuseNever, Exclusive: true,
-		}}, nil
+		return &schemas.TypeSet{Reason: reason, Settings: t}, nil
 	})
 	return err
 }

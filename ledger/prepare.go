@@ -35,7 +35,7 @@ func (l *Ledger) prepare(ctx context.Context, r *SubmitRequest) (*submission, er
 		return nil, err
 	}
 	s.dedup(r, t)
-	s.refer()
+	s.refer(r.inline)
 	if err := s.parents(ctx, r.ID); err != nil {
 		return nil, err
 	}

@@ -72,6 +72,7 @@ type SubmitRequest struct {
 
 	once   bool // ID is one that jobledger derives and uses once for ever: what stands under it stands for the request
 	system bool // the type and queue are jobledger's own
+	inline int  // args above so many bytes are kept by reference; 0: those that are too large for an event
 
 	schedule string     // that the job is made by
 	tick     *time.Time // the time of the schedule that it is for

@@ -54,9 +54,12 @@ func (l *Ledger) borrowArgs(ctx context.Context, r *SubmitRequest) error {
 }
 
 // refer takes args that are too large for the event out of it. Their content hash then always stands in it, for
-// whoever compares content later should not have to read them.
-func (s *submission) refer() {
-	if len(s.spec.Args) <= s.l.inlineArgs() {
+// whoever compares content later should not have to read them. limit, if it is not 0, is a lower one of the request's own.
+func (s *submission) refer(limit int) {
+	if most := s.l.inlineArgs(); limit == 0 || most < limit {
+		limit = most
+	}
+	if len(s.spec.Args) <= limit {
 		return
 	}
 	content := s.content() // of the args, while they are there

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,7 +20,8 @@ type action struct {
 	past string // what has been done to a job then
 	ids  []string
 	filterFlags
-	rate option[int]
+	rate   option[int]
+	detach bool
 	// operator: only an operator may do it, who must give a reason, also for one
 	// job (INTERFACE 1.3).
 	operator bool
@@ -42,7 +42,11 @@ type bulkReport struct {
 	Done     int        `json:"done"`
 	Skipped  int        `json:"skipped"` // nothing was tried: not eligible, gone, no longer matching
 	Failed   int        `json:"failed"`
+	Left     int        `json:"left"`     // what a detached bulk has not come to
+	Detached bool       `json:"detached"` // the job BulkID does it, or did; Items are those of the first that it left as they were
 	Items    []bulkItem `json:"items"`
+
+	why map[string]int // jobs that were left as they were, by the reason
 }
 
 // bulkItem is what became of one job.
@@ -64,6 +68,8 @@ func (p *program) act(ctx context.Context, a *action) error {
 		return usagef("which jobs? give ids, or a filter such as --type")
 	case a.wait && len(a.ids) == 0:
 		return usagef("--wait goes with ids")
+	case a.detach && len(a.ids) > 0 && !a.cascade:
+		return usagef("--detach goes with a filter")
 	case a.cascade && a.waive:
 		return usagef("--cascade retries jobs after their parents, --waive-parents without them: give one of them")
 	}
@@ -250,13 +256,4 @@ func (p *program) printActed(a *action, item *bulkItem) {
 	default:
 		p.talkf("%s: %s", item.ID, a.past)
 	}
-}
-
-// bulkRate is how many jobs a second a bulk acts upon unless told otherwise:
-// enough to be done soon, few enough that the system does not notice.
-const bulkRate = 500
-
-// paceOf is how long n jobs take at the action's rate.
-func (a *action) paceOf(n int) time.Duration {
-	return time.Duration(n) * time.Second / time.Duration(a.rate.Or(bulkRate))
 }

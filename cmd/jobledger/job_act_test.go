@@ -252,31 +252,47 @@ func TestBulkAsks(t *testing.T) {
 	}
 }
 
-// R-45: a bulk is paced, may be interrupted, and the same command again does the rest; what changed meanwhile is
-// left alone.
+// R-45: a bulk outlives the command that follows it, which says how to look at it and how to stop it; a stopped one is done
+// by the same command again. --detach follows nothing.
 func TestBulkIsInterrupted(t *testing.T) {
 	w := startWorld(t)
-	const n = 2*gateway.BulkChunk + 50
+	const n = gateway.BulkChunk + 50
 	w.must(exitOK, "job", "submit", "nobody", "--count", fmt.Sprint(n), "--in", "1h")
 	w.seen()
 	cancel := []string{"job", "cancel", "--type", "nobody", "--state", "submitted", "--reason", "called off", "--force"}
-	_, stop := w.background(append(cancel, "--rate", "1")...) // the second chunk is due in 100 s
+	_, stop := w.background(append(cancel, "--rate", "1")...) // it would take minutes
 	canceled := func() int64 {
-		return decode[gateway.Count](t, w.must(exitOK, "job", "count", "--state", "canceled", "-j").stdout).Total
+		return decode[gateway.Count](t, w.must(exitOK, "job", "count", "--type", "nobody", "--state", "canceled", "-j").stdout).Total
 	}
-	for limit := time.Now().Add(time.Minute); canceled() < gateway.BulkChunk; {
+	for limit := time.Now().Add(time.Minute); canceled() < 1; {
 		if time.Now().After(limit) {
 			t.Fatal("nothing is canceled")
 		}
 	}
 	got := stop()
-	if got.code != exitSignal+2 || !strings.Contains(got.stderr, "100 jobs canceled\n150 jobs to go: the same command again does the rest\n") {
-		t.Errorf("interrupted: %+v", got)
+	_, rest, told := strings.Cut(got.stderr, `it goes on without you: "jobledger job watch `)
+	id, _, _ := strings.Cut(rest, `"`)
+	if got.code != exitSignal+2 || !told || !strings.Contains(rest, `"jobledger job cancel `+id+`" stops it`) {
+		t.Fatalf("interrupted: %+v", got)
 	}
+	before := canceled()
+	for limit := time.Now().Add(time.Minute); canceled() <= before; {
+		if time.Now().After(limit) {
+			t.Fatal("it does not go on")
+		}
+	}
+	w.must(exitOK, "job", "cancel", id, "--reason", "too slow", "--wait")
 	w.seen()
-	again := w.must(exitOK, append(cancel, "-j")...)
-	if r := decode[bulkReport](t, again.stdout); r.Done != n-gateway.BulkChunk || r.Failed != 0 || len(r.Items) != r.Done {
-		t.Errorf("again: %d done, %d failed", r.Done, r.Failed)
+	begun := w.must(exitOK, append(cancel, "--detach", "--rate", "1")...)
+	id = strings.TrimSpace(begun.stdout)
+	if !strings.Contains(begun.stderr, `the servers do it: "jobledger job watch `+id+`"`) {
+		t.Errorf("--detach: %+v", begun)
+	}
+	w.must(exitOK, "job", "cancel", id, "--reason", "too slow", "--wait")
+	w.seen()
+	again := w.must(exitOK, append(cancel, "--rate", "10000", "-j")...)
+	if r := decode[bulkReport](t, again.stdout); !r.Detached || r.Done != r.Eligible || r.Failed != 0 || r.Left != 0 || len(r.Items) != 0 {
+		t.Errorf("again: %s", again.stdout)
 	}
 	w.seen()
 	if total := canceled(); total != n {

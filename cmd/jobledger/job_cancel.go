@@ -14,6 +14,7 @@ func (a *action) declareAction(cmd *fisk.CmdClause) {
 	a.filterFlags.declare(cmd)
 	a.declareReasons(cmd)
 	optionFlag(cmd, "rate", "With a filter: jobs a second, 500 by default", &a.rate, parseInt).PlaceHolder("N")
+	cmd.Flag("detach", "With a filter: print the bulk's id and return; the servers do the rest").UnNegatableBoolVar(&a.detach)
 }
 
 func (p *program) addJobCancel(job *fisk.CmdClause) {
@@ -24,8 +25,9 @@ and has its grace to do so. Canceling a canceled job again is no error; one that
 completed or is dead-lettered cannot be canceled (exit code 1).
 
 With a filter in place of ids the matching jobs are counted first, then you are
-asked (--force answers yes), then they are canceled a few at a time. It may be
-interrupted: the same command again does the rest.
+asked (--force answers yes). Over a hundred, or with --rate or --detach, they are
+canceled by the servers, as a job of its own that is followed here: Ctrl-C leaves
+it running and says how to look at it and how to stop it.
 
 Examples:
 

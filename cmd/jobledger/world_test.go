@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/gateway"
+	"github.com/dartwing/jobledger/handlers"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/ledger/ledgertest"
 	"github.com/dartwing/jobledger/projector"
@@ -52,6 +53,11 @@ func startWorld(t *testing.T) *world {
 	w.component(feed.Run)
 	w.component(func(ctx context.Context) error { return views.Run(ctx, 1) })
 	w.component(door.Run)
+	bulks, err := handlers.NewBulks(handlers.BulksConfig{Ledger: env.NewLedger(), Feed: feed, Act: door.ActBulk, Name: "server", Version: "0.0.0", Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.component(bulks.Run)
 	leading := env.NewLedger() // here, so that its connection outlives the component
 	w.component(func(ctx context.Context) error { return w.lead(ctx, feed, leading) })
 	select {

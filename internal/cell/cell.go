@@ -54,6 +54,8 @@ type Config struct {
 	Archive func(*ledger.ArchiverConfig)
 	// Batches, if set, changes how batches are run, for tests.
 	Batches func(*handlers.BatchesConfig)
+	// Bulks, if set, changes how bulks are run, for tests.
+	Bulks func(*handlers.BulksConfig)
 	// Remove, if set, changes how the remover of old history works, for tests.
 	Remove func(*ledger.RemoverConfig)
 	// PayloadGrace and CollectEvery are those of ledger.CollectorConfig; zero fields take their defaults.
@@ -126,6 +128,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	commands := o.ledger("commands", args.Check)
 	requests, progress := o.conn("gateway"), o.conn("progress")
 	batching := o.ledger("batches", args.Check)
+	bulking := o.ledger("bulks", nil)
 	indexing := o.indexing()
 	if o.err != nil {
 		return o.err
@@ -168,6 +171,10 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	bulks, err := newBulks(&cfg, bulking, feed, door)
+	if err != nil {
+		return err
+	}
 	space, err := ledger.NewSpaceWatch(ledger.SpaceWatchConfig{Ledger: commands, Logger: component(cfg.Logger, "space"), Measure: cfg.Room, Reserve: cfg.Reserve})
 	if err != nil {
 		return err
@@ -176,8 +183,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	// Batches are stopped first: the dispatcher takes leave of their worker.
-	return runParts(ctx, append(seen, []part{{"level", commands.WatchLevel}, {"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"folded", folded(host, end.Seq, cfg.Folded)}, {"index", search.run}, {"gateway", door.Run}, {"batches", batches.Run}}...))
+	// Bulks and batches are stopped first: the dispatcher takes leave of their workers, and bulks act through the gateway.
+	return runParts(ctx, append(seen, []part{{"level", commands.WatchLevel}, {"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"folded", folded(host, end.Seq, cfg.Folded)}, {"index", search.run}, {"gateway", door.Run}, {"batches", batches.Run}, {"bulks", bulks.Run}}...))
 }
 
 // folded tells once that the fold has come as far as end; it goes on until ctx ends, as every part does.
@@ -220,6 +227,15 @@ func newBatches(cfg *Config, l *ledger.Ledger, feed *ledger.Feed) (*handlers.Bat
 		cfg.Batches(&b)
 	}
 	return handlers.NewBatches(b)
+}
+
+func newBulks(cfg *Config, l *ledger.Ledger, feed *ledger.Feed, door *gateway.Gateway) (*handlers.Bulks, error) {
+	b := handlers.BulksConfig{Ledger: l, Feed: feed, Act: door.ActBulk, Name: "server:" + cfg.ServerID, Version: cfg.Version,
+		Logger: component(cfg.Logger, "bulks"), Right: cfg.Right}
+	if cfg.Bulks != nil {
+		cfg.Bulks(&b)
+	}
+	return handlers.NewBulks(b)
 }
 
 // begin provisions the cell and says where the ledger ends then.
