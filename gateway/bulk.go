@@ -75,13 +75,13 @@ type BulkReply struct {
 	BulkID string `json:"bulk_id"`
 	DryRun bool   `json:"dry_run"`
 	// Detached: the job BulkID does it from here on; Eligible but for Left are its set.
-	Detached bool   `json:"detached"`
-	Matched  int    `json:"matched"`
-	Eligible int    `json:"eligible"` // their state allows the action
-	Done     int    `json:"done"`
-	Skipped  int    `json:"skipped"` // not eligible, gone, or no longer matching the filter: nothing was tried
-	Failed   int    `json:"failed"`  // refused, or not known
-	Left     int    `json:"left"`    // eligible, for the next request
+	Detached bool `json:"detached"`
+	Matched  int  `json:"matched"`
+	Eligible int  `json:"eligible"` // their state allows the action
+	Done     int  `json:"done"`
+	Skipped  int  `json:"skipped"` // not eligible, gone, or no longer matching the filter: nothing was tried
+	Failed   int  `json:"failed"`  // refused, or not known
+	Left     int  `json:"left"`    // eligible, for the next request
 	// Items are those that were acted upon; of a dry run of more than BulkChunk, the first that are not eligible.
 	Items   []BulkItem      `json:"items"`
 	IDs     []schemas.JobID `json:"ids,omitempty"`

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 
 	"github.com/dartwing/jobledger/gateway/rights"
@@ -29,6 +30,11 @@ type endpointStats struct {
 }
 
 func (g *Gateway) endpoints() []*endpoint {
+	return slices.Concat(g.jobEndpoints(), g.cellEndpoints())
+}
+
+// jobEndpoints are about jobs, and what is told of them.
+func (g *Gateway) jobEndpoints() []*endpoint {
 	return []*endpoint{
 		{name: "submit", action: rights.JobsSubmit, pattern: "submit.*", handle: g.submit, about: "store a job; the body is its args"},
 		{name: "upload", action: rights.JobsSubmit, pattern: "upload.*", handle: g.upload, about: "a part of args for a submit to come; the name is a new UUID"},
@@ -59,6 +65,12 @@ func (g *Gateway) endpoints() []*endpoint {
 		{name: "count", action: rights.MetricsRead, whole: true, pattern: "count", handle: g.count, about: "how many jobs stand where"},
 		{name: "status", action: rights.MetricsRead, cell: true, pattern: "status", handle: g.status, about: "how far the views are, what is wrong in the ledger, whether somebody leads"},
 		{name: "info", action: rights.MetricsRead, cell: true, pattern: "info", handle: g.info, about: "what runs: leader, ledger, archive, storage, views"},
+	}
+}
+
+// cellEndpoints are about who works, and about what is set.
+func (g *Gateway) cellEndpoints() []*endpoint {
+	return []*endpoint{
 		{name: "worker-ls", action: rights.WorkersRead, cell: true, pattern: "worker.ls", handle: g.workerList, about: "all workers"},
 		{name: "worker-info", action: rights.WorkersRead, cell: true, pattern: "worker.info.*", handle: g.workerInfo, about: "a worker and what it runs"},
 		{name: "worker-drain", action: rights.WorkersDrain, cell: true, pattern: "worker.drain.*", handle: g.workerDrain, about: "a worker claims nothing more, finishes and ends"},

@@ -36,7 +36,7 @@ var routes = []route{
 	{pattern: "POST /v1/orgs/{org}/jobs/{name}/unmask", endpoint: "unmask", fill: fillIfMatch, takes: UnmaskRequest{}, gives: UnmaskReply{}},
 	{pattern: "POST /v1/orgs/{org}/batches", endpoint: "batch", fill: fillKey, status: created, takes: ledger.BatchSpec{}, gives: SubmitReply{}},
 	{pattern: "POST /v1/orgs/{org}/submits", endpoint: "submits", fill: fillSubmits, takes: SubmitsRequest{}, gives: SubmitsReply{}},
-	{pattern: "POST /v1/orgs/{org}/bulk", endpoint: "bulk", status: begun, takes: BulkRequest{}, gives: BulkReply{}},
+	{pattern: "POST /v1/orgs/{org}/bulk", endpoint: "bulk", status: goesOn, takes: BulkRequest{}, gives: BulkReply{}},
 	{pattern: "GET /v1/orgs/{org}/bulk/{name}", endpoint: "bulk-info", gives: BulkStatus{}},
 	{pattern: "DELETE /v1/orgs/{org}/bulk/{name}", endpoint: "bulk-stop", query: []string{"reason"}, fill: fillQuery, gives: BulkStatus{}},
 	{pattern: "GET /v1/orgs/{org}/counts", endpoint: "count", query: []string{"by", "q", "state", "type", "queue", "min_seq"}, fill: fillCount, gives: Count{}},
@@ -97,8 +97,8 @@ func created(body []byte) int {
 
 func made([]byte) int { return http.StatusCreated }
 
-// begun is 202 for what goes on by itself.
-func begun(body []byte) int {
+// goesOn is 202 for what goes on by itself.
+func goesOn(body []byte) int {
 	var reply BulkReply
 	if json.Unmarshal(body, &reply) == nil && reply.Detached {
 		return http.StatusAccepted

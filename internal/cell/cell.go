@@ -127,8 +127,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	var args gateway.ArgsChecker
 	commands := o.ledger("commands", args.Check)
 	requests, progress := o.conn("gateway"), o.conn("progress")
-	batching := o.ledger("batches", args.Check)
-	bulking := o.ledger("bulks", nil)
+	batching, bulking := o.ledger("batches", args.Check), o.ledger("bulks", nil)
 	indexing := o.indexing()
 	if o.err != nil {
 		return o.err
@@ -167,11 +166,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	batches, err := newBatches(&cfg, batching, feed)
-	if err != nil {
-		return err
-	}
-	bulks, err := newBulks(&cfg, bulking, feed, door)
+	own, err := newOwn(&cfg, batching, bulking, feed, door)
 	if err != nil {
 		return err
 	}
@@ -183,8 +178,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	// Bulks and batches are stopped first: the dispatcher takes leave of their workers, and bulks act through the gateway.
-	return runParts(ctx, append(seen, []part{{"level", commands.WatchLevel}, {"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"folded", folded(host, end.Seq, cfg.Folded)}, {"index", search.run}, {"gateway", door.Run}, {"batches", batches.Run}, {"bulks", bulks.Run}}...))
+	parts := append(seen, []part{{"level", commands.WatchLevel}, {"feed", feed.Run}, {"space", space.Run}, {"dispatcher", host.Run}, {"folded", folded(host, end.Seq, cfg.Folded)}, {"index", search.run}, {"gateway", door.Run}}...)
+	// The server's own work is stopped first: the dispatcher takes leave of its workers, and bulks act through the gateway.
+	return runParts(ctx, append(parts, own...))
 }
 
 // folded tells once that the fold has come as far as end; it goes on until ctx ends, as every part does.
@@ -218,6 +214,19 @@ func newDoor(cfg *Config, l, indexing *ledger.Ledger, conn, progress *nats.Conn,
 		cfg.Tenants.Admit(door.Login)
 	}
 	return door, search, err
+}
+
+// newOwn are the parts that work for jobs of the servers' own.
+func newOwn(cfg *Config, batching, bulking *ledger.Ledger, feed *ledger.Feed, door *gateway.Gateway) ([]part, error) {
+	batches, err := newBatches(cfg, batching, feed)
+	if err != nil {
+		return nil, err
+	}
+	bulks, err := newBulks(cfg, bulking, feed, door)
+	if err != nil {
+		return nil, err
+	}
+	return []part{{"batches", batches.Run}, {"bulks", bulks.Run}}, nil
 }
 
 func newBatches(cfg *Config, l *ledger.Ledger, feed *ledger.Feed) (*handlers.Batches, error) {
