@@ -160,6 +160,9 @@ func (h *Host) command(ctx context.Context, j *ledger.Job, a act) (cmd ledger.Co
 			return cmd, meta, err
 		}
 		if err = h.parentsStand(ctx, j, &a.d); err == nil {
+			err = h.l.RightStands(ctx, j)
+		}
+		if err == nil {
 			err = h.right.Judge(ctx, j)
 		}
 		switch {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -71,5 +72,28 @@ func (ld *leader) until(id schemas.JobID, is func(*ledger.Job) bool) *ledger.Job
 		if ctx.Err() != nil {
 			ld.t.Fatalf("job %s is not as it should be", id)
 		}
+	}
+}
+
+// R-20 at the claim: a worker asks nobody but the ledger's own credentials whether a job's principal may run it still. One who
+// was revoked starts nothing more, though the job is queued and offered.
+func TestRevokedTokenAtTheClaim(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	ld := newLeader(t, env)
+	ld.give(spec{id: "revoked", typ: "guarded"})
+	set := &schemas.TokenSet{Reason: "test", Settings: schemas.TokenSettings{ID: "t", Org: org, Title: "test", Role: schemas.RoleMember, Actor: schemas.Actor{Type: "user", ID: "ada"},
+		Hash: strings.Repeat("ab", schemas.TokenHashBytes), Revoked: true}}
+	if _, err := env.Ledger.Put(t.Context(), ledger.Meta{}, set.Place(), func(schemas.Setting) (schemas.Setting, error) { return set, nil }); err != nil {
+		t.Fatal(err)
+	}
+	var started atomic.Int64
+	_, _, _ = ld.worker(serves("guarded", handlers.HandlerFunc(func(context.Context, *handlers.Attempt) (json.RawMessage, error) {
+		started.Add(1)
+		return nil, nil
+	})))
+	j := ld.until("revoked", func(j *ledger.Job) bool { return j.State.Finished() })
+	if j.State != schemas.StateDeadLettered || j.DeadReason != schemas.DeadPermanentError || j.Error.Code != string(ledger.CodePermissionDenied) || started.Load() != 0 {
+		t.Errorf("%s %s %+v, %d starts", j.State, j.DeadReason, j.Error, started.Load())
 	}
 }

@@ -146,8 +146,11 @@ func (s *session) claim(m *nats.Msg) (job *ledger.Job, alone bool, trace claimTr
 			return nil, false, trace // it comes again
 		}
 	}
-	right := s.w.right.Judge(s.settle, from)
-	if errors.Is(right, ledger.ErrRightUnknown) {
+	right := s.w.cfg.Ledger.RightStands(s.settle, from)
+	if right == nil {
+		right = s.w.right.Judge(s.settle, from)
+	}
+	if right != nil && !errors.Is(right, ledger.ErrRightLost) {
 		s.log.Warn("job is not claimed", zap.String("org", string(from.Org)), zap.String("job", string(from.ID)), zap.Error(right))
 		return nil, false, trace // it comes again, after ledger.AckWait
 	}

@@ -30,14 +30,18 @@ const (
 // stored: once a second one reader asks for the sequence of the latest, so that a submit costs no read, however many
 // orgs and types there are. After a change each is read again when it is asked for, once.
 type settingsCache struct {
-	looks     looks // at the control events
-	holdLooks looks // and at holds
+	looks      looks // at the control events
+	holdLooks  looks // and at holds
+	tokenLooks looks // and at credentials
 
 	mu    sync.Mutex
 	tail  controlTail            // what the latest look left
 	last  schemas.Position       // of the latest control event when the latest look began
 	held  map[string]heldSetting // by schemas.Subject.Control
 	holds holdList
+	// standings are those of the ledger's life, which ends where sequences are given out again; nil: not read.
+	standings *standings
+	life      int
 }
 
 // controlTail is what a look at the control events leaves for the next: none stands behind last up to clear. From there
@@ -62,7 +66,8 @@ func (c *settingsCache) saw(last schemas.Position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if last.Seq < c.last.Seq || last.Seq == c.last.Seq && last.ID != c.last.ID {
-		c.held, c.holds = nil, holdList{}
+		c.held, c.holds, c.standings = nil, holdList{}, nil
+		c.life++
 	}
 	c.last = last
 }

@@ -25,6 +25,12 @@ func Roles() []Role {
 	return []Role{RoleMember, RoleOperator, RoleAuditor, RoleAdmin, RolePublisher, RoleWorker}
 }
 
+// Submits reports whether a holder of the role may submit jobs at all: package gateway/rights says which, and a test
+// there compares.
+func (r Role) Submits() bool {
+	return r == RoleMember || r == RoleOperator || r == RoleAdmin || r == RolePublisher
+}
+
 // Bounds of a token's settings.
 const (
 	// TokenHashBytes is the size of a token's stored hash, SHA-256.

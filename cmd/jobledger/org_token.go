@@ -52,7 +52,7 @@ Examples:
 	cmd.Arg("name", "What tells it from others").StringVar(&f.title)
 	cmd.Flag("role", "member, operator, auditor, publisher, worker or admin").Required().StringVar(&f.role)
 	cmd.Flag("for", "Who acts with it, as events name it; api_key:NAME if not given").PlaceHolder("ACTOR").StringVar(&f.actor)
-	cmd.Flag("permission", "A permission that types ask members for; repeatable").PlaceHolder("NAME").StringsVar(&f.permissions)
+	cmd.Flag("permission", "A permission that types ask members for, or payloads.unmask; repeatable").PlaceHolder("NAME").StringsVar(&f.permissions)
 	cmd.Flag("expires", "When it ends: a time, or from now; never if not given").PlaceHolder("TIME").StringVar(&f.expires)
 	natsAccountFlags(cmd, &f.natsAccount, &f.ledgerAccount)
 	cmd.Flag("all-orgs", "Of every org: for role admin").UnNegatableBoolVar(&f.allOrgs)

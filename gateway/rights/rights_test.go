@@ -46,6 +46,15 @@ func TestTableIsDocumented(t *testing.T) {
 			}
 		}
 	}
+	for _, role := range schemas.Roles() {
+		grant := rights.Grant{Org: "acme", Role: role}
+		if role == schemas.RoleAdmin {
+			grant.Org = ""
+		}
+		if got := rights.Decide(&rights.Principal{Grants: []rights.Grant{grant}}, rights.JobsSubmit, "acme"); role.Submits() != (got != rights.None) {
+			t.Errorf("a %s submits: %v, by the table its reach is %q", role, role.Submits(), got)
+		}
+	}
 	if len(roles) != len(schemas.Roles()) {
 		t.Errorf("%d roles are documented, there are %v", len(roles), schemas.Roles())
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/handlers"
 	"github.com/dartwing/jobledger/internal/cell"
 	"github.com/dartwing/jobledger/ledger"
@@ -73,5 +74,59 @@ func TestRightAtQueueing(t *testing.T) {
 	}
 	if s.jobs["expires"].DeadReason != schemas.DeadExpired || s.jobs["waits"].State != schemas.StateCompleted {
 		t.Errorf("expires: %s, waits: %s", s.jobs["expires"].DeadReason, s.jobs["waits"].State)
+	}
+}
+
+// nobody has to say who may run what. The job of a principal whose token was revoked is dead-lettered at the next
+// queueing, also between two attempts; those of others go on, and those of who was given another token.
+func TestRightOfRevokedToken(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	env.RunServer()
+	s := newSystem(t, env)
+	// The wait is longer than what a leader knows of tokens may be old.
+	if _, err := env.Ledger.PutType(t.Context(), schemas.TypeSettings{Name: "mail", Backoff: schemas.Backoff{BaseMS: 3000, Factor: 1}}, ledger.Meta{}, ""); err != nil {
+		t.Fatal(err)
+	}
+	c := env.Client(acme)
+	token := func(who string) string {
+		made, err := c.AddToken(t.Context(), acme, gateway.AddTokenRequest{Title: "test", Role: schemas.RoleMember, Actor: who, Reason: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made.ID
+	}
+	tokens := map[string]string{"user:leaves": token("user:leaves"), "user:renews": token("user:renews")}
+	token("user:stays")
+	s.worker("w", "mail", 4, func(ctx context.Context, a *handlers.Attempt) (json.RawMessage, error) {
+		if a.Number > 1 {
+			return nil, nil
+		}
+		if id := tokens[a.SubmittedBy]; id != "" {
+			if _, err := c.RevokeToken(ctx, id, "test"); err != nil {
+				return nil, err
+			}
+		}
+		return nil, handlers.Transient(errors.New("not yet"))
+	})
+	token("user:renews")
+	var ids []schemas.JobID
+	for _, who := range []string{"leaves", "renews", "stays", "unknown"} {
+		ids = append(ids, schemas.JobID(who))
+		s.submitOne(ledger.SubmitRequest{Org: acme, Type: "mail", ID: schemas.JobID(who), Principal: "user:" + who, RegisterUnknown: true})
+	}
+	s.awaitFinished(ids)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		j := s.jobs[id]
+		if id == "leaves" {
+			if j.State != schemas.StateDeadLettered || j.DeadReason != schemas.DeadPermanentError || j.Error.Code != string(ledger.CodePermissionDenied) ||
+				j.Error.Message != "Permission denied" || j.Attempt != 1 {
+				t.Errorf("%s is %s %s after %d attempts: %+v", id, j.State, j.DeadReason, j.Attempt, j.Error)
+			}
+		} else if j.State != schemas.StateCompleted || j.Attempt != 2 {
+			t.Errorf("%s is %s after %d attempts: %+v", id, j.State, j.Attempt, j.Error)
+		}
 	}
 }
