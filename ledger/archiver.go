@@ -217,6 +217,7 @@ func (a *Archiver) Look(ctx context.Context) (Moved, error) {
 	cut := cutoff{before: now.Add(-window)}
 	cut.full = cut.before.Add(-leaveMargin(window))
 	cut.late = cut.full.Add(-leaveMargin(window))
+	cut.urgent = cut.late.Add(-leaveMargin(window))
 	return a.move(ctx, cut, nil)
 }
 
@@ -225,6 +226,7 @@ type cutoff struct {
 	before time.Time // those that are older
 	full   time.Time // fewer than a segment takes only if the first is older
 	late   time.Time // the first is older: the archiver lags, and rests less. Zero: it never rests
+	urgent time.Time // the first is older still: more comes in than leaves, so it does not rest
 }
 
 // move takes steps until nothing is left to move. progress, if set, is told after each.
@@ -347,12 +349,13 @@ type rester struct {
 // work begins a piece of work.
 func (r *rester) work() { r.began = time.Now() }
 
-// rest waits after a piece of work, the longer the less what is moved is late.
+// rest waits after a piece of work, the longer the less what is moved is late; not at all where LEDGER, and with it the server's
+// memory, would otherwise grow for as long as the load goes on.
 func (r *rester) rest(ctx context.Context) error {
 	const idle, busy = 3, 1 // of four or of two parts of the time one is work
 	times := time.Duration(idle)
 	switch {
-	case r.cut.late.IsZero():
+	case r.cut.late.IsZero(), r.at.Before(r.cut.urgent):
 		return ctx.Err()
 	case r.at.Before(r.cut.late):
 		times = busy

@@ -2,18 +2,15 @@ package ledger
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/dartwing/jobledger/schemas"
 )
+
+// behindMax is how many subjects one request asks about: the server takes no append for the half of a millisecond in which it looks.
+const behindMax = 512
 
 // departure is a part of LEDGER that is to leave in one step. It waits in memory: segmentBytesMax and its frame.
 type departure struct {
@@ -156,13 +153,13 @@ func (a *Archiver) judge(ctx context.Context, s *departure, rest *rester) error 
 			p.class = classControl
 		}
 	}
-	for window := range slices.Chunk(s.places, directInFlight) {
+	for window := range slices.Chunk(s.places, behindMax) {
 		if window[0].first > s.through {
 			break // all that follow begin behind the end of the stretch
 		}
 		rest.work()
 		life := a.l.Life()
-		later, err := a.l.behind(ctx, window)
+		later, err := a.l.behind(ctx, window, s.last)
 		if err != nil {
 			return err
 		}
@@ -243,52 +240,31 @@ func (s *departure) entries(p *leavingPlace) []*Entry {
 	return entries
 }
 
-// behind reports of each place whether LEDGER holds messages behind the last one in the stretch, with as many requests
-// under way. A replica that lags may not know the newest; who judges by that meets it at the append.
-func (l *Ledger) behind(ctx context.Context, places []*leavingPlace) ([]bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
-	defer cancel()
-	inbox := l.nc.NewInbox()
-	answers := make(chan *nats.Msg, len(places)+1)
-	sub, err := l.nc.ChanSubscribe(inbox+".*", answers)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, which ends it too
+// behind reports of each place, at most behindMax of them, whether LEDGER holds messages of its subject behind its last one, which stands
+// after a sequence or at it. One request asks for all of them, and the server sends only what stands behind that sequence: next to
+// nothing. A replica that lags may not know the newest; who judges by that meets it at the append.
+func (l *Ledger) behind(ctx context.Context, places []*leavingPlace, after schemas.Seq) ([]bool, error) {
+	of := make(map[string]int, len(places))
+	r := getRequest{MultiLast: make([]string, len(places)), Seq: after + 1, MaxBytes: directBytes, Batch: len(places)}
 	for i, p := range places {
-		body, err := json.Marshal(getRequest{LastFor: p.subject}) // not the next one: the server would search for it
+		r.MultiLast[i], of[p.subject] = p.subject, i
+	}
+	batch, more, err := l.directBatchOf(ctx, StreamLedger, r)
+	switch half := len(places) / 2; {
+	case err != nil:
+		return nil, err
+	case more && half > 0: // they are large, and not all came
+		first, err := l.behind(ctx, places[:half], after)
 		if err != nil {
 			return nil, err
 		}
-		if err := l.nc.PublishRequest(subjectDirectGet, inbox+"."+strconv.Itoa(i), body); err != nil {
-			return nil, err
-		}
+		second, err := l.behind(ctx, places[half:], after)
+		return append(first, second...), err
 	}
 	out := make([]bool, len(places))
-	for range places {
-		var m *nats.Msg
-		select {
-		case m = <-answers:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-		i, err := strconv.Atoi(strings.TrimPrefix(m.Subject, inbox+"."))
-		if err != nil || i >= len(places) {
-			return nil, fmt.Errorf("%w: answer on %q", errDirect, m.Subject)
-		}
-		status := ""
-		if lastValue(m.Header, headerStream) == "" {
-			status = lastValue(m.Header, headerStatus)
-		}
-		if status != "" && status != statusNotFound {
-			return nil, fmt.Errorf("%w: status %s", errDirect, status)
-		}
-		if status == "" {
-			seq, err := schemas.ParseSeq(lastValue(m.Header, headerSequence))
-			if err != nil {
-				return nil, fmt.Errorf("%w: %w", errDirect, err)
-			}
-			out[i] = seq > places[i].last
+	for _, e := range batch {
+		if i, ok := of[e.RawSubject]; ok {
+			out[i] = e.Seq > places[i].last
 		}
 	}
 	return out, nil

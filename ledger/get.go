@@ -21,6 +21,8 @@ type getRequest struct {
 	Batch    int         `json:"batch,omitempty"`        // direct get only
 	MaxBytes int         `json:"max_bytes,omitempty"`    // direct get only
 	Since    *time.Time  `json:"start_time,omitempty"`   // in place of Seq: from this stream time on
+	// MultiLast asks for the last message of each subject that stands at or after Seq. Direct get only, 1,024 subjects at most (ENGINE 6).
+	MultiLast []string `json:"multi_last,omitempty"`
 }
 
 // storedMessage is a message as the leader's get returns it.

@@ -126,11 +126,12 @@ func (r *Remover) laterOf(ctx context.Context, c *catalog, s *archiveSegment) (j
 		}
 		for window := range slices.Chunk(of, directInFlight) {
 			rest.work()
-			places := make([]*leavingPlace, len(window))
+			places, after := make([]*leavingPlace, len(window)), window[0].last
 			for i := range window {
 				places[i] = &leavingPlace{subject: window[i].subject, last: window[i].last}
+				after = min(after, window[i].last)
 			}
-			behind, err := r.l.behind(ctx, places)
+			behind, err := r.l.behind(ctx, places, after)
 			if err != nil {
 				return nil, err
 			}
