@@ -131,6 +131,8 @@ func TestDocs(t *testing.T) {
 		{"docs/BACKUP.md", `trap 'kill $(jobs -p) 2> /dev/null || true' EXIT` + "\n", // the drill's server, if it goes wrong
 			[]string{"manifest.json: OK", "put back", `"ok":true`, "completed", "the copy does not know it", "no: the store is not empty"}},
 		{"docs/HISTORY.md", "", []string{"submitted", csvColumns, "last seq ", "system:worker", "State: running", "read the history of demo up to sequence"}},
+		{"docs/HTTP.md", "", []string{`"state":"completed"`, `"event":"submitted"`, `{"name":"Ada"}`, `"duplicate":true`, `"reason":"scheduled"`, `"state":"canceled"`,
+			`"by":"type"`, `"code":"not_found"`}},
 		{"docs/SCHEDULES.md", "", []string{"_s-tick-1-", "* * * * * * UTC", "jobs would be submitted", "jobs submitted", "paused", "is removed"}},
 	} {
 		t.Run(filepath.Base(c.file), func(t *testing.T) {
@@ -157,7 +159,9 @@ func TestDocs(t *testing.T) {
 // script runs commands beside a demo, which is drained then.
 func (p *processes) script(commands string) string {
 	p.t.Helper()
-	dev := p.dev("--demo", "--port", freePort(p.t))
+	http := freePort(p.t)
+	dev := p.dev("--demo", "--port", freePort(p.t), "--http", http)
+	commands = strings.ReplaceAll(commands, "127.0.0.1:8422", "127.0.0.1:"+http)
 	ctx, cancel := context.WithTimeout(p.t.Context(), 2*time.Minute)
 	defer cancel()
 	sh := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", commands+"\nwait\n")
