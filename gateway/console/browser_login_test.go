@@ -24,8 +24,12 @@ func TestLogin(t *testing.T) {
 		}
 		return strings.TrimSpace(string(out))
 	}
-	output("type", "add", "later", "--reason", "test")
-	id := output("job", "submit", "later", "{}")
+	schema := filepath.Join(t.TempDir(), "schema.json")
+	if err := os.WriteFile(schema, []byte(`{"type":"object","properties":{"card":{"type":"string","x-redact":true}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output("type", "add", "later", "--reason", "test", "--schema", schema)
+	id := output("job", "submit", "later", `{"card":"4929-1234"}`)
 	operator := output("org", "token", "add", "acme", "ops", "--role", "operator", "--reason", "test")
 	auditor := output("org", "token", "add", "acme", "books", "--role", "auditor", "--reason", "test")
 	b := openTab(t)
@@ -64,6 +68,10 @@ func TestLogin(t *testing.T) {
 	b.visit(s.URL + "/o/acme/jobs/" + id)
 	login(operator)
 	b.shows(".standing", "")
+	b.shows(".json .j-redacted", "redacted")
+	if text := js[string](b, "document.querySelector('main').innerText"); strings.Contains(text, "Unmask") || strings.Contains(text, "4929") {
+		t.Errorf("an operator who may not unmask is shown %q", text)
+	}
 	b.click(".actions button", "Cancel")
 	b.confirm("not any more")
 	b.shows(".standing", "canceled")

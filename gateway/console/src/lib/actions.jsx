@@ -1,5 +1,6 @@
 // What can be done to jobs. Each asks first, says what it did, and returns the answer or null.
-import { get, post, part } from "./api.js";
+import { get, post, part, request } from "./api.js";
+import { field } from "./json.js";
 import { org, may, toast } from "./store.js";
 import { count } from "./time.js";
 import { ask } from "../ui/ask.jsx";
@@ -47,6 +48,16 @@ export async function resolveJob(j) {
   });
   if (r) toast("Closed.");
   return r;
+}
+
+// unmaskJob shows args with what their type redacts: it returns their node, or null. That they were seen is an event.
+export async function unmaskJob(j) {
+  const r = await ask({
+    title: "Show what is redacted", what: j, verb: "Unmask",
+    text: <p>That you saw it, and why, stands in the history of the job for ever. It is shown until you leave the page.</p>,
+    work: async (v) => ({ args: field(await request("POST", job(j.id, "unmask"), { body: { reason: v.reason }, exact: true }), "args") }),
+  });
+  return r?.args ?? null;
 }
 
 // chunk is how many jobs one request acts upon; a bulk reaches bulkMax, the oldest first (docs/HTTP.md).

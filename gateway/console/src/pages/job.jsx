@@ -1,8 +1,8 @@
 // One job, whole: where it stands and why, what happened to it, what it was given and gave back.
 import { useEffect, useState } from "preact/hooks";
 import { get, part } from "../lib/api.js";
-import { at, org, toast } from "../lib/store.js";
-import { can, cancelJob, exportJob, resolveJob, retryJob } from "../lib/actions.jsx";
+import { at, may, org, toast } from "../lib/store.js";
+import { can, cancelJob, exportJob, resolveJob, retryJob, unmaskJob } from "../lib/actions.jsx";
 import { ago, bytes, count, now, span, stamp } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
 import { listen } from "../lib/live.js";
@@ -10,9 +10,10 @@ import { useKeys } from "../lib/keys.js";
 import { field, plain } from "../lib/json.js";
 import { Badge, Bar, Button, Card, Copy, Empty, Facts, Failed, Link, Loading, Page, Shown, State, Time, reasonText } from "../ui/kit.jsx";
 import { Icon } from "../ui/icons.jsx";
-import { Json } from "../ui/json.jsx";
+import { Json, hasRedacted } from "../ui/json.jsx";
 import { Timeline } from "../ui/timeline.jsx";
 import { usePageActions } from "../ui/palette.jsx";
+import { Family } from "./family.jsx";
 import { RunAgain } from "./runagain.jsx";
 
 const everyMS = 400;
@@ -20,7 +21,7 @@ const eventsMax = 200; // rows of the history on the page
 
 export function Job({ id }) {
   const o = org.value;
-  const mine = (b) => b.jobs.has(id);
+  const mine = (b) => b.jobs.has(id) || !!job.data?.j.parents.some((p) => b.jobs.has(p.id));
   const path = `orgs/${o}/jobs/${part(id)}`;
   const job = useQuery((signal) => get(path, { signal, exact: true }).then((node) => ({ node, j: plain(node) })), [o, id], { key: o + id, when: mine, everyMS });
   const events = useQuery((signal) => history(path, signal), [o, id], { key: o + id, when: mine, everyMS });
@@ -58,7 +59,7 @@ export function Job({ id }) {
         <div class="stack">
           <Card title="Timeline"><Shown q={events} rows={3} what="The history">{(d) => <Timeline events={d.items} job={j} />}</Shown></Card>
           <Attempts j={j} />
-          <Payloads node={job.data.node} j={j} />
+          <Payloads node={job.data.node} j={j} seen={events.reload} />
           <Events q={events} />
         </div>
         <Aside j={j} o={o} />
@@ -177,12 +178,16 @@ function Attempts({ j }) {
   );
 }
 
-function Payloads({ node, j }) {
-  const args = field(node, "args"), result = field(node, "result");
+// Payloads shows args and result. What a schema redacts is shown to who may see it and says why, until he leaves the page: it
+// stands nowhere else.
+function Payloads({ node, j, seen }) {
+  const [shown, setShown] = useState(null);
+  const args = shown ?? field(node, "args"), result = field(node, "result");
+  const unmask = () => unmaskJob(j).then((whole) => { if (whole) { setShown(whole); seen(); } });
   const kept = (ref) => ref && <p class="faint">Kept by reference, {ref.bytes != null ? bytes(ref.bytes) : ref.size != null ? bytes(ref.size) : "apart from the ledger"}: jobledger job result {j.id}</p>;
   return (
     <div class="grid-2">
-      <Card title="Args">{j.args_ref ? kept(j.args_ref) : <Json node={args} label="args" />}</Card>
+      <Card title="Args" actions={shown ? <Button class="small" kind="quiet" onClick={() => setShown(null)}>Hide again</Button> : may("payloads.unmask") && hasRedacted(args) && <Button class="small" onClick={unmask}>Unmask</Button>}>{j.args_ref ? kept(j.args_ref) : <Json node={args} label="args" />}</Card>
       <Card title="Result">{j.result_ref ? kept(j.result_ref) : j.state === "completed" ? <Json node={result} label="result" /> : <p class="faint">{["canceled", "dead_lettered"].includes(j.state) ? "It ended without one." : "Not yet."}</p>}</Card>
     </div>
   );
@@ -227,24 +232,5 @@ function Aside({ j, o }) {
       </Card>
       <Family j={j} o={o} />
     </aside>
-  );
-}
-
-// Family is what the job waits for, and where it came from.
-function Family({ j, o }) {
-  const from = j.correlation_id && j.correlation_id !== j.id && j.correlation_id;
-  const children = j.children ?? [];
-  const parts = useQuery((signal) => get(`orgs/${o}/counts`, { signal, query: { q: `batch:${j.id}` } }), [j.id, j.seq], { key: j.id, skip: j.type !== "batch" && !j.flags?.includes("batch") });
-  if (!j.parents.length && !children.length && !from && !(parts.data?.total > 0)) return null;
-  return (
-    <Card title="Parents and children">
-      <ul class="family">
-        {from && <li><Icon name="link" size={14} /><span class="faint">first of the chain</span><Link to={at("jobs/" + part(from))}><code>{from}</code></Link></li>}
-        {j.parents.map((p) => <li key={p.id}><Icon name={p.state || "submitted"} size={14} /><Link to={at("jobs/" + part(p.id))}><code>{p.id}</code></Link><span class="faint">{p.state ? p.state.replace("_", " ") : "unknown"}{p.on_failure && p.on_failure !== "fail" ? `, if it fails: ${p.on_failure}` : ""}</span></li>)}
-        <li class="family-me"><Icon name={j.state} size={14} /><strong>this job</strong><span class="faint">{j.state.replace("_", " ")}</span></li>
-        {children.map((c) => <li key={c.id} class="family-child"><Icon name="chevron" size={14} /><Link to={at("jobs/" + part(c.id))}><code>{c.id}</code></Link></li>)}
-        {parts.data?.total > 0 && <li class="family-child"><Icon name="chevron" size={14} /><Link to={at("jobs") + "?q=" + encodeURIComponent("batch:" + j.id)}>{count(parts.data.total)} jobs of this batch</Link></li>}
-      </ul>
-    </Card>
   );
 }

@@ -5,9 +5,11 @@ import { at, org, toast } from "../lib/store.js";
 import { go } from "../lib/router.js";
 import { pretty, source, tree } from "../lib/json.js";
 import { Button, Dialog, Field } from "../ui/kit.jsx";
+import { hasRedacted } from "../ui/json.jsx";
 
 export function RunAgain({ j, args, onClose }) {
   const before = args && !j.args_ref ? pretty(args) : "";
+  const masked = hasRedacted(args);
   const [text, setText] = useState(before);
   const [reason, setReason] = useState("");
   const [error, setError] = useState(null);
@@ -16,7 +18,11 @@ export function RunAgain({ j, args, onClose }) {
     if (!reason.trim()) return setError({ field: "reason", message: "It stands in the history for ever: say why." });
     let raw = JSON.stringify({ reason });
     if (text !== before) {
-      try { raw = raw.slice(0, -1) + ',"args":' + source(tree(text)) + "}"; } catch (e) { return setError({ field: "args", message: e.message }); }
+      try {
+        const edited = tree(text);
+        if (masked && hasRedacted(edited)) return setError({ field: "args", message: 'Where "[redacted]" stands nobody knows what is meant: give the value. Args that are not edited are taken over whole, with what is redacted.' });
+        raw = raw.slice(0, -1) + ',"args":' + source(edited) + "}";
+      } catch (e) { return setError({ field: "args", message: e.message }); }
     }
     setBusy(true);
     try {

@@ -9,6 +9,9 @@ const itemsMax = 100; // of an array or object, until asked for more
 const textMax = 400; // letters of a text, until asked for more
 const isRedacted = (n) => n.kind === "string" && n.value === "[redacted]";
 
+// hasRedacted says whether anything in a node is the mask of what a schema redacts.
+export const hasRedacted = (n) => !!n && (isRedacted(n) || (n.fields?.some(([, v]) => hasRedacted(v)) ?? n.items?.some(hasRedacted) ?? false));
+
 // Json shows a node of lib/json.js.
 export function Json({ node, label = "JSON" }) {
   if (!node) return <span class="faint">nothing</span>;
