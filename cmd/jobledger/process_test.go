@@ -131,7 +131,7 @@ func TestDocs(t *testing.T) {
 		{"docs/BACKUP.md", `trap 'kill $(jobs -p) 2> /dev/null || true' EXIT` + "\n", // the drill's server, if it goes wrong
 			[]string{"manifest.json: OK", "put back", `"ok":true`, "completed", "the copy does not know it", "no: the store is not empty"}},
 		{"docs/HISTORY.md", "", []string{"submitted", csvColumns, "last seq ", "system:worker", "State: running", "read the history of demo up to sequence"}},
-		{"docs/HTTP.md", "", []string{`"state":"completed"`, `"event":"submitted"`, `{"name":"Ada"}`, `"duplicate":true`, `"reason":"scheduled"`, `"state":"canceled"`,
+		{"docs/HTTP.md", "", []string{`"state":"completed"`, `"event":"submitted"`, `{"name":"Ada"}`, `"duplicate":true`, `"state":"canceled"`,
 			`"by":"type"`, `"code":"not_found"`}},
 		{"docs/SCHEDULES.md", "", []string{"_s-tick-1-", "* * * * * * UTC", "jobs would be submitted", "jobs submitted", "paused", "is removed"}},
 	} {
