@@ -25,7 +25,7 @@ func TestCitedIdsAreExplained(t *testing.T) {
 	for _, m := range explained.FindAllStringSubmatch(read(t, "docs/RULES.md"), -1) {
 		known[m[1]] = true
 	}
-	for _, m := range decision.FindAllStringSubmatch(read(t, "docs/ARCHITECTURE.md"), -1) {
+	for _, m := range decision.FindAllStringSubmatch(read(t, "docs/DECISIONS.md"), -1) {
 		known["DESIGN "+m[1]] = true
 	}
 	for _, m := range stateRows.FindAllStringSubmatch(read(t, "testdata/ledger/transitions.txt"), -1) {
