@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dartwing/jobledger/gateway"
 	"github.com/dartwing/jobledger/gateway/rights"
@@ -315,6 +316,45 @@ func TestHTTPPace(t *testing.T) {
 	for range 100 {
 		if got := s.call(op, "GET", "/v1/orgs/acme/jobs", ""); got.status != http.StatusOK || got.header.Get("RateLimit-Limit") != "" {
 			t.Fatalf("an operator: %s %v", got, got.header)
+		}
+	}
+}
+
+// TestHTTPPaceOfMany: a batch or a backfill of a member counts as many submits as it makes jobs; what is more than a minute's is
+// owed (R-310).
+func TestHTTPPaceOfMany(t *testing.T) {
+	s := serveHTTP(t, gateway.HTTPConfig{})
+	items := strings.TrimSuffix(strings.Repeat("{},", 150), ",")
+	batch := `{"each":{"type":"echo"},"items":[` + items + `]}`
+	later := `{"type":"echo","dedup":"off","not_before":"1h"}`
+	member := func(name string) string {
+		return s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleMember, Actor: "user:" + name}).Secret
+	}
+	ada, bob, op := member("ada"), member("bob"), s.token("acme", gateway.AddTokenRequest{Role: schemas.RoleOperator}).Secret
+	if got := s.call(ada, "POST", "/v1/orgs/acme/batches", batch); got.status != http.StatusCreated || got.header.Get("RateLimit-Remaining") != "0" {
+		t.Errorf("a batch: %s %v", got, got.header)
+	}
+	for path, body := range map[string]string{"jobs": later, "batches": batch} {
+		if got := s.call(ada, "POST", "/v1/orgs/acme/"+path, body); got.code() != ledger.CodeRateLimited || got.header.Get("Retry-After") == "" {
+			t.Errorf("%s while some are owed: %s", path, got)
+		}
+	}
+	if got := s.call(bob, "PUT", "/v1/orgs/acme/schedules/minutes", `{"type":"echo","every_s":60,"paused":true}`); got.status != http.StatusOK {
+		t.Fatal(got)
+	}
+	from := time.Now().Add(-3 * time.Hour).UTC().Format(time.RFC3339)
+	if got := s.call(bob, "POST", "/v1/orgs/acme/schedules/minutes/backfill", `{"from":"`+from+`","dry_run":true}`); got.status != http.StatusOK {
+		t.Errorf("a dry run: %s", got)
+	}
+	if got := s.call(bob, "POST", "/v1/orgs/acme/schedules/minutes/backfill", `{"from":"`+from+`"}`); got.status != http.StatusOK {
+		t.Errorf("a backfill: %s", got)
+	}
+	if got := s.call(bob, "POST", "/v1/orgs/acme/jobs", later); got.code() != ledger.CodeRateLimited {
+		t.Errorf("behind the backfill: %s", got)
+	}
+	for range 2 {
+		if got := s.call(op, "POST", "/v1/orgs/acme/batches", batch); got.status != http.StatusCreated && got.status != http.StatusOK {
+			t.Errorf("an operator: %s", got)
 		}
 	}
 }

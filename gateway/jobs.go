@@ -32,7 +32,17 @@ func (g *Gateway) submit(ctx context.Context, r *request) ([]byte, error) {
 
 // batch stores a batch: the body is what it is to do.
 func (g *Gateway) batch(ctx context.Context, r *request) ([]byte, error) {
-	return g.submitWith(ctx, r, "", g.l.SubmitBatch)
+	return g.submitWith(ctx, r, "", g.batchOf(r))
+}
+
+// batchOf stores the batch of a request, of which each item counts as a submit of a member.
+func (g *Gateway) batchOf(r *request) func(context.Context, ledger.SubmitRequest) (ledger.Receipt, error) {
+	return func(ctx context.Context, req ledger.SubmitRequest) (ledger.Receipt, error) {
+		if err := g.countBatch(ctx, r, &req); err != nil {
+			return ledger.Receipt{}, err
+		}
+		return g.l.SubmitBatch(ctx, req)
+	}
 }
 
 func (g *Gateway) submitWith(ctx context.Context, r *request, typ schemas.TypeName, submit func(context.Context, ledger.SubmitRequest) (ledger.Receipt, error)) ([]byte, error) {

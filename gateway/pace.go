@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"math"
 	"strconv"
 	"sync"
@@ -43,8 +44,8 @@ func paceOf(ep *endpoint) paceClass {
 	return paceList
 }
 
-// pacedMax bounds the members whose calls are counted: beyond it those are forgotten who have not called for a minute, whose
-// count is as new.
+// pacedMax bounds the members whose calls are counted: beyond it those are forgotten who have not called for a minute and owe
+// none, whose count is as new, or nearly.
 const pacedMax = 10_000
 
 // memberKey is whose calls are counted together.
@@ -83,15 +84,59 @@ func (p *paces) take(principal *rights.Principal, org schemas.OrgID, c paceClass
 	p.mu.Unlock()
 	limit := perMinute[c]
 	ok := l.AllowN(now, 1)
-	left := max(0, l.TokensAt(now))
-	a := callsLeft{limit: limit, remaining: int(left), reset: time.Duration((float64(limit) - left) / float64(limit) * float64(time.Minute))}
+	tokens := l.TokensAt(now)
+	a := leftOf(tokens, limit)
 	if ok {
 		return a, nil
 	}
-	wait := math.Ceil((1 - left) * 60 / float64(limit))
-	err := ledger.Errorf(ledger.CodeRateLimited, "%s may make %d such calls a minute: wait %v s", principal.Actor, limit, wait)
-	err.Details = map[string]any{"limit": limit, "remaining": 0, "retry_after_s": int(wait)}
+	wait := secondsFor(1-tokens, limit)
+	err := ledger.Errorf(ledger.CodeRateLimited, "%s may make %d such calls a minute: wait %d s", principal.Actor, limit, wait)
+	err.Details = map[string]any{"limit": limit, "remaining": 0, "retry_after_s": wait}
 	return a, err
+}
+
+// leftOf is what a member has left where so many calls are; fewer than none are owed.
+func leftOf(tokens float64, limit int) callsLeft {
+	return callsLeft{limit: limit, remaining: int(max(0, tokens)), reset: time.Duration((float64(limit) - tokens) / float64(limit) * float64(time.Minute))}
+}
+
+// secondsFor is how long so many calls take to come back.
+func secondsFor(calls float64, limit int) int { return int(math.Ceil(calls * 60 / float64(limit))) }
+
+// takeAll counts one call that does n things, of which had are counted. It needs as many as are left of n, or all of a
+// minute's where n are more; what it does beyond them is owed: until that has come back there are none. So nobody does more
+// in the long run than by single calls, and what is larger than a minute's waits for a minute without any.
+func (p *paces) takeAll(principal *rights.Principal, org schemas.OrgID, c paceClass, had, n int) (callsLeft, error) {
+	now := p.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.member(memberKey{principal.Actor, org}, now)
+	l, limit := m.by[c], perMinute[c]
+	m.last = now
+	tokens := l.TokensAt(now)
+	if short := float64(min(n, limit)-had) - tokens; short > paceSlack {
+		wait := secondsFor(short, limit)
+		err := ledger.Errorf(ledger.CodeRateLimited, "%s may submit %d jobs a minute, and this is %d: wait %d s", principal.Actor, limit, n, wait)
+		err.Details = map[string]any{"limit": limit, "remaining": int(max(0, tokens)), "retry_after_s": wait}
+		return leftOf(tokens, limit), err
+	}
+	for rest := n - had; rest > 0; rest -= limit {
+		l.ReserveN(now, min(rest, limit))
+	}
+	return leftOf(l.TokensAt(now), limit), nil
+}
+
+// paceSlack is by how much of a call the sum of many parts of one may be off.
+const paceSlack = 1e-6
+
+// owes reports whether calls of the member are owed.
+func (m *memberPace) owes(now time.Time) bool {
+	for _, l := range m.by {
+		if l.TokensAt(now) < 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // takeMore counts up to n further calls, as many as there are left of.
@@ -114,7 +159,7 @@ func (p *paces) member(k memberKey, now time.Time) *memberPace {
 	}
 	if len(p.members) >= pacedMax {
 		for k, m := range p.members {
-			if now.Sub(m.last) >= time.Minute {
+			if now.Sub(m.last) >= time.Minute && !m.owes(now) {
 				delete(p.members, k)
 			}
 		}
@@ -137,4 +182,36 @@ func (a callsLeft) headers(set func(name, value string)) {
 	set("RateLimit-Limit", strconv.Itoa(a.limit))
 	set("RateLimit-Remaining", strconv.Itoa(a.remaining))
 	set("RateLimit-Reset", strconv.Itoa(int(math.Ceil(a.reset.Seconds()))))
+}
+
+// countItems counts the jobs that one call of a member submits, of which had are counted with the call.
+func (g *Gateway) countItems(ctx context.Context, r *request, had, n int) error {
+	if !isMember(ctx, r.org) || n <= had {
+		return nil
+	}
+	left, err := g.paces.takeAll(caller(ctx), r.org, paceSubmit, had, n)
+	r.left = left
+	return err
+}
+
+// isMember reports whether the caller's calls are counted.
+func isMember(ctx context.Context, org schemas.OrgID) bool {
+	p := caller(ctx)
+	if p == nil {
+		return false
+	}
+	grant := p.In(org)
+	return grant != nil && grant.Role == schemas.RoleMember
+}
+
+// countBatch is countItems of a batch, before it is stored. One that cannot be read is refused by who stores it.
+func (g *Gateway) countBatch(ctx context.Context, r *request, req *ledger.SubmitRequest) error {
+	if !isMember(ctx, req.Org) || req.ArgsRef != nil { // by reference a member brings none: authorizeSubmit
+		return nil
+	}
+	spec, err := ledger.DecodeBatch(req.Args)
+	if err != nil {
+		return nil
+	}
+	return g.countItems(ctx, r, 1, len(spec.Items))
 }

@@ -78,7 +78,7 @@ func (g *Gateway) resubmit(ctx context.Context, r *request) ([]byte, error) {
 	}
 	again := g.l.Submit
 	if submit.Type == ledger.BatchType { // a new batch, whose items are new jobs
-		submit.Type, submit.Queue, again = "", "", g.l.SubmitBatch
+		submit.Type, submit.Queue, again = "", "", g.batchOf(r)
 	}
 	if err := g.authorizeSubmit(ctx, &submit); err != nil {
 		return nil, err

@@ -293,6 +293,11 @@ func (g *Gateway) scheduleBackfill(ctx context.Context, r *request) ([]byte, err
 		return nil, badField("from", fmt.Errorf("there are more than %d ticks: make them up in parts, of which the first ends at %s",
 			TicksMax, reply.Ticks[TicksMax-1].Format(time.RFC3339)))
 	}
+	if !req.DryRun {
+		if err := g.countItems(ctx, r, 0, len(reply.Ticks)); err != nil {
+			return nil, err
+		}
+	}
 	for _, tick := range reply.Ticks {
 		had, err := g.makeUp(ctx, set, tick, &req)
 		if err != nil {

@@ -60,11 +60,9 @@ func (g *Gateway) submitMany(ctx context.Context, r *request) ([]byte, error) {
 	}
 	allowed := n
 	p := caller(ctx)
-	if p != nil {
-		if grant := p.In(r.org); grant != nil && grant.Role == schemas.RoleMember { // one is counted already
-			allowed = 1 + g.paces.takeMore(p, r.org, paceSubmit, n-1)
-			r.left.remaining = max(0, r.left.remaining-(allowed-1))
-		}
+	if isMember(ctx, r.org) { // one is counted already
+		allowed = 1 + g.paces.takeMore(p, r.org, paceSubmit, n-1)
+		r.left.remaining = max(0, r.left.remaining-(allowed-1))
 	}
 	reply := SubmitsReply{Items: make([]SubmitAnswer, n)}
 	requests, at := make([]ledger.SubmitRequest, 0, n), make([]int, 0, n)
