@@ -3,7 +3,10 @@ package where
 import (
 	"bytes"
 	"encoding/json"
+	"iter"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -15,7 +18,7 @@ const (
 )
 
 // Rules are the fields of a type's args that its schema marks, in properties, items, allOf, anyOf and oneOf; an x-redact
-// elsewhere, as behind a $ref, redacts all. A path is property names with dots between; the items of
+// elsewhere, as behind a $ref, or that a $ref leads to, redacts all. A path is property names with dots between; the items of
 // an array have that of the array.
 type Rules struct {
 	Redact []string `json:"redact,omitempty"`
@@ -27,11 +30,14 @@ func RulesOf(schema json.RawMessage) *Rules {
 	if !bytes.Contains(schema, []byte("x-redact")) && !bytes.Contains(schema, []byte("x-index")) {
 		return nil
 	}
-	r := new(Rules)
-	r.read(schema, "", 0)
 	var whole any
-	if json.Unmarshal(schema, &whole) == nil && len(r.Redact) < marks(whole) {
-		r.Redact = []string{""} // a mark stands where its path cannot be told
+	if json.Unmarshal(schema, &whole) != nil {
+		return nil
+	}
+	r := new(Rules)
+	r.read(whole, "", 0)
+	if len(r.Redact) < marks(whole) || len(r.Redact) > 0 && refersToMark(whole, whole) {
+		r.Redact = []string{""} // a mark stands where its path, or one of its paths, cannot be told
 	}
 	slices.Sort(r.Redact)
 	slices.Sort(r.Index)
@@ -42,30 +48,25 @@ func RulesOf(schema json.RawMessage) *Rules {
 	return r
 }
 
-func (r *Rules) read(schema json.RawMessage, path string, depth int) {
-	var s struct {
-		Redact     any                        `json:"x-redact"`
-		Index      any                        `json:"x-index"`
-		Properties map[string]json.RawMessage `json:"properties"`
-		Items      json.RawMessage            `json:"items"`
-		AllOf      []json.RawMessage          `json:"allOf"`
-		AnyOf      []json.RawMessage          `json:"anyOf"`
-		OneOf      []json.RawMessage          `json:"oneOf"`
-	}
-	if depth > rulesDepth || json.Unmarshal(schema, &s) != nil {
+func (r *Rules) read(schema any, path string, depth int) {
+	s, ok := schema.(map[string]any)
+	if !ok || depth > rulesDepth {
 		return // a boolean schema marks nothing
 	}
-	if s.Redact == true {
+	if s["x-redact"] == true {
 		r.Redact = append(r.Redact, path)
 	}
-	if s.Index == true && path != "" {
+	if s["x-index"] == true && path != "" {
 		r.Index = append(r.Index, path)
 	}
-	for name, sub := range s.Properties {
+	properties, _ := s["properties"].(map[string]any)
+	for name, sub := range properties {
 		r.read(sub, join(path, name), depth+1)
 	}
-	for _, sub := range slices.Concat([]json.RawMessage{s.Items}, s.AllOf, s.AnyOf, s.OneOf) {
-		if len(sub) > 0 {
+	r.read(s["items"], path, depth+1)
+	for _, of := range []string{"allOf", "anyOf", "oneOf"} {
+		all, _ := s[of].([]any)
+		for _, sub := range all {
 			r.read(sub, path, depth+1)
 		}
 	}
@@ -73,20 +74,81 @@ func (r *Rules) read(schema json.RawMessage, path string, depth int) {
 
 // marks is how many x-redact a schema has.
 func marks(schema any) (n int) {
-	switch s := schema.(type) {
-	case map[string]any:
-		if s["x-redact"] == true {
-			n++
-		}
-		for _, sub := range s {
-			n += marks(sub)
-		}
-	case []any:
-		for _, sub := range s {
-			n += marks(sub)
-		}
+	if s, ok := schema.(map[string]any); ok && s["x-redact"] == true {
+		n++
+	}
+	for sub := range parts(schema) {
+		n += marks(sub)
 	}
 	return n
+}
+
+// refersToMark reports whether a reference in part of a schema brings a mark to a second place: what it leads to has one, as
+// where a schema is a part of itself, or cannot be told.
+func refersToMark(whole, part any) bool {
+	if s, ok := part.(map[string]any); ok {
+		for _, name := range []string{"$ref", "$dynamicRef", "$recursiveRef"} {
+			if ref, ok := s[name].(string); ok {
+				if to, known := target(whole, ref); !known || marks(to) > 0 {
+					return true
+				}
+			}
+		}
+	}
+	for sub := range parts(part) {
+		if refersToMark(whole, sub) {
+			return true
+		}
+	}
+	return false
+}
+
+// target is what a reference leads to that is a JSON pointer into the schema.
+func target(whole any, ref string) (to any, known bool) {
+	pointer, ok := strings.CutPrefix(ref, "#")
+	pointer, err := url.PathUnescape(pointer)
+	if !ok || err != nil || pointer != "" && pointer[0] != '/' {
+		return nil, false
+	}
+	to = whole
+	for _, name := range strings.Split(pointer, "/")[1:] {
+		name = strings.NewReplacer("~1", "/", "~0", "~").Replace(name)
+		switch at := to.(type) {
+		case map[string]any:
+			to, known = at[name]
+		case []any:
+			i, err := strconv.Atoi(name)
+			if known = err == nil && i >= 0 && i < len(at); known {
+				to = at[i]
+			}
+		default:
+			known = false
+		}
+		if !known {
+			return nil, false
+		}
+	}
+	return to, true
+}
+
+// parts are what stands in an object or an array.
+func parts(v any) iter.Seq[any] {
+	return func(yield func(any) bool) {
+		switch v := v.(type) {
+		case map[string]any:
+			for _, sub := range v {
+				if !yield(sub) {
+					return
+				}
+			}
+		case []any:
+			for _, sub := range v {
+				if !yield(sub) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func join(path, name string) string {
@@ -112,6 +174,9 @@ func (r *Rules) Kept(args []byte) []byte {
 	d.UseNumber()
 	var v any
 	if d.Decode(&v) != nil {
+		return nil
+	}
+	if _, ok := v.(string); ok { // what was no JSON: all of it may be what is redacted
 		return nil
 	}
 	out, err := json.Marshal(r.without(v, ""))

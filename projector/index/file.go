@@ -22,7 +22,7 @@ const (
 	// fileName is the file in Config.Dir; SQLite keeps two more beside it while it is open.
 	fileName = "index.sqlite"
 	// fileForm rises with every change of the tables, of a row, or of what is folded into them.
-	fileForm = "5"
+	fileForm = "6"
 	// readersMax is how many looks are under way at once; more wait. longMax, below it, is how many of them may be such as
 	// look at every job.
 	readersMax, longMax = 4, 2
