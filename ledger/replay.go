@@ -25,8 +25,8 @@ type ReplayQuery struct {
 	Org      schemas.OrgID
 	Job      schemas.JobID
 	Type     schemas.TypeName
-	Event    schemas.EventName
-	Actor    string // who did it, as a HistoryLine says
+	Event    schemas.EventName // unmasked with Org: those about its jobs, though they stand elsewhere
+	Actor    string            // who did it, as a HistoryLine says
 	From, To ReplayBound
 	// Behind leaves out what stands up to there, beside From: an earlier replay of the same question ended there.
 	Behind schemas.Seq
@@ -95,6 +95,9 @@ func (l *Ledger) Replay(ctx context.Context, q ReplayQuery, fn func(*Entry) erro
 		return nil
 	}
 	read := &stretch{l: l, org: q.Org, filter: q.filter(), next: start, until: q.To.Seq}
+	if q.unmaskings() {
+		read.org = "" // in ARCHIVE they stand among all control events
+	}
 	if !q.FullSpeed {
 		read.pace = l.pace(ctx)
 		defer read.pace.close()
@@ -185,20 +188,46 @@ func (q *ReplayQuery) filter() string {
 	switch {
 	case q.Job != "":
 		return schemas.JobSubject(q.Org, q.Job).String()
+	case q.unmaskings():
+		return schemas.UnmaskPlace(q.Org, "*").String()
 	case q.Org != "":
 		return "jobs." + string(q.Org) + ".>"
 	}
 	return ""
 }
 
-// replayJob needs what stands on the job's subject only.
-func (l *Ledger) replayJob(ctx context.Context, q *ReplayQuery, fn func(*Entry) error) error {
+// unmaskings reports that the query is about who saw what is redacted in an org: those events stand elsewhere than the org's.
+func (q *ReplayQuery) unmaskings() bool { return q.Org != "" && q.Event == schemas.EventUnmasked }
+
+// of reports whether e is of the org and job that are asked about.
+func (q *ReplayQuery) of(e *Entry) bool {
+	org, job := e.Org, e.Job
+	if u, ok := e.Data.(*schemas.Unmasked); ok && q.unmaskings() {
+		org, job = u.Org, u.Job
+	}
+	return (q.Org == "" || org == q.Org) && (q.Job == "" || job == q.Job)
+}
+
+// storyOf is what stands about the job.
+func (l *Ledger) storyOf(ctx context.Context, q *ReplayQuery) ([]*Entry, error) {
+	if q.unmaskings() {
+		return l.Unmaskings(ctx, q.Org, q.Job)
+	}
 	s, err := l.wholeStory(ctx, q.Org, q.Job)
+	if err != nil {
+		return nil, err
+	}
+	return s.entries, nil
+}
+
+// replayJob needs what stands about the job only.
+func (l *Ledger) replayJob(ctx context.Context, q *ReplayQuery, fn func(*Entry) error) error {
+	entries, err := l.storyOf(ctx, q)
 	if err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
 	var in []*Entry
-	for _, e := range s.entries {
+	for _, e := range entries {
 		if e.Seq >= max(q.From.Seq, q.Behind+1) && e.Seq <= q.To.Seq {
 			if err := q.hand(e, fn); err != nil {
 				return err
@@ -221,13 +250,14 @@ func (q *ReplayQuery) hand(e *Entry, fn func(*Entry) error) error {
 
 // Matches reports whether a replay of the whole ledger up to e would hand it out.
 func (q *ReplayQuery) Matches(e *Entry) bool {
-	return (q.Org == "" || e.Org == q.Org) && (q.Job == "" || e.Job == q.Job) && e.Seq >= q.From.Seq && e.Seq > q.Behind && q.chooses(e)
+	return q.of(e) && e.Seq >= q.From.Seq && e.Seq > q.Behind && q.chooses(e)
 }
 
 func (q *ReplayQuery) chooses(e *Entry) bool {
 	switch {
 	case errors.Is(e.Err, schemas.ErrForeign) && !q.Foreign,
 		q.Event != "" && e.Name() != q.Event,
+		q.unmaskings() && !q.of(e),
 		q.Type != "" && typeOf(e.Data) != q.Type,
 		q.Actor != "" && actorOf(e.Event) != q.Actor,
 		e.Time.Before(q.From.Time), q.late(e):

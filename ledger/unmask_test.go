@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/dartwing/jobledger/ledger"
@@ -49,5 +50,50 @@ func TestUnmaskFaults(t *testing.T) {
 		if _, err := env.Ledger.Unmask(t.Context(), &u, ledger.Meta{}); ledger.AsError(err).Code != ledger.CodeInvalidArgument {
 			t.Errorf("%+v: %v", u, err)
 		}
+	}
+}
+
+// TestUnmaskingsLeave (R-606, DESIGN D13): who saw what of an org is told by its name and by the job's, also when it has left for
+// the archive; a look at a job that is there does not bring it back.
+func TestUnmaskingsLeave(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t, 1)
+	unmask := func(org schemas.OrgID, id schemas.JobID, reason string) {
+		t.Helper()
+		if _, err := c.Ledger.Unmask(t.Context(), &schemas.Unmasked{Org: org, Job: id, Type: "t", Fields: []string{""}, Reason: reason}, ledger.Meta{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unmask("acme", "done-0", "first")
+	unmask("other", "done-0", "of another org")
+	unmask("acme", "dead-0", "of another job")
+	end := c.end0()
+	c.leave(c.archiver(small(50)))
+	if state, err := c.Ledger.Archived(t.Context()); err != nil || state.Through.Seq < end.Seq {
+		t.Fatalf("%d has not left: %+v, %v", end.Seq, state, err)
+	}
+	unmask("acme", "done-0", "second")
+	l := c.NewLedger()
+	for want, q := range map[string]ledger.ReplayQuery{
+		"first, of another job, second":                 {Org: "acme"},
+		"first, second":                                 {Org: "acme", Job: "done-0"},
+		"first, of another org, of another job, second": {},
+		"second": {Org: "acme", From: ledger.ReplayBound{Seq: end.Seq + 1}},
+	} {
+		q.Event = schemas.EventUnmasked
+		var told []string
+		err := l.Replay(t.Context(), q, func(e *ledger.Entry) error {
+			if !q.Matches(e) {
+				t.Errorf("%+v does not match what it handed out", q)
+			}
+			told = append(told, e.Data.(*schemas.Unmasked).Reason)
+			return nil
+		})
+		if have := strings.Join(told, ", "); err != nil || have != want {
+			t.Errorf("%+v: %s, %v; want %s", q, have, err, want)
+		}
+	}
+	if j, err := l.Fold(t.Context(), "acme", "done-0"); err != nil || !j.Archived {
+		t.Errorf("the job came back: %+v, %v", j, err)
 	}
 }
