@@ -94,7 +94,9 @@ type Count struct {
 	Total           int64       `json:"total"`
 	Items           []CountItem `json:"items"`
 	DeadLettersOpen int64       `json:"dead_letters_open"`
-	AsOfSeq         schemas.Seq `json:"as_of_seq"`
+	// FailureRate is the part of the dead letters among those counted that completed or are dead letters; null: none did.
+	FailureRate *float64    `json:"failure_rate"`
+	AsOfSeq     schemas.Seq `json:"as_of_seq"`
 	// Where is that of the request in its canonical form: what was counted by. A server of a version before it says nothing.
 	Where string `json:"where,omitempty"`
 }

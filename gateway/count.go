@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dartwing/jobledger/gateway/rights"
 	"github.com/dartwing/jobledger/internal/where"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -117,11 +118,32 @@ func (g *Gateway) count(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := g.countOwn(ctx, r.org, &chosen); err != nil {
+		return nil, err
+	}
 	t, err := g.tallied(ctx, r.org, &req, &chosen)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(t.reply(&req, &chosen))
+}
+
+// countOwn has what is counted be the caller's own jobs where it may see the figures of no others.
+func (g *Gateway) countOwn(ctx context.Context, org schemas.OrgID, chosen *where.Where) error {
+	p := caller(ctx)
+	if p == nil {
+		return nil
+	}
+	switch reach := rights.Decide(p, rights.MetricsRead, org); {
+	case reach.Whole():
+		return nil
+	case reach == rights.Own:
+		chosen.Terms = append(chosen.Terms, where.Term{Field: where.FieldOwner, Values: []where.Value{{Text: p.Actor.String()}}})
+		return nil
+	}
+	e := ledger.Errorf(ledger.CodePermissionDenied, "%s reads the jobs that it submitted by their ids, and counts none", p.Actor)
+	e.Details = map[string]any{"action": rights.MetricsRead}
+	return e
 }
 
 // CountOf answers a request from counters that are exact at a sequence. The error says what of the request is wrong, or asks
@@ -150,6 +172,7 @@ func (t *tally) reply(req *CountRequest, chosen *where.Where) *Count {
 	reply := Count{By: req.By, Items: []CountItem{}, AsOfSeq: t.seq, Where: chosen.String()}
 	now := time.Now()
 	groups := map[string]int64{}
+	var completed, dead int64
 	for k, c := range t.counts {
 		if !anyOf(req.Type, k.Type) || !anyOf(req.Queue, k.Queue) {
 			continue
@@ -166,8 +189,18 @@ func (t *tally) reply(req *CountRequest, chosen *where.Where) *Count {
 				continue
 			}
 			reply.Total += n
+			switch s {
+			case schemas.StateDeadLettered:
+				dead += n
+			case schemas.StateCompleted:
+				completed += n
+			}
 			groups[groupOf(req.By, k, s)] += n
 		}
+	}
+	if ended := completed + dead; ended > 0 {
+		rate := float64(dead) / float64(ended)
+		reply.FailureRate = &rate
 	}
 	if req.By == ByState {
 		states := where.Where{Terms: slices.DeleteFunc(slices.Clone(chosen.Terms), func(t where.Term) bool { return t.Field != where.FieldState })}

@@ -62,7 +62,7 @@ func (g *Gateway) jobEndpoints() []*endpoint {
 		{name: "notices-read", action: rights.JobsWatch, pattern: "notices.read", handle: g.readNotices, about: "the caller has read his notices"},
 		{name: "stats", action: rights.MetricsRead, whole: true, pattern: "stats", handle: g.stats, about: "rates, durations and depth over time"},
 		{name: "usage", action: rights.MetricsRead, whole: true, pattern: "usage", handle: g.usage, about: "what the org used"},
-		{name: "count", action: rights.MetricsRead, whole: true, pattern: "count", handle: g.count, about: "how many jobs stand where"},
+		{name: "count", action: rights.MetricsRead, pattern: "count", handle: g.count, about: "how many jobs stand where"},
 		{name: "status", action: rights.MetricsRead, cell: true, pattern: "status", handle: g.status, about: "how far the views are, what is wrong in the ledger, whether somebody leads"},
 		{name: "info", action: rights.MetricsRead, cell: true, pattern: "info", handle: g.info, about: "what runs: leader, ledger, archive, storage, views"},
 	}
