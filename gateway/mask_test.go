@@ -229,6 +229,35 @@ func TestUnmaskLarge(t *testing.T) {
 	if code != string(ledger.CodePermissionDenied) {
 		t.Errorf("another's unmasking opens the pages: %.200s", body)
 	}
+	// One of the same name opens them while it has the right itself.
+	for account, may := range map[string]bool{"MALLORY": false, "OSCAR": true} {
+		r := gateway.AddTokenRequest{Role: schemas.RoleOperator, Actor: "user:oscar", NATSAccount: account}
+		if may {
+			r.Permissions = []string{"payloads.unmask"}
+		}
+		s.token("acme", r)
+	}
+	_, body = ask(t, s.client.Conn, "jobledger-as.OSCAR.acme.unmask."+string(id), `{"reason":"case 4711"}`)
+	var opened gateway.UnmaskReply
+	if err := json.Unmarshal([]byte(body), &opened); err != nil || opened.EventID == nil {
+		t.Fatalf("%s, %v", body, err)
+	}
+	for account, want := range map[string]ledger.Code{"MALLORY": ledger.CodePermissionDenied, "OSCAR": ""} {
+		code, body := ask(t, s.client.Conn, "jobledger-as."+account+".acme.payload."+string(id), `{"of":"args","unmasked":"`+string(*opened.EventID)+`"}`)
+		if code != string(want) || tells([]byte(body)) != (want == "") {
+			t.Errorf("%s: %s %.200s", account, code, body)
+		}
+	}
+}
+
+// TestRefusedValue (R-606): why args were refused that do not fit a schema with marks is told without what stood there.
+func TestRefusedValue(t *testing.T) {
+	set := &schemas.TypeSettings{Name: "pay", Schema: json.RawMessage(`{"properties":{"card":{"type":"string","x-redact":true}}}`)}
+	for _, args := range []string{`{"card":4929e999}`, `{"card":4929}`} {
+		if err := new(gateway.ArgsChecker).Check(set, json.RawMessage(args)); err == nil || strings.Contains(err.Error(), "4929") {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
 }
 
 // TestMaskComesBack: what was shown in place of a value is not stored as one, by whatever way it comes back.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -36,10 +37,13 @@ func (c *ArgsChecker) Check(t *schemas.TypeSettings, args json.RawMessage) error
 	}
 	var value any
 	if err := json.Unmarshal(args, &value); err != nil {
+		if where.RulesOf(t.Schema).Masks() { // libraries repeat values, and others may read what was refused
+			err = errors.New("they hold what cannot be held to a schema, such as a number above 1e308")
+		}
 		return badField("args", err)
 	}
 	if err := schema.Validate(value); err != nil {
-		if where.RulesOf(t.Schema).Masks() { // the library repeats values, and others may read what was refused
+		if where.RulesOf(t.Schema).Masks() {
 			return badField("args"+pointer(err), fmt.Errorf("args of type %s do not match its schema there", t.Name))
 		}
 		return badField("args"+pointer(err), fmt.Errorf("args of type %s do not match its schema: %w", t.Name, err))

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/dartwing/jobledger/gateway/rights"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -113,8 +114,12 @@ func named(fields []string) []string {
 	return fields
 }
 
-// openedBy reports whether an unmasking of the caller, of late, shows him a job's args.
+// openedBy reports whether an unmasking of the caller, of late, shows him a job's args. The right that let him unmask is asked
+// for again: it may have been taken away, and another credential of the same name never had it.
 func (g *Gateway) openedBy(ctx context.Context, j *ledger.Job, id schemas.EventID) error {
+	if p := caller(ctx); p != nil && !rights.Decide(p, rights.PayloadsUnmask, j.Org).Covers(p, whoseJob(j)) {
+		return denied(p, rights.PayloadsUnmask, j.Org)
+	}
 	all, err := g.l.Unmaskings(ctx, j.Org, j.ID)
 	if err != nil {
 		return err

@@ -91,7 +91,7 @@ func (r *Rules) find(args []byte) (cuts []Span, err error) {
 	if text := bytes.TrimLeft(args, " \t\r\n"); len(text) > 0 && text[0] == '"' {
 		r = All
 	}
-	err = Walk(args, func(names []string) bool { return r.Redacted(pathOf(names)) }, func(names []string, from, to int) {
+	err = Walk(args, func(names []string) bool { return len(names) <= rulesDepth && r.Redacted(pathOf(names)) }, func(names []string, from, to int) {
 		cuts = append(cuts, Span{From: from, To: to, With: maskJSON, path: pathOf(names)})
 	})
 	return cuts, err
@@ -142,7 +142,7 @@ func (w *walker) value(path []string) error {
 			if err != nil {
 				return err
 			}
-			if err := w.value(append(path[:len(path):len(path)], name.(string))); err != nil {
+			if err := w.value(append(path, name.(string))); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,7 @@ package where
 
 import (
 	"encoding/json"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -84,4 +85,30 @@ func FuzzMasked(f *testing.F) {
 			t.Errorf("%s became %s: %v", args, masked, err)
 		}
 	})
+}
+
+// TestMaskDeep (R-108): what args cost that are nested as deep as the decoder goes, with long names, is bounded: they come
+// from a raw submit, which is recorded though it is refused.
+func TestMaskDeep(t *testing.T) {
+	r := RulesOf(json.RawMessage(`{"properties":{"a":{"x-redact":true}}}`))
+	const deep = 9000
+	name := strings.Repeat("n", 100)
+	args := []byte(strings.Repeat(`{"`+name+`":`, deep) + `{"a":1}` + strings.Repeat("}", deep))
+	for what, of := range map[string]func(){
+		"masked":   func() { r.Masked(args) },
+		"searched": func() { r.Kept(args) },
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		of()
+		runtime.ReadMemStats(&after)
+		if had := after.TotalAlloc - before.TotalAlloc; had > 100*uint64(len(args)) {
+			t.Errorf("%s: %d bytes for args of %d", what, had, len(args))
+		}
+	}
+	deepest := RulesOf(json.RawMessage(strings.Repeat(`{"properties":{"n":`, rulesDepth) + `{"x-redact":true}` + strings.Repeat("}}", rulesDepth)))
+	args = []byte(strings.Repeat(`{"n":`, rulesDepth) + `7` + strings.Repeat("}", rulesDepth))
+	if masked, kept := string(deepest.Masked(args)), string(deepest.Kept(args)); strings.Contains(masked, "7") || strings.Contains(kept, "7") || !strings.Contains(masked, Mask) {
+		t.Errorf("the deepest mark: %s, %s", masked, kept)
+	}
 }

@@ -13,7 +13,8 @@ import (
 const (
 	// PayloadMax is how much of args, and of a result, is searched, in bytes.
 	PayloadMax = 2048
-	// rulesDepth bounds how deep a schema is looked into.
+	// rulesDepth bounds how deep a schema is looked into, and so how many names the path of a mark has: nothing is compared
+	// below that, for args of a raw submit that was refused may be nested as deep as the decoder goes.
 	rulesDepth = 16
 )
 
@@ -179,29 +180,32 @@ func (r *Rules) Kept(args []byte) []byte {
 	if _, ok := v.(string); ok { // what was no JSON: all of it may be what is redacted
 		return nil
 	}
-	out, err := json.Marshal(r.without(v, ""))
+	out, err := json.Marshal(r.without(v, "", 0))
 	if err != nil {
 		return nil
 	}
 	return out
 }
 
-func (r *Rules) without(v any, path string) any {
+func (r *Rules) without(v any, path string, names int) any {
 	if r.Redacted(path) {
 		return nil
 	}
 	switch v := v.(type) {
 	case map[string]any:
+		if names == rulesDepth {
+			break
+		}
 		for name, sub := range v {
 			if p := join(path, name); r.Redacted(p) {
 				delete(v, name)
 			} else {
-				v[name] = r.without(sub, p)
+				v[name] = r.without(sub, p, names+1)
 			}
 		}
 	case []any:
 		for i, sub := range v {
-			v[i] = r.without(sub, path)
+			v[i] = r.without(sub, path, names)
 		}
 	}
 	return v
