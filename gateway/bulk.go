@@ -67,6 +67,7 @@ type BulkRequest struct {
 	// ended with them, parents first; IDs are then retried one after the other.
 	Cascade bool `json:"cascade,omitempty"`
 
+	named bool // the caller gave the BulkID
 	again bool // this bulk may have acted upon the jobs before
 }
 
@@ -202,7 +203,7 @@ func (g *Gateway) bulk(ctx context.Context, r *request) ([]byte, error) {
 	if err := req.check(); err != nil {
 		return nil, err
 	}
-	if req.BulkID == "" {
+	if req.named = req.BulkID != ""; !req.named {
 		req.BulkID = newBulkID()
 	}
 	if req.DryRun { // counting needs no reason yet

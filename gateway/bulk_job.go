@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,19 +36,20 @@ func newBulkID() string {
 
 // detach fixes the set and stores the bulk. Nothing is stored where there is nothing to do.
 func (g *Gateway) detach(ctx context.Context, org schemas.OrgID, req *BulkRequest, reply *BulkReply) error {
+	if begun, err := g.begunBefore(ctx, org, req, reply); begun || err != nil {
+		return err
+	}
 	ids, err := g.set(ctx, org, req, reply)
 	if err != nil || len(ids) == 0 {
 		return err
 	}
 	reply.IDs, reply.Left = nil, reply.Eligible-len(ids)
-	spec := ledger.BulkSpec{Action: req.Action, IDs: ids, Reason: req.Reason, Note: req.Note, As: req.As, Deadline: req.Deadline,
-		WaiveParents: req.WaiveParents, Cascade: req.Cascade, Rate: req.Rate, Matched: reply.Matched, Eligible: reply.Eligible}
-	if req.Filter != nil {
-		if spec.Filter, err = json.Marshal(req.Filter); err != nil {
-			return err
-		}
+	spec, err := req.spec()
+	if err != nil {
+		return err
 	}
-	receipt, err := g.l.SubmitBulk(ctx, org, schemas.JobID(req.BulkID), &spec, ledger.Meta{Actor: g.actor(ctx)})
+	spec.IDs, spec.Matched, spec.Eligible = ids, reply.Matched, reply.Eligible
+	receipt, err := g.l.SubmitBulk(ctx, org, schemas.JobID(req.BulkID), spec, ledger.Meta{Actor: g.actor(ctx)})
 	if err != nil {
 		return err
 	}
@@ -55,6 +57,77 @@ func (g *Gateway) detach(ctx context.Context, org schemas.OrgID, req *BulkReques
 	g.log.Info("bulk begun", zap.String("action", req.Action), zap.String("org", string(org)), zap.String("actor", g.actor(ctx).String()),
 		zap.String("job", string(receipt.ID)), zap.String("reason", cmp.Or(req.Reason, req.Note)), zap.Int("jobs", len(ids)))
 	return nil
+}
+
+// spec is what the bulk is to do, but for the jobs.
+func (r *BulkRequest) spec() (*ledger.BulkSpec, error) {
+	spec := &ledger.BulkSpec{Action: r.Action, Reason: r.Reason, Note: r.Note, As: r.As, Deadline: r.Deadline, WaiveParents: r.WaiveParents,
+		Cascade: r.Cascade, Rate: r.Rate}
+	if r.Filter != nil {
+		filter, err := json.Marshal(r.Filter)
+		if err != nil {
+			return nil, err
+		}
+		spec.Filter = filter
+	}
+	return spec, nil
+}
+
+// begunBefore answers who asks again for a bulk by a filter, as no answer came: by now other jobs match it, or none. The same
+// ids are the same job, and Submit finds it. What is begun for something else is left to Submit, which refuses the id.
+func (g *Gateway) begunBefore(ctx context.Context, org schemas.OrgID, req *BulkRequest, reply *BulkReply) (bool, error) {
+	if len(req.IDs) > 0 || !req.named {
+		return false, nil
+	}
+	j, err := g.l.Fold(ctx, org, schemas.JobID(req.BulkID))
+	switch {
+	case errors.Is(err, ledger.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	case j.Spec.Type != ledger.BulkType:
+		return false, idTaken(req.BulkID)
+	}
+	args, err := g.l.Args(ctx, j)
+	if err != nil {
+		return false, err
+	}
+	var was ledger.BulkSpec
+	if err := json.Unmarshal(args, &was); err != nil {
+		return false, err
+	}
+	reply.Detached, reply.Matched, reply.Eligible, reply.Left = true, was.Matched, was.Eligible, was.Eligible-len(was.IDs)
+	asked, err := req.spec()
+	if err != nil {
+		return false, err
+	}
+	if was.IDs, was.Matched, was.Eligible = nil, 0, 0; len(was.Filter) == 0 {
+		asked.Filter = nil // of a cascade it is not kept
+	}
+	same, err := sameJSON(&was, asked)
+	if err == nil && !same {
+		err = idTaken(req.BulkID)
+	}
+	return err == nil, err
+}
+
+func idTaken(id string) error {
+	return ledger.Errorf(ledger.CodeIDConflict, "bulk_id: %s is the id of another job, or of a bulk that does something else", id)
+}
+
+// sameJSON compares two values as what they are stored as.
+func sameJSON(a, b any) (bool, error) {
+	var plain [2]any
+	for i, v := range []any{a, b} {
+		text, err := json.Marshal(v)
+		if err == nil {
+			err = json.Unmarshal(text, &plain[i])
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return reflect.DeepEqual(plain[0], plain[1]), nil
 }
 
 // set are the jobs of a detached bulk, at most BulkMax, none of them twice; the reply says how many there are.
@@ -83,9 +156,16 @@ func (g *Gateway) set(ctx context.Context, org schemas.OrgID, req *BulkRequest, 
 }
 
 // ActBulk does what a bulk asks for to some of its jobs, for the server that runs it (handlers.BulksConfig). Events name who
-// asked for the bulk, and the bulk as their cause.
+// asked for the bulk, and the bulk as their cause. Who has lost the right to bulks since goes on with none.
 func (g *Gateway) ActBulk(ctx context.Context, o *handlers.BulkOrder) ([]handlers.BulkOutcome, error) {
-	ctx = withCaller(ctx, &rights.Principal{Actor: o.Actor}) // for actor; what it may do was asked when the bulk was begun
+	err := g.l.RightStands(ctx, &ledger.Job{Org: o.Org, ID: o.Bulk, SubmittedBy: o.Actor, Spec: schemas.Submitted{Type: ledger.BulkType}})
+	if errors.Is(err, ledger.ErrRightLost) {
+		return nil, ledger.Errorf(ledger.CodePermissionDenied, "%s may ask for no bulks in org %s any more", o.Actor, o.Org)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ctx = withCaller(ctx, &rights.Principal{Actor: o.Actor}) // for actor
 	req := BulkRequest{Action: o.Spec.Action, IDs: o.IDs, BulkID: string(o.Bulk), Reason: o.Spec.Reason, Note: o.Spec.Note, As: o.Spec.As,
 		Deadline: o.Spec.Deadline, WaiveParents: o.Spec.WaiveParents, Cascade: o.Spec.Cascade, again: o.Again}
 	if len(o.Spec.Filter) > 0 {

@@ -26,6 +26,12 @@ const (
 	// linesMax and linesBytes bound what waits of all.
 	linesMax   = 65_536
 	linesBytes = 128 << 20
+	// lineSpare and lineSpareBytes are beyond lineMax for callers of an org of whom nothing waits, and linesSpare and
+	// linesSpareBytes beyond linesMax for orgs of which nothing does: who fills a line keeps out himself.
+	lineSpare       = 512
+	lineSpareBytes  = 8 << 20
+	linesSpare      = 16_384
+	linesSpareBytes = 64 << 20
 )
 
 // errCrowded is the answer to a request beyond what may wait. Nothing of it was done.
@@ -152,7 +158,7 @@ func (t *turns) take(who asker, bytes int, begin begin) bool {
 	}
 	defer t.mu.Unlock()
 	q := l.callers[who.caller]
-	if t.waiting >= linesMax || t.bytes+bytes > linesBytes || l.full(bytes, lineMax, lineBytes) || q != nil && q.full(bytes, lineMax/2, lineBytes/2) {
+	if t.full(l, q, bytes) {
 		t.drop(l)
 		return false
 	}
@@ -170,6 +176,22 @@ func (t *turns) take(who asker, bytes int, begin begin) bool {
 	t.bytes += bytes
 	t.place(l, now)
 	return true
+}
+
+// full reports whether a request is beyond what may wait, of all, of its org or of its caller, whose queue is nil if nothing of
+// his waits. t.mu is held.
+func (t *turns) full(l *line, q *queue, bytes int) bool {
+	most, mostBytes := linesMax, linesBytes
+	if l.count == 0 {
+		most, mostBytes = most+linesSpare, mostBytes+linesSpareBytes
+	}
+	if t.waiting >= most || t.bytes+bytes > mostBytes {
+		return true
+	}
+	if q == nil {
+		return l.full(bytes, lineMax+lineSpare, lineBytes+lineSpareBytes)
+	}
+	return l.full(bytes, lineMax, lineBytes) || q.full(bytes, lineMax/2, lineBytes/2)
 }
 
 func (q *queue) full(more, most, mostBytes int) bool {

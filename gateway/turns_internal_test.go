@@ -154,8 +154,8 @@ func TestTurnsAreBounded(t *testing.T) {
 		if n := waiting("x", "a", 0, 10_000); n != lineMax/2 {
 			t.Errorf("%d of one caller wait, want %d", n, lineMax/2)
 		}
-		if n := waiting("x", "b", 0, 10_000) + waiting("x", "c", 0, 10_000); n != lineMax/2 {
-			t.Errorf("%d of two others of the org wait, want %d", n, lineMax/2)
+		if n := waiting("x", "b", 0, 10_000) + waiting("x", "c", 0, 10_000); n != lineMax/2+1 { // one of whom nothing waited
+			t.Errorf("%d of two others of the org wait, want %d", n, lineMax/2+1)
 		}
 		b.ask("y", "a", "y", 0)
 		if n := waiting("y", "a", 1<<20, 100); n != lineBytes/2>>20 {
@@ -168,13 +168,14 @@ func TestTurnsAreBounded(t *testing.T) {
 		for i := range linesMax/lineMax + 1 {
 			all += waiting(fmt.Sprintf("o%d", i), "a", 0, lineMax/2) + waiting(fmt.Sprintf("o%d", i), "b", 0, lineMax/2)
 		}
-		if all != linesMax || b.t.waiting != linesMax {
-			t.Errorf("%d wait of all, want %d", all, linesMax)
+		const most = linesMax + 2 // one each of two orgs of which nothing waited
+		if all != most || b.t.waiting != most {
+			t.Errorf("%d wait of all, want %d", all, most)
 		}
 		running := b.running()
 		b.t.close()
-		if b.ended != linesMax || !b.ask("z", "a", "z", 0) || b.ended != linesMax+1 {
-			t.Errorf("%d of %d were told that there are no turns any more", b.ended, linesMax)
+		if b.ended != most || !b.ask("z", "a", "z", 0) || b.ended != most+1 {
+			t.Errorf("%d of %d were told that there are no turns any more", b.ended, most)
 		}
 		b.endAll()
 		if b.count() > running+1 || len(b.t.lines) != 0 || b.t.running+b.t.waiting+b.t.bytes != 0 {
@@ -261,5 +262,35 @@ func TestSeats(t *testing.T) {
 	}
 	if s.all != 0 || len(s.by) != 0 {
 		t.Errorf("%+v stayed", s)
+	}
+}
+
+// Who fills a line keeps out himself: another caller of the org is let in with one request, and another org while a few fill what may
+// wait of all.
+func TestTurnsSpare(t *testing.T) {
+	b := newBegun(0) // nothing has its turn
+	fill := func(org, caller string, bytes int) (n int) {
+		for b.ask(org, caller, "", bytes) {
+			n++
+		}
+		return n
+	}
+	if x, y := fill("noisy", "x", 0), fill("noisy", "y", 0); x != lineMax/2 || y != lineMax/2 {
+		t.Fatalf("%d and %d wait", x, y)
+	}
+	if n := fill("noisy", "admin", 0); n != 1 {
+		t.Errorf("%d of a third caller wait, want 1", n)
+	}
+	for i := 0; b.t.bytes < linesBytes; i++ {
+		for _, caller := range []string{"x", "y"} {
+			fill(fmt.Sprintf("large%d", i), caller, 1<<20)
+		}
+	}
+	if !b.ask("calm", "c", "", 1<<20) || b.ask("large0", "x", "", 1<<20) {
+		t.Error("a calm org is kept out, or one that fills its line is not")
+	}
+	b.t.close()
+	if b.t.waiting+b.t.bytes != 0 || len(b.t.lines) != 0 {
+		t.Errorf("%+v stayed", b.t)
 	}
 }

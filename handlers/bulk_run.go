@@ -115,7 +115,7 @@ func (r *bulkRun) through(ctx context.Context) error {
 		if r.changed && now.Sub(r.keptAt) >= max(bulkKeepEvery, now.Sub(r.begun)/bulkKeepShare) {
 			r.keep(ctx)
 		}
-		if now.Sub(r.begun) >= r.b.cfg.RunMax && r.keepClean(ctx) {
+		if now.Sub(r.begun) >= r.b.turnMax() && r.keepClean(ctx) {
 			return errYield
 		}
 		n, until := r.pace.room(min(bulkAtOnce, r.left()), now)
@@ -159,6 +159,11 @@ func (r *bulkRun) act(ctx context.Context, n int) error {
 	settled()
 	r.changed = true
 	if err != nil && ctx.Err() == nil && ledger.AsError(err).Code != ledger.CodeUnavailable {
+		r.s.Open = append(jobs, r.s.Open...)
+		r.keepClean(ctx)
+		if code := ledger.AsError(err).Code; code == ledger.CodePermissionDenied {
+			return &marked{err: err, class: schemas.ClassPermanent, code: string(code)}
+		}
 		return fmt.Errorf("the bulk cannot go on: %w", err)
 	}
 	var open []int

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,6 +17,9 @@ import (
 
 // BulkSlots is how many bulks a server runs at once. Each holds its args, of some 400 KB at most.
 const BulkSlots = 32
+
+// bulkCrowdedMax costs each bulk three events a turn.
+const bulkCrowdedMax = 10 * time.Second
 
 // BulkOrder is what a bulk asks for some of its jobs.
 type BulkOrder struct {
@@ -50,8 +54,8 @@ type BulksConfig struct {
 	Right ledger.Right
 	// Logger is required; use zap.NewNop() for none.
 	Logger *zap.Logger
-	// RunMax is that of BatchesConfig.
-	RunMax time.Duration
+	// RunMax is that of BatchesConfig; CrowdedMax is it, 10 s if zero, while all BulkSlots are taken: others may wait for one.
+	RunMax, CrowdedMax time.Duration
 }
 
 // Bulks runs the bulks of a cell (R-45, ledger.SubmitBulk): each server has one. It works for ledger.BulkType from the moment
@@ -60,7 +64,8 @@ type BulksConfig struct {
 // It may be started and killed at any time: the events that a bulk causes name it, so that the handler which goes on with
 // it knows what an earlier one has done.
 type Bulks struct {
-	cfg BulksConfig
+	cfg     BulksConfig
+	running atomic.Int32
 }
 
 // NewBulks returns what Run makes work.
@@ -75,7 +80,7 @@ func NewBulks(cfg BulksConfig) (*Bulks, error) {
 	case cfg.Logger == nil:
 		return nil, errors.New("handlers: BulksConfig.Logger is required")
 	}
-	cfg.RunMax = cmp.Or(cfg.RunMax, batchRunMax)
+	cfg.RunMax, cfg.CrowdedMax = cmp.Or(cfg.RunMax, batchRunMax), cmp.Or(cfg.CrowdedMax, bulkCrowdedMax)
 	return &Bulks{cfg: cfg}, nil
 }
 
@@ -163,5 +168,16 @@ func (b *Bulks) run(ctx context.Context, a *Attempt) (json.RawMessage, error) {
 	if err != nil {
 		return nil, &marked{err: err, class: schemas.ClassPermanent, code: CodeInvalidArgs}
 	}
+	b.running.Add(1)
+	defer b.running.Add(-1)
 	return r.run(ctx)
+}
+
+// turnMax is how long a bulk keeps its slot at a time. While all are taken that is short, for whose bulks wait cannot be seen
+// from here, and those of one org would keep out those of all others for an hour.
+func (b *Bulks) turnMax() time.Duration {
+	if b.running.Load() < BulkSlots {
+		return b.cfg.RunMax
+	}
+	return min(b.cfg.RunMax, b.cfg.CrowdedMax)
 }

@@ -25,7 +25,8 @@ type standings struct {
 // RightStands is nil as long as no credential says that a job's principal has lost the right to run it, and
 // ErrRightLost when one does: it submitted in the job's org and was revoked, and no other of the same name does now; or the
 // job's type asks, by now, for a permission that a member has not who submitted it in his own name. Who never had a
-// credential is not judged: what he may do is decided elsewhere, as by a Right, and in the ledger's own account by nobody.
+// credential is not judged: what he may do is decided elsewhere, as by a Right, and in the ledger's own account by nobody. A bulk
+// asks for a credential that may begin one.
 //
 // A credential that expires takes no right away: it opens nothing any more, but what was submitted while it was valid was
 // submitted rightly, and may wait longer than it lives.
@@ -64,6 +65,9 @@ func rightLost(tokens map[string]*schemas.TokenSettings, j *Job, permission stri
 	lost := false
 	for _, t := range tokens {
 		if !t.Role.Submits() || t.Role != schemas.RoleAdmin && t.Org != j.Org {
+			continue
+		}
+		if j.Spec.Type == BulkType && !t.Role.Bulks() { // who may only submit now goes on with no bulk of his
 			continue
 		}
 		permitted := permission == "" || t.Role != schemas.RoleMember || slices.Contains(t.Permissions, permission)

@@ -35,6 +35,8 @@ func TestRightStands(t *testing.T) {
 		{Actor: user("renewed"), Role: schemas.RolePublisher, Org: "acme"},
 		{Actor: user("demoted"), Role: schemas.RoleOperator, Org: "acme", Revoked: true},
 		{Actor: user("demoted"), Role: schemas.RoleAuditor, Org: "acme"},
+		{Actor: user("lowered"), Role: schemas.RoleOperator, Org: "acme", Revoked: true},
+		{Actor: user("lowered"), Role: schemas.RoleMember, Org: "acme"},
 		{Actor: user("moved"), Role: schemas.RoleOperator, Org: "acme", Revoked: true},
 		{Actor: user("moved"), Role: schemas.RoleOperator, Org: "other"},
 		{Actor: user("elsewhere"), Role: schemas.RoleOperator, Org: "other", Revoked: true},
@@ -56,7 +58,7 @@ func TestRightStands(t *testing.T) {
 	}{
 		{"valid", "echo", false}, {"revoked", "echo", true}, {"expired", "echo", false}, {"renewed", "echo", false}, {"demoted", "echo", true}, {"moved", "echo", true},
 		{"elsewhere", "echo", false}, {"root", "echo", true}, {"reader", "echo", false}, {"unknown", "echo", false}, {"unknown by revoked", "echo", false},
-		{"faxer", "fax", false}, {"valid", "fax", true}, {"valid by renewed", "fax", false}, {"renewed", "fax", false}, {"revoked by valid", "echo", true},
+		{"faxer", "fax", false}, {"valid", "fax", true}, {"valid by renewed", "fax", false}, {"lowered", "echo", false}, {"lowered", ledger.BulkType, true}, {"valid", ledger.BulkType, false}, {"renewed", "fax", false}, {"revoked by valid", "echo", true},
 	} {
 		who, by, named := strings.Cut(c.who, " by ")
 		j := &ledger.Job{Org: "acme", SubmittedBy: user(who), Spec: schemas.Submitted{Type: c.typ}}

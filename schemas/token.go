@@ -31,6 +31,10 @@ func (r Role) Submits() bool {
 	return r == RoleMember || r == RoleOperator || r == RoleAdmin || r == RolePublisher
 }
 
+// Bulks reports whether a holder of the role may act upon many jobs of an org: as with Submits, package gateway/rights
+// says so.
+func (r Role) Bulks() bool { return r == RoleOperator || r == RoleAdmin }
+
 // Bounds of a token's settings.
 const (
 	// TokenHashBytes is the size of a token's stored hash, SHA-256.

@@ -54,6 +54,9 @@ func TestTableIsDocumented(t *testing.T) {
 		if got := rights.Decide(&rights.Principal{Grants: []rights.Grant{grant}}, rights.JobsSubmit, "acme"); role.Submits() != (got != rights.None) {
 			t.Errorf("a %s submits: %v, by the table its reach is %q", role, role.Submits(), got)
 		}
+		if got := rights.Decide(&rights.Principal{Grants: []rights.Grant{grant}}, rights.JobsBulk, "acme"); role.Bulks() != (got != rights.None) {
+			t.Errorf("a %s asks for bulks: %v, by the table its reach is %q", role, role.Bulks(), got)
+		}
 	}
 	if len(roles) != len(schemas.Roles()) {
 		t.Errorf("%d roles are documented, there are %v", len(roles), schemas.Roles())

@@ -87,6 +87,9 @@ type guard struct {
 	ns        *server.Server
 	recognise Recognise
 	tenants   map[string]Tenant // whose accounts are there, by account
+	// delayed is how many logins had to wait since the log told of one.
+	delayed     int
+	delayedTold time.Time
 }
 
 func newGuard(g Guard, log *zap.Logger) *guard {
@@ -121,14 +124,14 @@ func (g *guard) Check(c server.ClientAuthentication) bool {
 	if same(secret, g.own) || g.Secret != "" && same(secret, g.Secret) {
 		return true
 	}
-	if g.guesses.crowded(from) {
-		return g.drop(c)
-	}
 	t, err := g.ask(secret)
 	switch {
 	case refused(err):
 		g.log.Debug("a login was refused", zap.Stringer("from", from), zap.Error(err))
-		g.guesses.wrong(from)
+		crowded := g.guesses.crowded(from)
+		if g.guesses.wrong(from); crowded {
+			return g.drop(c)
+		}
 		return false
 	case err != nil:
 		return g.later(c, from, err)
@@ -148,9 +151,19 @@ func (g *guard) Check(c server.ClientAuthentication) bool {
 	return true
 }
 
-// later is drop, and says why.
+// later is drop, and says why, in one line a minute: who has to come again may do so as often as he likes.
 func (g *guard) later(c server.ClientAuthentication, from net.Addr, err error) bool {
-	g.log.Warn("a login has to wait", zap.Stringer("from", from), zap.Error(err))
+	g.mu.Lock()
+	g.delayed++
+	n, now := g.delayed, time.Now()
+	tell := now.Sub(g.delayedTold) >= guessWindow
+	if tell {
+		g.delayed, g.delayedTold = 0, now
+	}
+	g.mu.Unlock()
+	if tell {
+		g.log.Warn("a login has to wait", zap.Stringer("from", from), zap.Int("count", n), zap.Error(err))
+	}
 	return g.drop(c)
 }
 

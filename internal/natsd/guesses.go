@@ -11,16 +11,17 @@ import (
 )
 
 // Whoever shows secrets that open nothing is slowed, and the log tells of all of them in one line a minute. What opens something is
-// not kept waiting for what others of its address show; while very many of those are under way it has to come again.
+// neither kept waiting nor sent away for what others of its address show.
 const (
 	// guessesFree is how many wrong secrets an address may show in guessWindow before its next ones are answered guessDelay later;
-	// guessesHeld is how many answers of one address are held back at a time: beyond, a connection is ended before it is asked for.
+	// guessesHeld is how many answers of one address are held back at a time: beyond, a connection is ended without one.
 	guessesFree = 10
 	guessesHeld = 16
 	guessWindow = time.Minute
 	guessDelay  = time.Second
 	// guessersMax bounds the addresses that are remembered; when they are that many all others are taken for one.
-	guessersMax = 4096
+	guessersMax   = 4096
+	otherGuessers = "others"
 	// guessersTold is how many addresses a line of the log names, those with the most guesses.
 	guessersTold = 3
 )
@@ -61,11 +62,14 @@ func addressOf(from net.Addr) string {
 	return a.String()
 }
 
-// crowded reports whether so many answers to an address are held back that it is not asked for another secret.
+// crowded reports whether so many answers to an address are held back that a further wrong secret gets none.
 func (g *guesses) crowded(from net.Addr) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	w := g.by[addressOf(from)]
+	if w == nil && len(g.by) >= guessersMax {
+		w = g.by[otherGuessers]
+	}
 	return w != nil && w.held >= guessesHeld
 }
 
@@ -81,7 +85,7 @@ func (g *guesses) wrong(from net.Addr) {
 	w.untold++
 	g.untold++
 	g.tell(now)
-	if w.n <= guessesFree {
+	if w.n <= guessesFree || w.held >= guessesHeld {
 		g.mu.Unlock()
 		return
 	}
@@ -107,7 +111,7 @@ func (g *guesses) of(address string, now time.Time) *guesser {
 		}
 	}
 	if len(g.by) >= guessersMax {
-		address = "others"
+		address = otherGuessers
 		if w := g.by[address]; w != nil {
 			return w
 		}

@@ -84,6 +84,43 @@ func TestWrongLogins(t *testing.T) {
 	}
 }
 
+// Who is known gets in beside any number of wrong secrets from his address, and what cannot be judged for now makes one line a
+// minute, however often it comes again.
+func TestLoginBesideGuesses(t *testing.T) {
+	core, logs := observer.New(zapcore.InfoLevel)
+	s := knows(t, zap.New(core), "one")
+	g := s.guard.guesses
+	g.mu.Lock()
+	g.by["127.0.0.1"] = &guesser{since: time.Now(), n: guessesFree + 1, held: guessesHeld}
+	g.mu.Unlock()
+	nc, err := nats.Connect(s.URL(), nats.Token("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+	begin := func(token string) {
+		if nc, err := nats.Connect(s.URL(), nats.Token(token)); err == nil {
+			nc.Close()
+			t.Fatal("a stranger is in")
+		}
+	}
+	for range 2 * guessesHeld { // none is held back any more
+		begin("two")
+	}
+	s.Admit(func(context.Context, string) (Tenant, error) { return Tenant{}, errNobody })
+	for range 5 {
+		begin("one")
+	}
+	if n := logs.FilterMessage("a login has to wait").Len(); n != 1 {
+		t.Errorf("%d lines: %v", n, logs.All())
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if w := g.by["127.0.0.1"]; w.held != guessesHeld || w.n <= 2*guessesHeld {
+		t.Errorf("%d are counted, %d held", w.n, w.held)
+	}
+}
+
 // knows starts a server that knows the tenant one, and answers 1 MiB to all that it asks.
 func knows(t *testing.T, log *zap.Logger, secret string) *Server {
 	t.Helper()
