@@ -38,6 +38,8 @@ type HTTPConfig struct {
 	// every org. Both may be empty; GET /v1/me tells them.
 	Environment string
 	Org         schemas.OrgID
+	// TraceLink is where people look at traces, with {trace_id} in it; may be empty. GET /v1/me tells it.
+	TraceLink string
 }
 
 // HTTP returns the API of INTERFACE 3, below /v1. It serves the same endpoints as the NATS service, as long as Run runs.

@@ -164,6 +164,9 @@ func (g *Gateway) recordOf(ctx context.Context, h *ledger.JobHistory) (*ledger.R
 	org := h.Job.Org
 	record := ledger.RecordOf(h.Job)
 	record.Attempts = h.Attempts
+	if id := (ledger.Trace{Parent: h.Job.Traceparent}).ID(); id != "" {
+		record.TraceID = &id
+	}
 	if err := g.masks().record(ctx, &record); err != nil {
 		return nil, err
 	}

@@ -72,7 +72,9 @@ type Me struct {
 	CSRFToken *string `json:"csrf_token"`
 	// Environment is what this installation is called, such as dev or production; empty: nobody said.
 	Environment string `json:"environment"`
-	Version     string `json:"version"`
+	// TraceLink is where a trace is looked at, with {trace_id} where a record's trace_id belongs; null: nobody said.
+	TraceLink *string `json:"trace_link"`
+	Version   string  `json:"version"`
 }
 
 // MyOrg is one role of a caller.
@@ -216,6 +218,9 @@ func (h *httpAPI) tell(w http.ResponseWriter, who recognised, org schemas.OrgID)
 	p := who.Principal
 	me := Me{Principal: p.Actor.String(), Orgs: []MyOrg{}, Rights: []rights.Action{}, Reach: map[rights.Action]rights.Reach{}, Login: who.how,
 		Environment: h.cfg.Environment, Version: h.g.cfg.Version}
+	if h.cfg.TraceLink != "" {
+		me.TraceLink = &h.cfg.TraceLink
+	}
 	for _, grant := range p.Grants {
 		mine := MyOrg{Role: grant.Role, Permissions: grant.Permissions}
 		if grant.Org != "" {

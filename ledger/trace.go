@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"strings"
 
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -9,6 +10,20 @@ import (
 // Trace is a W3C trace context, the values of the headers traceparent and tracestate; the zero value is none. The ledger
 // carries both and reads neither: a program that makes spans says so by a Tracer, and no other needs an SDK.
 type Trace struct{ Parent, State string }
+
+// ID is the trace's: 32 hexadecimal digits in small letters; empty where Parent is of no form that has it, or names none.
+func (t Trace) ID() string {
+	const version, id, rest = 3, 32, 20 // "00-", the id, "-", the span's 16 digits, "-01"; a later version may have more
+	p := t.Parent
+	if len(p) < version+id+rest || p[2] != '-' || p[version+id] != '-' {
+		return ""
+	}
+	trace := p[version : version+id]
+	if strings.Trim(trace, "0123456789abcdef") != "" || strings.Trim(trace, "0") == "" {
+		return ""
+	}
+	return trace
+}
 
 // SubmitSpan is what the span of a submission is about.
 type SubmitSpan struct {

@@ -52,7 +52,9 @@ type Record struct {
 	Children      []schemas.JobRef   `json:"children"` // null: they are asked for by themselves (gateway.Client.Children), and lag like a list
 	CorrelationID *string            `json:"correlation_id"`
 	CausationID   *string            `json:"causation_id"`
-	Attempts      []AttemptRecord    `json:"attempts,omitzero"`
+	// TraceID is that of the trace context that the submit brought, or made (R-47), where one job is read; missing: it has none.
+	TraceID  *string         `json:"trace_id,omitzero"`
+	Attempts []AttemptRecord `json:"attempts,omitzero"`
 	// CheckpointBytes is the size of the checkpoint that a later attempt would resume from, 0 where there is none.
 	CheckpointBytes *int `json:"checkpoint_bytes,omitzero"`
 

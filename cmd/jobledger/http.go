@@ -68,7 +68,7 @@ func httpOf(l net.Listener, nats string) cell.HTTP {
 // httpOf is what a server serves on its listener.
 func (c *serverConfig) httpOf(l net.Listener, secured *tls.Config, nats string) cell.HTTP {
 	h := httpOf(l, nats)
-	h.TLS, h.Environment = secured, c.environment.Value
+	h.TLS, h.Environment, h.TraceLink = secured, c.environment.Value, c.traceLink.Value
 	h.Orgs, _ = metrics.ParseOrgLabel(c.orgLabel.Value) // checked
 	return h
 }

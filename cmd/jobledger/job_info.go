@@ -176,6 +176,7 @@ func (p *program) printRecord(r *ledger.Record, waits string) error {
 		{"Owner", deref(r.Owner)},
 		{"Key", deref(r.Key)},
 		{"Batch", deref(r.Batch)},
+		{"Trace", deref(r.TraceID)},
 		{"Tags", tagsFact(r.Tags)},
 		{"Parents", parentsFact(r.Parents)},
 		{"Error", errorFact(r.Error)},

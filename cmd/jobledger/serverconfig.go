@@ -26,6 +26,7 @@ type serverConfig struct {
 	hotWindow, retention      setting
 	unsafeBind, reserve       setting
 	http, index, environment  setting
+	traceLink                 setting
 	login, tlsCert, tlsKey    setting
 	orgLabel                  setting
 	natsCert, natsKey         setting
@@ -41,6 +42,7 @@ func (c *serverConfig) declare(cmd flagOwner) {
 	c.index.text(cmd, "index", "JOBLEDGER_INDEX", "no: keep no query index in the data folder; lists then cost as much as an org has jobs, and search neither args nor the archive").PlaceHolder("no")
 	c.orgLabel.text(cmd, "metrics-org-label", "JOBLEDGER_METRICS_ORG_LABEL", "Metrics of orgs: off, top:N, those with the most, or all").PlaceHolder("off|top:N|all")
 	c.environment.text(cmd, "environment", "JOBLEDGER_ENVIRONMENT", "What this installation is called, such as production: it is shown to people, so that nobody takes it for another").PlaceHolder("NAME")
+	c.traceLink.text(cmd, "trace-link", "JOBLEDGER_TRACE_LINK", "Where people look at a trace, with {trace_id} in it, such as https://jaeger.example.com/trace/{trace_id}").PlaceHolder("URL")
 	c.durability.text(cmd, "durability", "JOBLEDGER_DURABILITY", "standard: synced every second; strict: synced before the answer")
 	c.replicas.text(cmd, "replicas", "JOBLEDGER_REPLICAS", "Replicas of the ledger on an outside NATS: 1, 3 or 5; what is there is kept")
 	c.dedupWindow.text(cmd, "dedup-window", "JOBLEDGER_DEDUP_WINDOW", "How long message ids are remembered, up to 1h")
@@ -74,6 +76,7 @@ func (c *serverConfig) keys(f *commonFlags) []configKey {
 		{name: "index", setting: &c.index, fallback: "yes", check: checkYesNo},
 		{name: "metrics_org_label", setting: &c.orgLabel, fallback: "off", check: checkOrgLabel},
 		{name: "environment", setting: &c.environment, check: checkEnvironment},
+		{name: "trace_link", setting: &c.traceLink, check: checkTraceLink},
 		{name: "durability", setting: &c.durability, fallback: string(natsd.Standard), check: checkDurability},
 		{name: "nats_login", setting: &c.login, fallback: "no", check: checkYesNo},
 		{name: "listen_tls_cert", setting: &c.natsCert},
@@ -118,7 +121,7 @@ type effective struct {
 // checks all of them: flag > environment > file > default. It returns every
 // problem, not only the first.
 func (c *serverConfig) load(p *program, file string) ([]effective, []problem) {
-	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve, &c.http, &c.index, &c.environment, &c.orgLabel, &c.login, &c.tlsCert, &c.tlsKey, &c.natsCert, &c.natsKey} {
+	for _, s := range []*setting{&c.store, &c.listen, &c.durability, &c.replicas, &c.dedupWindow, &c.hotWindow, &c.retention, &c.unsafeBind, &c.reserve, &c.http, &c.index, &c.environment, &c.traceLink, &c.orgLabel, &c.login, &c.tlsCert, &c.tlsKey, &c.natsCert, &c.natsKey} {
 		s.fill(p.Getenv)
 	}
 	entries, problems := readConfFile(file)
@@ -339,6 +342,15 @@ const environmentMax = 32
 func checkEnvironment(s string) error {
 	if len(s) > environmentMax || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return fmt.Errorf("%q is not a name of at most %d bytes", s, environmentMax)
+	}
+	return nil
+}
+
+// checkTraceLink takes what a page may make a link of: nothing that runs.
+func checkTraceLink(s string) error {
+	u, err := url.Parse(strings.ReplaceAll(s, "{trace_id}", "0"))
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || !strings.Contains(s, "{trace_id}") {
+		return fmt.Errorf("%q is no http or https address with {trace_id} in it", s)
 	}
 	return nil
 }
