@@ -4,6 +4,7 @@ package console_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -102,26 +103,53 @@ func (s *site) bulk(t *testing.T) {
 	}
 	b := open(t, s.URL+"/o/acme/jobs?q="+url.QueryEscape("type:many"))
 	b.shows(".pages", "of 120 jobs")
-	// The second request fails: what the first did is told, and the rest can be done once more.
-	js[bool](b, `(() => { const real = fetch; let n = 0; window.fetch = async (to, o) => String(to).endsWith("/bulk") && !String(o.body).includes("dry_run") && ++n === 2
-		? new Response('{"error":{"code":"unavailable","message":"nobody leads"}}', {status: 503}) : real(to, o); return true })()`)
-	all := func() {
-		t.Helper()
-		b.until("document.querySelector('.bulk') === null && document.querySelectorAll('tbody tr').length > 20")
-		js[bool](b, "(document.querySelector('thead input').click(), true)")
-		b.click(".bulk .link", "Select all 120")
-		b.click(".bulk button", "Cancel")
-		b.shows("dialog[open]", "120 jobs match")
-		b.confirm("the campaign is over")
-	}
-	all()
-	b.shows(".toast", "100 canceled, stopped before 20")
-	b.shows(".toast", "nobody leads")
-	all()
-	b.shows(".toast", "20 canceled") // the others were, whatever the count before had seen
+	// No answer comes to the request: it is asked once more, and begun once.
+	js[bool](b, `(() => { const real = fetch; let n = 0; window.fetch = async (to, o) => { const r = await real(to, o); return String(o?.body).includes('"detach":true') && ++n === 1
+		? new Response('{"error":{"code":"unavailable","message":"nobody leads"}}', {status: 503}) : r }; return true })()`)
+	b.until("document.querySelector('.bulk') === null && document.querySelectorAll('tbody tr').length > 20")
+	js[bool](b, "(document.querySelector('thead input').click(), true)")
+	b.click(".bulk .link", "Select all 120")
+	b.click(".bulk button", "Cancel")
+	b.shows("dialog[open]", "120 jobs match")
+	b.confirm("the campaign is over")
+	b.shows(".toast", "120 canceled")
 	b.click(".tabs button", "Canceled")
 	b.shows(".pages", "of 120 jobs that match")
 	if e := s.happened(last, "canceled"); e.Actor != "user:ada" || e.Reason != "the campaign is over" {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestBulkGoesOn shows that what is done to many jobs needs no page once it was begun, and is seen and stopped in Activity by
+// whoever may (INTERFACE 7, 32).
+func TestBulkGoesOn(t *testing.T) {
+	s := dev(t)
+	items := strings.TrimSuffix(strings.Repeat(`{"type":"many","args":{},"dedup":"off"},`, 300), ",")
+	s.call("POST", "orgs/acme/submits", `{"items":[`+items+`]}`, nil)
+	b := open(t, s.URL+"/o/acme/jobs?q="+url.QueryEscape("type:many"))
+	b.shows(".pages", "of 300 jobs")
+	js[bool](b, "(document.querySelector('thead input').click(), true)")
+	js[bool](b, `(() => { const real = fetch; window.fetch = async (to, o) => { const r = await real(to, o); if (r.status === 202) window.begun = true; return r }; return true })()`)
+	b.click(".bulk .link", "Select all 300")
+	b.click(".bulk button", "Cancel")
+	b.fill("dialog[open] input[name=reason]", "no more")
+	b.click("dialog[open] .dialog-foot button.danger", "Cancel 300")
+	b.until("window.begun === true")
+	b.visit(s.URL + "/o/acme/activity") // the page that began it is gone
+	b.shows(".notes", "Cancel 300 jobs")
+	b.shows(".notes", "300 canceled")
+	b.shows(".notes .state", "completed")
+	// One that takes its time, begun elsewhere, is stopped here.
+	s.call("POST", "orgs/acme/submits", `{"items":[`+items+`]}`, nil)
+	var last struct{ Seq int } // the views lag
+	s.call("POST", "orgs/acme/jobs", `{"type":"many","args":{},"dedup":"off"}`, &last)
+	s.call("POST", "orgs/acme/bulk", fmt.Sprintf(`{"action":"cancel","q":"type:many state:submitted","reason":"by hand","rate":1,"detach":true,"bulk_id":"slow","min_seq":%d}`, last.Seq), nil)
+	b.shows(".notes .state", "running")
+	b.shows(".notes", "by hand")
+	b.click(".notes button", "Stop")
+	b.confirm("it was a mistake")
+	b.shows(".notes .state", "canceled")
+	if e := s.happened("slow", "cancel_requested"); e.Actor != "user:ada" {
 		t.Errorf("%+v", e)
 	}
 }

@@ -2,7 +2,6 @@
 import { get, post, part, request } from "./api.js";
 import { field } from "./json.js";
 import { org, may, toast } from "./store.js";
-import { count } from "./time.js";
 import { ask } from "../ui/ask.jsx";
 
 // job is where an action on a job goes: the org is the one that is shown when it is asked for.
@@ -39,7 +38,7 @@ export async function retryJob(j) {
   return r;
 }
 
-const resolveFields = [{ name: "as", label: "It is", kind: "select", value: "resolved", options: [["resolved", "resolved: dealt with"], ["ignored", "ignored: not worth treating"]] }];
+export const resolveFields = [{ name: "as", label: "It is", kind: "select", value: "resolved", options: [["resolved", "resolved: dealt with"], ["ignored", "ignored: not worth treating"]] }];
 
 export async function resolveJob(j) {
   const r = await ask({
@@ -59,92 +58,6 @@ export async function unmaskJob(j) {
   });
   return r?.args ?? null;
 }
-
-// chunk is how many jobs one request acts upon; a bulk reaches bulkMax, the oldest first (docs/HTTP.md).
-const chunk = 100;
-export const bulkMax = 10_000;
-const verbs = { cancel: ["Cancel", "canceled"], retry: ["Retry", "retried"], resolve: ["Close", "closed"] };
-
-// bulk counts first what an action would reach, asks, then does it chunk by chunk; onProgress({done, failed, skipped, total,
-// stop}) is called in between. filter is a text of the grammar; ids, if given, are acted upon alone.
-export async function bulk(action, { ids, filter, group, what }, onProgress) {
-  if (busy) {
-    toast("Another operation on many jobs is under way.", { kind: "bad" });
-    return null;
-  }
-  busy = true;
-  try {
-    return await bulkAlone(org.peek(), action, { ids, filter, group, what }, onProgress);
-  } catch (e) {
-    toast("Nothing was changed: " + e.message, { kind: "bad", detail: faultOf(e) });
-    return null;
-  } finally {
-    busy = false;
-  }
-}
-
-let busy = false;
-const faultOf = (e) => [e.code, e.details?.action && "missing: " + e.details.action, e.requestID && "request " + e.requestID].filter(Boolean).join(" · ");
-
-// bulkAlone stays in the org where it began, whatever is looked at meanwhile.
-async function bulkAlone(o, action, { ids, filter, group, what }, onProgress) {
-  const path = `orgs/${o}/bulk`;
-  const choice = ids ? { ids } : { filter: filterOf(filter, group) };
-  const dry = await dryRun(path, action, ids, choice);
-  if (!dry.eligible) {
-    toast(`${count(dry.matched)} ${dry.matched === 1 ? "job matches" : "jobs match"}, none of which can be ${verbs[action][1]}.`, { kind: "bad" });
-    return null;
-  }
-  const reached = dry.ids ?? ids;
-  const values = await ask({
-    title: `${verbs[action][0]} ${count(reached.length)} ${reached.length === 1 ? "job" : "jobs"}`,
-    text: <p>{count(dry.matched)} {dry.matched === 1 ? "job matches" : "jobs match"}{what ? " " + what : ""}, {count(dry.eligible)} can be {verbs[action][1]}{dry.eligible > reached.length ? `; this reaches the ${count(reached.length)} oldest` : ""}. Each is judged by its own state once more when its turn comes.</p>,
-    verb: `${verbs[action][0]} ${count(reached.length)}`, danger: action === "cancel", reasonLabel: action === "resolve" ? "Note" : "Reason", fields: action === "resolve" ? resolveFields : [],
-  });
-  if (!values) return null;
-  return carryOut(path, action, reached, choice.filter, values, dry.bulk_id, onProgress);
-}
-
-async function dryRun(path, action, ids, choice) {
-  if (!ids) return post(path, { action, ...choice, dry_run: true });
-  const sum = { matched: 0, eligible: 0, ids: [] };
-  for (let i = 0; i < ids.length; i += chunk) {
-    const r = await post(path, { action, ids: ids.slice(i, i + chunk), dry_run: true });
-    sum.matched += r.matched;
-    sum.eligible += r.eligible;
-    sum.bulk_id = r.bulk_id;
-    sum.ids.push(...r.items.filter((x) => x.ok).map((x) => x.id));
-  }
-  return sum;
-}
-
-async function carryOut(path, action, ids, filter, values, bulkID, onProgress) {
-  const sum = { done: 0, skipped: 0, failed: 0, total: ids.length, stopped: false, items: [] };
-  let broke = null;
-  const stop = () => { sum.stopped = true; };
-  const why = action === "resolve" ? { note: values.reason, as: values.as } : { reason: values.reason };
-  try {
-    for (let i = 0; i < ids.length && !sum.stopped; i += chunk) {
-      onProgress?.({ ...sum, stop });
-      const r = await post(path, { action, ids: ids.slice(i, i + chunk), ...(filter && { filter }), ...why, bulk_id: bulkID });
-      sum.done += r.done;
-      sum.skipped += r.skipped;
-      sum.failed += r.failed;
-      sum.items.push(...r.items.filter((x) => x.error));
-    }
-  } catch (e) {
-    broke = e; // what was done before stays done, and is told
-  } finally {
-    onProgress?.(null);
-  }
-  const first = broke ? `${broke.message}. Of the ${count(Math.min(chunk, sum.total - sum.done - sum.skipped - sum.failed))} asked for last some may be ${verbs[action][1]} · ${faultOf(broke)}` : sum.items[0]?.error?.message;
-  toast(`${count(sum.done)} ${verbs[action][1]}${sum.skipped ? `, ${count(sum.skipped)} had moved on` : ""}${sum.failed ? `, ${count(sum.failed)} refused` : ""}${sum.stopped || broke ? `, stopped before ${count(sum.total - sum.done - sum.skipped - sum.failed)}` : ""}.`,
-    { kind: sum.failed || broke ? "bad" : "ok", detail: sum.failed || broke ? first : "" });
-  return sum;
-}
-
-// filterOf is a filter of the bulk's body. The marker in state makes a server that does not know the grammar refuse it.
-export const filterOf = (q, group) => ({ ...(q && { where: q, state: ["where"] }), ...(group && { group, resolution: "open" }) });
 
 // exportJob saves a job with its whole history, as the server told it.
 export async function exportJob(id) {

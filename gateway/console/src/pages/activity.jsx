@@ -1,13 +1,14 @@
 // Activity: who did what, as it happens: people and keys first, all of the ledger if asked; and batches under way.
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { get, part } from "../lib/api.js";
+import { ended, stopBulk, verbs } from "../lib/bulk.jsx";
 import { readLog } from "../lib/lines.js";
 import { listen } from "../lib/live.js";
 import { loc, setQuery } from "../lib/router.js";
 import { at, may, mayAll, org } from "../lib/store.js";
 import { count, span } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
-import { Badge, Bar, Card, Empty, Link, Page, Shown, State, Time } from "../ui/kit.jsx";
+import { Badge, Bar, Button, Card, Empty, Link, Page, Shown, State, Time } from "../ui/kit.jsx";
 import { Icon } from "../ui/icons.jsx";
 import { Table, rowsMax } from "../ui/table.jsx";
 
@@ -15,6 +16,8 @@ import { Table, rowsMax } from "../ui/table.jsx";
 const backSeqs = 5000;
 const keptMax = 2000;
 const batchType = "_batch";
+const bulkType = "_bulk";
+const bulksMax = 5; // that are shown, the newest
 // idMax is how long an id may be that is shown whole: those of people are short, those of the ledger are told apart by their beginning.
 const idMax = 28;
 
@@ -40,6 +43,7 @@ export function Activity() {
   const shown = useMemo(() => grouped(events.filter((e) => (actor ? e.actor === actor : who === "all" || person(e.actor)))), [events, who, actor]);
   return (
     <Page title="Activity" sub={cell ? "Of the whole cell" : `Of ${o}`}>
+      <Bulks o={o} />
       <Batches o={o} />
       <Checked />
       <Card flush title="Who did what" actions={<>
@@ -117,6 +121,34 @@ function What({ e }) {
   const s = e.data?.settings ?? e.hold;
   const name = s?.title ?? s?.name ?? (s?.scope && Object.entries(s.scope).map(([k, v]) => `${k} ${v}`).join(", ")) ?? e.type;
   return name ? <span>{name}</span> : <span class="faint">{e.scope ?? "the cell"}</span>;
+}
+
+// Bulks are the latest operations on many jobs, those under way among them, whoever began them and from where.
+function Bulks({ o }) {
+  const q = useQuery((signal, min_seq) => get(`orgs/${o}/jobs`, { signal, query: { type: bulkType, limit: bulksMax, min_seq } }), [o], { key: o, when: (b) => [...b.jobs.values()].some((e) => e.type === bulkType), everyMS: 1000 });
+  const items = q.data?.items ?? [];
+  if (!items.length) return null;
+  return <Card title="Bulk operations"><ul class="notes">{items.map((j) => <Bulk key={j.id} o={o} id={j.id} />)}</ul></Card>;
+}
+
+function Bulk({ o, id }) {
+  const path = `orgs/${o}/bulk`;
+  const q = useQuery((signal) => get(path + "/" + part(id), { signal }), [o, id], { key: o + id, when: (b) => b.jobs.has(id) || b.progress.has(id), everyMS: 500 });
+  const s = q.data;
+  if (!s) return null;
+  const done = s.done + s.skipped + s.failed;
+  return (
+    <li>
+      <Icon name="jobs" />
+      <div>
+        <Link to={at("jobs/" + part(id), o)}>{verbs[s.action]?.[0] ?? s.action} {count(s.jobs)} jobs</Link> <span class="faint">by {s.actor ?? "nobody named"}, <Time at={s.submitted_at} />{s.reason && ": " + s.reason}</span>
+        {!ended(s) && <Bar percent={s.jobs ? Math.round((100 * done) / s.jobs) : 0} label="Bulk operation" />}
+        <p class="faint num">{count(s.done)} {verbs[s.action]?.[1] ?? "done"}{s.skipped > 0 && `, ${count(s.skipped)} had moved on`}{s.failed > 0 && `, ${count(s.failed)} refused`}{s.left > 0 && `, ${count(s.left)} left`}</p>
+      </div>
+      <State state={s.state} flags={s.stopping ? ["cancel_requested"] : []} />
+      {!ended(s) && !s.stopping && may("jobs.bulk") && <Button class="small" onClick={() => stopBulk(path, s).then((r) => r && q.reload())}>Stop</Button>}
+    </li>
+  );
 }
 
 function Batches({ o }) {

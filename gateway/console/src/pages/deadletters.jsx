@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { get, part } from "../lib/api.js";
 import { at, may, org } from "../lib/store.js";
-import { bulk } from "../lib/actions.jsx";
+import { bulk } from "../lib/bulk.jsx";
 import { count, jobsN } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
 import { go, loc, setQuery } from "../lib/router.js";
@@ -30,7 +30,7 @@ export function DeadLetters() {
       <div class="tabs" role="group" aria-label="Groups">
         {ways.map(([k, l]) => <button type="button" key={k} aria-pressed={by === k} onClick={() => setQuery({ by: k === "error" ? "" : k, group: "" })}>{l}</button>)}
       </div>
-      {progress && <div class="bulk" role="status"><Bar percent={(100 * (progress.done + progress.skipped + progress.failed)) / Math.max(1, progress.total)} label="Bulk operation" /><span class="num nowrap">{count(progress.done + progress.skipped + progress.failed)} of {count(progress.total)}</span><Button class="small" onClick={progress.stop}>Stop</Button></div>}
+      {progress && <div class="bulk" role="status"><Bar percent={(100 * (progress.done + progress.skipped + progress.failed)) / Math.max(1, progress.total)} label="Bulk operation" /><span class="num nowrap">{count(progress.done + progress.skipped + progress.failed)} of {count(progress.total)}</span>{progress.stop && <><Link class="in-text" to={at("activity")} title="It goes on without this page">Activity</Link><Button class="small" onClick={progress.stop}>Stop</Button></>}</div>}
       <Shown q={groups} rows={6} what="The dead letters">{(data) => (
         data.groups.length === 0
           ? <Card><Empty title="No open dead letter" command={`jobledger --org ${o} dlq ls --resolution all`}>What was closed is still there: <Link to={at("jobs") + "?q=" + encodeURIComponent("state:dead_lettered")}>all dead letters</Link>, or in a terminal:</Empty></Card>

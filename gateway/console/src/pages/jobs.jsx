@@ -2,7 +2,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { get, part } from "../lib/api.js";
 import { at, may, org, toast } from "../lib/store.js";
-import { bulk, can, cancelJob, retryJob } from "../lib/actions.jsx";
+import { can, cancelJob, retryJob } from "../lib/actions.jsx";
+import { bulk } from "../lib/bulk.jsx";
 import { count, jobsN, ago, now, span } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
 import { useLiveRows } from "../lib/rows.js";
@@ -105,7 +106,7 @@ function BulkBar({ selected, all, setAll, total, rows, progress, act, clear }) {
       <div class="bulk" role="status">
         <Bar percent={(100 * done) / Math.max(1, progress.total)} label="Bulk operation" />
         <span class="num nowrap">{count(done)} of {count(progress.total)}</span>
-        <Button class="small" onClick={progress.stop}>Stop</Button>
+        {progress.stop && <><Link class="in-text" to={at("activity")} title="It goes on without this page">Activity</Link><Button class="small" onClick={progress.stop}>Stop</Button></>}
       </div>
     );
   }
