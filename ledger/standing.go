@@ -3,9 +3,12 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -14,12 +17,23 @@ import (
 // controlTokens chooses the subjects of all credentials.
 const controlTokens = "control.cell." + KindToken + ".*"
 
+// tokenReads is how many credentials are read at once where all are: one after the other, those of a great cell would take
+// longer than a decision may, which would then begin anew each time.
+const tokenReads = 32
+
 // standings are what credentials say of who may submit, by the name of who acts with them: a fold of their events. Nobody
-// changes one.
+// changes one that others know.
 type standings struct {
-	by   map[string]map[string]*schemas.TokenSettings // actor, then id
-	at   schemas.Position                             // of the latest event of a token that is in it
-	seen schemas.Position                             // of the latest control event when at was asked for
+	by   map[string]*holder
+	at   schemas.Position // of the latest event of a token that is in it
+	seen schemas.Position // of the latest control event when at was asked for
+}
+
+// holder is who acts with credentials. One may have had thousands, each for an hour.
+type holder struct {
+	tokens map[string]*schemas.TokenSettings // by id
+	// kinds are those that say something else than the others: one of each org, role, permissions and whether it is revoked.
+	kinds []*schemas.TokenSettings
 }
 
 // RightStands is nil as long as no credential says that a job's principal has lost the right to run it, and
@@ -42,8 +56,8 @@ func (l *Ledger) RightStands(ctx context.Context, j *Job) error {
 	if known == nil {
 		return Errorf(CodeUnavailable, "the ledger went back to older data while its credentials were read")
 	}
-	tokens := known.by[j.Principal()]
-	if len(tokens) == 0 {
+	holds := known.by[j.Principal()]
+	if holds == nil {
 		return nil
 	}
 	permission := ""
@@ -54,14 +68,14 @@ func (l *Ledger) RightStands(ctx context.Context, j *Job) error {
 	case AsError(err).Code != CodeUnknownType && AsError(err).Code != CodeInvalidArgument:
 		return err
 	}
-	if rightLost(tokens, j, permission) {
+	if rightLost(holds.kinds, j, permission) {
 		return ErrRightLost
 	}
 	return nil
 }
 
 // rightLost judges by the credentials of a job's principal.
-func rightLost(tokens map[string]*schemas.TokenSettings, j *Job, permission string) bool {
+func rightLost(tokens []*schemas.TokenSettings, j *Job, permission string) bool {
 	lost := false
 	for _, t := range tokens {
 		if !t.Role.Submits() || t.Role != schemas.RoleAdmin && t.Org != j.Org {
@@ -118,44 +132,85 @@ func (l *Ledger) readTokens(ctx context.Context) (*standings, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &standings{by: make(map[string]map[string]*schemas.TokenSettings)}
-	for _, subject := range subjects {
-		on, err := schemas.ParseSubject(subject)
-		if err != nil {
-			return nil, err
-		}
-		e, _, err := l.readSetting(ctx, on)
-		if errors.Is(err, ErrUnreadable) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if e != nil {
-			s.add(e)
-		}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	read := make([]*Entry, len(subjects))
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for range tokenReads {
+		readers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(subjects) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				var err error
+				if read[i], err = l.readToken(ctx, subjects[i]); err != nil {
+					cancel(err)
+				}
+			}
+		})
 	}
+	readers.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	s := &standings{by: make(map[string]*holder)}
+	s.add(read)
 	return s, nil
 }
 
-// add notes a token as it was set.
-func (s *standings) add(e *Entry) {
-	set, ok := e.Data.(*schemas.TokenSet)
-	if !ok {
-		return
+// readToken reads the event that set a credential; nil where none can be read.
+func (l *Ledger) readToken(ctx context.Context, subject string) (*Entry, error) {
+	on, err := schemas.ParseSubject(subject)
+	if err != nil {
+		return nil, err
 	}
-	actor := set.Settings.Actor.String()
-	of := maps.Clone(s.by[actor]) // of what is known already nothing is changed
-	if of == nil {
-		of = make(map[string]*schemas.TokenSettings)
+	e, _, err := l.readSetting(ctx, on)
+	if errors.Is(err, ErrUnreadable) {
+		return nil, nil
 	}
-	of[set.Settings.ID] = &set.Settings
-	s.by[actor] = of
+	return e, err
+}
+
+// add notes tokens as they were set, in order. Of the holders that are known already none is changed.
+func (s *standings) add(entries []*Entry) {
+	changed := make(map[string]*holder)
+	for _, e := range entries {
+		if e == nil {
+			continue
+		}
+		set, ok := e.Data.(*schemas.TokenSet)
+		if !ok {
+			continue
+		}
+		actor := set.Settings.Actor.String()
+		h := changed[actor]
+		if h == nil {
+			h = &holder{tokens: make(map[string]*schemas.TokenSettings)}
+			if known := s.by[actor]; known != nil {
+				maps.Copy(h.tokens, known.tokens)
+			}
+			changed[actor], s.by[actor] = h, h
+		}
+		h.tokens[set.Settings.ID] = &set.Settings
+	}
+	for _, h := range changed {
+		h.sort()
+	}
+}
+
+// sort finds the kinds of tokens.
+func (h *holder) sort() {
+	seen := make(map[string]bool)
+	for _, t := range h.tokens {
+		kind := fmt.Sprintf("%s %s %t %q", t.Org, t.Role, t.Revoked, t.Permissions)
+		if !seen[kind] {
+			seen[kind] = true
+			h.kinds = append(h.kinds, t)
+		}
+	}
 }
 
 // readTokensBehind reads on from what is known.
 func (l *Ledger) readTokensBehind(ctx context.Context, have *standings, through schemas.Seq) (*standings, error) {
-	next := &standings{by: maps.Clone(have.by)}
+	var read []*Entry
 	for seq := have.at.Seq; seq < through; {
 		var e *Entry
 		err := l.reading(ctx, func(ctx context.Context) (err error) {
@@ -168,9 +223,11 @@ func (l *Ledger) readTokensBehind(ctx context.Context, have *standings, through 
 		if err != nil {
 			return nil, err
 		}
-		next.add(e)
+		read = append(read, e)
 		seq = e.Seq
 	}
+	next := &standings{by: maps.Clone(have.by)}
+	next.add(read)
 	return next, nil
 }
 
