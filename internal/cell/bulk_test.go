@@ -300,29 +300,42 @@ func TestBulksOnTheSameJobs(t *testing.T) {
 	}
 }
 
-// More than a bulk reaches: the oldest 10,000 are its set, the rest is left, and its ids are kept by reference.
-// It gives its slot back again and again, at no cost of an attempt.
-func TestBulkOfTheMost(t *testing.T) {
+// A bulk of many gives its slot back again and again, at no cost of an attempt, and keeps its ids by reference; more than it
+// reaches are refused.
+func TestBulkYields(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t, ledgertest.WithoutProvision())
 	env.RunServer(func(c *cell.Config) {
-		c.Bulks = func(b *handlers.BulksConfig) { b.RunMax = 500 * time.Millisecond }
+		c.Bulks = func(b *handlers.BulksConfig) { b.RunMax = 300 * time.Millisecond }
 	})
 	s := newSystem(t, env)
 	c := env.Client(acme)
-	const more = 7
-	unserved(t, env, gateway.BulkMax+more)
-	reply, err := c.Bulk(t.Context(), gateway.BulkRequest{Action: gateway.ActionCancel, Q: "type:lonely", Reason: "all", Rate: ledger.BulkRateMax, MinSeq: s.tail()})
-	if err != nil || reply.Left != more || reply.Eligible != gateway.BulkMax+more {
+	const n, real = 1000, 40
+	ids := unserved(t, env, real)
+	for i := len(ids); i < n; i++ { // each costs a look
+		ids = append(ids, schemas.JobID(fmt.Sprintf("0193f0c2-0000-7000-8000-%012d", i)))
+	}
+	slices.Reverse(ids)
+	tooMany := gateway.BulkRequest{Action: gateway.ActionCancel, IDs: make([]schemas.JobID, gateway.BulkMax+1), Reason: "all"}
+	if _, err := c.Bulk(t.Context(), tooMany); ledger.AsError(err) == nil || ledger.AsError(err).Code != ledger.CodeInvalidArgument {
+		t.Errorf("too many: %v", err)
+	}
+	reply, err := c.Bulk(t.Context(), gateway.BulkRequest{Action: gateway.ActionCancel, IDs: ids, Reason: "all"})
+	if err != nil || !reply.Detached || reply.Matched != n {
 		t.Fatalf("the bulk: %+v, %v", reply, err)
 	}
 	got := s.bulkEnd(c, schemas.JobID(reply.BulkID), schemas.StateCompleted)
-	if got.Done != gateway.BulkMax || got.Failed != 0 {
+	if got.Done != real || got.Failed != n-real || got.Why["not_found"] != n-real {
 		t.Errorf("it ended as %+v", got)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if j := s.jobs[schemas.JobID(reply.BulkID)]; j.Used != 0 || j.Attempt < 2 || j.Spec.ArgsRef == nil {
 		t.Errorf("it took %d attempts of its budget and %d in all; its args are by reference: %v", j.Used, j.Attempt, j.Spec.ArgsRef != nil)
+	}
+	for id, n := range s.causedBy(schemas.JobID(reply.BulkID)) {
+		if n != 1 {
+			t.Errorf("job %s has %d events of the bulk", id, n)
+		}
 	}
 }
