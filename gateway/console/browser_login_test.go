@@ -4,6 +4,7 @@ package console_test
 
 import (
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +15,7 @@ import (
 // and that what a role may not do is not offered (INTERFACE 7, 41 and 42).
 func TestLogin(t *testing.T) {
 	s := &site{t: t, store: filepath.Join(t.TempDir(), "store"), env: append(os.Environ(), "XDG_CONFIG_HOME="+t.TempDir(), "HOME="+t.TempDir())}
-	s.run("server", "run", "--listen", free(t), "--http", free(t))
+	s.run("server", "run", "--listen", free(t), "--http", free(t), "--trace-link", "https://traces.example.com/{trace_id}")
 	t.Cleanup(func() { s.kill() })
 	output := func(args ...string) string {
 		t.Helper()
@@ -76,6 +77,20 @@ func TestLogin(t *testing.T) {
 	b.confirm("not any more")
 	b.shows(".standing", "canceled")
 	b.shows(".events", "not any more")
+	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	r, err := http.NewRequest("POST", s.URL+"/v1/orgs/acme/jobs", strings.NewReader(`{"type":"later","args":{}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+operator)
+	r.Header.Set("traceparent", "00-"+trace+"-00f067aa0ba902b7-01")
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	b.visit(s.URL + "/o/" + strings.TrimPrefix(res.Header.Get("Location"), "/v1/orgs/"))
+	b.until("document.querySelector('.facts a[href=\"https://traces.example.com/" + trace + "\"]') !== null")
 	if cookie := js[string](b, "document.cookie"); cookie != "" {
 		t.Errorf("a script can read %q", cookie)
 	}

@@ -45,7 +45,6 @@ export function Activity() {
     <Page title="Activity" sub={cell ? "Of the whole cell" : `Of ${o}`}>
       <Bulks o={o} />
       <Batches o={o} />
-      <Checked />
       <Card flush title="Who did what" actions={<>
         <div class="tabs" role="group" aria-label="Whose">
           {[["people", "People and keys"], ["all", "Everything"]].map(([k, l]) => <button type="button" key={k} aria-pressed={!actor && who === k} onClick={() => setQuery({ who: k === "people" ? "" : k, actor: "" })}>{l}</button>)}
@@ -61,6 +60,7 @@ export function Activity() {
           {shown.length > 0 && p.from > 1 && <p class="note faint">Back to event {count(p.from)}; what was before: jobledger log replay.</p>}
         </>}</Shown>
       </Card>
+      <Checked />
     </Page>
   );
 }

@@ -1,7 +1,7 @@
 // One job, whole: where it stands and why, what happened to it, what it was given and gave back.
 import { useEffect, useState } from "preact/hooks";
 import { get, part } from "../lib/api.js";
-import { at, may, org, toast } from "../lib/store.js";
+import { at, may, me, org, toast } from "../lib/store.js";
 import { can, cancelJob, exportJob, resolveJob, retryJob, unmaskJob } from "../lib/actions.jsx";
 import { ago, bytes, count, now, span, stamp } from "../lib/time.js";
 import { useQuery } from "../lib/query.js";
@@ -218,6 +218,12 @@ function Events({ q }) {
   );
 }
 
+// Trace is the id of a trace, and leads to where the server says that traces are looked at.
+function Trace({ id }) {
+  const to = me.value?.trace_link;
+  return to && /^https?:/.test(to) ? <a class="break" href={to.replaceAll("{trace_id}", encodeURIComponent(id))} target="_blank" rel="noreferrer">{id}</a> : <code class="break">{id}</code>;
+}
+
 function Aside({ j, o }) {
   return (
     <aside class="stack">
@@ -226,7 +232,7 @@ function Aside({ j, o }) {
           ["Queue", j.queue], ["Priority", j.priority], ["Attempt", j.max_attempts ? `${j.attempt}, ${j.attempts_used} of ${j.max_attempts} used` : j.attempt], ["Time for an attempt", j.run_timeout_s && span(j.run_timeout_s)],
           ["Submitted", <Time at={j.submitted_at} abs />], ["By", j.submitted_by], ["Runs as", j.owner !== j.submitted_by && j.owner], ["Started", j.started_at && <Time at={j.started_at} abs />], ["Finished", j.finished_at && <Time at={j.finished_at} abs />],
           ["Not before", j.not_before && <Time at={j.not_before} abs />], ["Deadline", j.deadline && <Time at={j.deadline} abs />], ["Worker", j.worker], ["Key", j.key], ["Batch", j.batch && <Link to={at("jobs") + "?q=" + encodeURIComponent("batch:" + j.batch)}>{j.batch}</Link>],
-          ["Life", j.generation > 1 && j.generation], ["Last sequence", j.seq],
+          ["Trace", j.trace_id && <Trace id={j.trace_id} />], ["Life", j.generation > 1 && j.generation], ["Last sequence", j.seq],
         ]} />
         {j.tags && Object.keys(j.tags).length > 0 && <ul class="tags">{Object.entries(j.tags).map(([k, v]) => <li key={k}><Link to={at("jobs") + "?q=" + encodeURIComponent(`tag.${k}:${JSON.stringify(v)}`)}><Badge>{k}={v}</Badge></Link></li>)}</ul>}
       </Card>
