@@ -337,6 +337,11 @@ func (g *Gateway) one(ctx context.Context, org schemas.OrgID, id schemas.JobID, 
 	default:
 		j, err = g.carryOut(ctx, org, id, op, func(j *ledger.Job) error { return g.meant(ctx, req, j) })
 	}
+	if err != nil && req.again { // by an earlier attempt that was given up and ended meanwhile
+		if done, look := g.doneBy(ctx, org, id, req.BulkID); look == nil && done != nil {
+			j, err = done, nil
+		}
+	}
 	if j != nil && j.Exists() {
 		item.State, item.Seq = j.State, &j.LastSeq
 	}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -39,9 +40,12 @@ func (p *Problems) found() map[string]int {
 	return all
 }
 
-// LastVerified returns the latest noted check; nil if none ever was.
+// LastVerified returns the latest noted check; nil if none ever was, or if only a newer version can read it.
 func (l *Ledger) LastVerified(ctx context.Context) (*LastVerified, error) {
 	e, err := l.Setting(ctx, KindVerify, "ledger")
+	if errors.Is(err, ErrUnreadable) {
+		return nil, nil
+	}
 	if err != nil || e == nil {
 		return nil, err
 	}

@@ -3,6 +3,8 @@ package ledger_test
 import (
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/ledger/ledgertest"
 	"github.com/dartwing/jobledger/schemas"
@@ -34,5 +36,17 @@ func TestNoteVerified(t *testing.T) {
 	org := schemas.OrgID("acme")
 	if err := env.Ledger.NoteVerified(ctx, &ledger.Verdict{OK: true, Org: &org}, by); ledger.AsError(err) == nil || ledger.AsError(err).Code != ledger.CodeInvalidArgument {
 		t.Errorf("of one org: %v", err)
+	}
+}
+
+// What a newer version noted is unknown to this one, and no reason to tell nothing else of the cell.
+func TestNoteOfANewerVersion(t *testing.T) {
+	env := ledgertest.Start(t)
+	env.SkipVerify() // damage
+	publishRaw(t, env.Ledger, schemas.ControlSubject("cell", ledger.KindVerify, "ledger").String(), nats.Header{
+		schemas.HeaderSpecVersion: {"1.0"}, schemas.HeaderID: {string(schemas.NewEventID())}, schemas.HeaderSource: {"/cell"}, schemas.HeaderType: {"jobledger.v2.verified"},
+	}, "{}")
+	if last, err := env.Ledger.LastVerified(t.Context()); last != nil || err != nil {
+		t.Errorf("%+v, %v", last, err)
 	}
 }
