@@ -246,7 +246,7 @@ func (g *Gateway) history(ctx context.Context, r *request) ([]byte, error) {
 		return nil, withheld
 	}
 	masks := g.masks()
-	lines, err := g.withUnmaskings(ctx, masks, h)
+	lines, err := g.withUnmaskings(ctx, h)
 	if err != nil {
 		return nil, err
 	}

@@ -199,6 +199,15 @@ func TestUnmask(t *testing.T) {
 	if again := s.call(operator, "GET", job, ""); tells(again.body) {
 		t.Errorf("it is shown once: %s", again)
 	}
+	// Who takes the mark away takes no name out of the history.
+	before = s.end()
+	if _, err := s.Ledger.PutType(t.Context(), schemas.TypeSettings{Name: "pay"}, ledger.Meta{}, "a test"); err != nil {
+		t.Fatal(err)
+	}
+	s.until("the mark is gone", func() bool { return tells(s.call(auditor, "GET", job+"/history", "").body) })
+	if told := s.call(auditor, "GET", job+"/history", ""); !strings.Contains(string(told.body), `"event":"unmasked","actor":"user:eve"`) {
+		t.Errorf("the history of a type that marks nothing any more: %s", told)
+	}
 	// What marks nothing is shown, and is no event.
 	plain, err := s.client.Submit(t.Context(), ledger.SubmitRequest{Type: "echo", Args: []byte(`{"a":1}`), Delay: time.Hour})
 	if err != nil {

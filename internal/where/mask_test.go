@@ -22,6 +22,7 @@ func TestMasked(t *testing.T) {
 		{nested, `{"user":[{"mail":{"of":["a@x",{}]}},{"mail":null},{"id":1}]}`, `{"user":[{"mail":"[redacted]"},{"mail":"[redacted]"},{"id":1}]}`},
 		{nested, `{"to":["b@x","c@x"],"cc":[ ]}`, `{"to":"[redacted]","cc":[ ]}`},
 		{nested, `{"user":{"mail":1,"mail":"a@x","m\u0061il":true}}`, `{"user":{"mail":"[redacted]","mail":"[redacted]","m\u0061il":"[redacted]"}}`},
+		{nested, `{"USER":{"Mail":"a@x","mails":"b@x"},"user":{"MAIL":1}}`, `{"USER":{"Mail":"[redacted]","mails":"b@x"},"user":{"MAIL":"[redacted]"}}`},
 		{nested, `{"user":{"mail":"a@x"`, `"[redacted]"`},
 		{nested, `"{\"user\":{\"mail\":\"a@x\""`, `"[redacted]"`},
 		{nested, ` "a@x" `, ` "[redacted]" `},

@@ -159,10 +159,19 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// Redacted reports whether a path is marked, or lies within one that is.
+// Redacted reports whether a path is marked, or lies within one that is, in upper case or lower: a handler in Go reads
+// "Card" as "card", and the value is the same.
 func (r *Rules) Redacted(path string) bool {
 	return r != nil && slices.ContainsFunc(r.Redact, func(p string) bool {
-		return p == "" || p == path || strings.HasPrefix(path, p+".")
+		if p == "" || strings.EqualFold(p, path) {
+			return true
+		}
+		for i := range len(path) {
+			if path[i] == '.' && strings.EqualFold(p, path[:i]) {
+				return true
+			}
+		}
+		return false
 	})
 }
 
