@@ -137,6 +137,9 @@ func TestDocs(t *testing.T) {
 	} {
 		t.Run(filepath.Base(c.file), func(t *testing.T) {
 			t.Parallel()
+			if _, err := exec.LookPath("curl"); err != nil && c.file == "docs/HTTP.md" {
+				t.Skip("SKIPPED: the lines of docs/HTTP.md need curl, which this machine does not have")
+			}
 			text, err := os.ReadFile("../../" + c.file)
 			if err != nil {
 				t.Fatal(err)
@@ -161,7 +164,7 @@ func (p *processes) script(commands string) string {
 	p.t.Helper()
 	http := freePort(p.t)
 	dev := p.dev("--demo", "--port", freePort(p.t), "--http", http)
-	commands = strings.ReplaceAll(commands, "127.0.0.1:8422", "127.0.0.1:"+http)
+	commands = strings.NewReplacer("127.0.0.1:8422", "127.0.0.1:"+http, "127.0.0.1:24222", "127.0.0.1:"+freePort(p.t)).Replace(commands)
 	ctx, cancel := context.WithTimeout(p.t.Context(), 2*time.Minute)
 	defer cancel()
 	sh := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", commands+"\nwait\n")
