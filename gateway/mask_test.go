@@ -200,7 +200,6 @@ func TestUnmask(t *testing.T) {
 		t.Errorf("it is shown once: %s", again)
 	}
 	// Who takes the mark away takes no name out of the history.
-	before = s.end()
 	if _, err := s.Ledger.PutType(t.Context(), schemas.TypeSettings{Name: "pay"}, ledger.Meta{}, "a test"); err != nil {
 		t.Fatal(err)
 	}
