@@ -66,6 +66,9 @@ func TestCellPages(t *testing.T) {
 			if wide := js[int64](b, "document.documentElement.scrollWidth"); wide > look.width {
 				t.Errorf("%s is %d wide on a screen of %d", p.path, wide, look.width)
 			}
+			if over := b.overlaps(); over != "" {
+				t.Errorf("%s, %s: cells that lie on their neighbours: %s", p.path, look.name, over)
+			}
 			if unnamed := js[string](b, `[...document.querySelectorAll("main button, main input, main select, main a")].filter((e) => !(e.innerText.trim() || e.ariaLabel || e.labels?.length)).map((e) => e.outerHTML).join()`); unnamed != "" {
 				t.Errorf("%s has controls without a name: %s", p.path, unnamed)
 			}

@@ -51,6 +51,9 @@ func TestLooks(t *testing.T) {
 				if sideways := js[int](b, "document.documentElement.scrollWidth - innerWidth"); sideways > 0 {
 					t.Errorf("%s at %d: %d pixels lie beside the page", page.name, width, sideways)
 				}
+				if over := b.overlaps(); over != "" {
+					t.Errorf("%s at %d: cells that lie on their neighbours: %s", page.name, width, over)
+				}
 				colors = append(colors, js[string](b, "getComputedStyle(document.body).backgroundColor"))
 				b.shoot(fmt.Sprintf("%s-%d-%s", page.name, width, theme))
 			}
@@ -59,6 +62,12 @@ func TestLooks(t *testing.T) {
 			}
 		}
 	}
+}
+
+// overlaps are the cells of tables whose content is wider than they are, and so lies on what stands beside it.
+func (b *tab) overlaps() string {
+	b.t.Helper()
+	return js[string](b, `[...document.querySelectorAll(".table td")].filter((e) => e.offsetParent && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === "visible").map((e) => e.className + ": " + e.innerText).join()`)
 }
 
 // shoot writes a screenshot where -shots says.

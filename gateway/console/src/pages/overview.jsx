@@ -31,12 +31,12 @@ export function Overview({ counts }) {
   const types = useQuery((signal) => get("types", { signal, query: { org: o } }), [o], { key: o, when: (b) => b.holds.length > 0, everyMS: 10_000 });
   const oldest = useQuery((signal) => get(`orgs/${o}/jobs`, { signal, query: { q: waitingNow, sort: "submitted:asc", limit: 1 } }), [o], { key: o, when: jobs, everyMS });
   const [range, setRange] = useState("minutes");
-  const total = counts.data?.total ?? 0;
+  const total = counts.data?.total;
   return (
-    <Page title="Overview" sub={<>{jobsN(total)} in the ledger of {o}</>}>
+    <Page title="Overview" sub={total == null ? `The ledger of ${o}` : <>{jobsN(total)} in the ledger of {o}</>}>
       <Problems stats={stats.data} queues={queues.data} holds={holds.data} info={info.data} types={types.data} counts={counts.data} />
       <Stats counts={counts.data} stats={stats.data} queues={queues.data} oldest={oldest.data} />
-      {counts.data && total === 0
+      {total === 0
         ? <Card><Empty title="No job yet" command={`jobledger --org ${o} job submit echo '{"name":"Ada"}'`}>Submit one on the <Link to={at("jobs") + "?new=1"}>Jobs page</Link>, or from a terminal:</Empty></Card>
         : <>
           <div class="tabs range" role="group" aria-label="Time range">

@@ -56,7 +56,7 @@ const columns = [
   { key: "p95", title: "p95", num: true, phone: "hide", cell: (t) => ms(t.stats?.p95_ms) },
   { key: "p99", title: "p99", num: true, phone: "hide", cell: (t) => ms(t.stats?.p99_ms) },
   { key: "ended", title: "Attempts", num: true, phone: "hide", cell: (t) => (t.stats ? count(t.stats.failures["24h"].ended) : <span class="faint">–</span>) },
-  { key: "failures", title: "Failed", num: true, cell: (t) => <><Failures rate={t.stats?.failure_rate} /><span class="phone-word"> failed</span></> },
+  { key: "failures", title: "Failed", num: true, cell: (t) => <><Failures rate={t.stats?.failure_rate} /><span class="phone-word">{t.stats?.failure_rate == null ? " no attempt" : " failed"}</span></> },
 ];
 
 const fields = [
