@@ -100,9 +100,9 @@ func (s *story) verify(h *home, url string) {
 
 // check runs the checker of a build of the program. The error is that of the program, which ends without one only if
 // nothing is wrong.
-func (h *home) check(program, url string) (verdict ledger.Verdict, text string, err error) {
+func (h *home) check(program, url string, more ...string) (verdict ledger.Verdict, text string, err error) {
 	h.t.Helper()
-	text, talk, err := h.try(program, []string{"JOBLEDGER_ORG="}, "log", "verify", "--full", "--server", url)
+	text, talk, err := h.try(program, []string{"JOBLEDGER_ORG="}, append([]string{"log", "verify", "--full", "--server", url}, more...)...)
 	if bad := json.Unmarshal([]byte(text), &verdict); bad != nil {
 		h.t.Fatalf("%v, %v: %s%s", err, bad, text, talk)
 	}
