@@ -38,7 +38,7 @@ const columns = (sum) => [
   { key: "waiting", title: "May wait", num: true, phone: "hide", cell: (o) => limit(o.max_waiting) },
   { key: "jobs", title: "Waiting", num: true, phone: "hide", cell: (o) => (o.counts ? count(o.counts.submitted + o.counts.queued + o.counts.retrying) : "–") },
   { key: "now", title: "Running", num: true, phone: "hide", cell: (o) => (o.counts ? count(o.counts.running) : "–") },
-  { key: "dead", title: "Dead letters", num: true, phone: "side", cell: (o) => (o.counts?.dead_letters_open ? <Link to={at("dead-letters", o.name)} class="bad-link" aria-label={`${count(o.counts.dead_letters_open)} open dead letters of ${o.name}`}>{count(o.counts.dead_letters_open)}<span class="phone-word"> dead letters</span></Link> : o.counts ? 0 : "–") },
+  { key: "dead", title: "Dead letters", num: true, phone: "side", cell: (o) => (o.counts?.dead_letters_open ? <Link to={at("dead-letters", o.name)} class="bad-link" aria-label={`${count(o.counts.dead_letters_open)} dead letters of ${o.name} are open`}>{count(o.counts.dead_letters_open)}<span class="phone-word"> dead letters</span></Link> : o.counts ? 0 : "–") },
   { key: "set", title: "Set", phone: "hide", cell: (o) => (o.updated_at ? <><Time at={o.updated_at} /> <span class="faint">{o.updated_by}</span></> : "–") },
 ];
 
