@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -168,12 +169,7 @@ func (g *Gateway) withUnmaskings(ctx context.Context, h *ledger.JobHistory) ([]l
 	for _, e := range shown {
 		lines = append(lines, ledger.LineOf(e))
 	}
-	slices.SortStableFunc(lines, func(a, b ledger.HistoryLine) int {
-		if a.Seq < b.Seq {
-			return -1
-		}
-		return min(1, int(a.Seq-b.Seq))
-	})
+	slices.SortStableFunc(lines, func(a, b ledger.HistoryLine) int { return cmp.Compare(a.Seq, b.Seq) })
 	return lines, nil
 }
 
