@@ -37,7 +37,8 @@ func (l *Ledger) fillSegment(ctx context.Context, w *segmentWriter, through sche
 		if err != nil || len(batch) == 0 {
 			return err
 		}
-		for _, m := range batch {
+		for i := range batch {
+			m := &batch[i]
 			if through > 0 && m.Seq > through || events > 0 && len(w.messages) >= events || w.Full() {
 				return nil
 			}

@@ -15,43 +15,6 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// rawMessage is a stored message of LEDGER as ARCHIVE keeps it.
-type rawMessage struct {
-	Subject string
-	// Header is what every reader sees of the message's headers; nil for none, or for a block that is none.
-	Header nats.Header
-	// Block is a header block that cannot be read, byte for byte. Nobody reads it: it is kept.
-	Block []byte
-	Data  []byte
-	Seq   schemas.Seq
-	Time  time.Time
-	// Class is the retention class whose segment it goes to.
-	Class string
-}
-
-// raw is the message for the archive, with its header block if that is none.
-func (m *storedMessage) raw() rawMessage {
-	r := rawMessage{Subject: m.Subject, Data: m.Data, Seq: m.Seq, Time: m.Time}
-	if len(m.Header) > 0 {
-		var err error
-		if r.Header, err = nats.DecodeHeadersMsg(m.Header); err != nil {
-			r.Header, r.Block = nil, m.Header
-		}
-	}
-	return r
-}
-
-// size is about what the message takes in a page.
-func (m *rawMessage) size() int {
-	n := len(m.Data) + len(m.Block) + 16
-	for _, values := range m.Header {
-		for _, v := range values {
-			n += len(v) + 3
-		}
-	}
-	return n
-}
-
 // Where a page belongs: all its messages are of one org, or are control events, or stand on a subject of no org.
 const (
 	pageControl = "control"
@@ -98,8 +61,9 @@ type pageBuilder struct {
 	names map[string]int
 	list  []string
 	body  []byte // groups
+	group []byte // scratch: one group
 	event []byte // scratch: one event
-	keys  []string
+	pairs []headerPair
 
 	groups, events int
 	first, last    schemas.Seq // least and greatest
@@ -109,11 +73,16 @@ func newPage(place string) *pageBuilder {
 	return &pageBuilder{place: place, names: make(map[string]int)}
 }
 
+// begin empties the builder for another page.
+func (p *pageBuilder) begin(place string) {
+	clear(p.names)
+	*p = pageBuilder{place: place, names: p.names, list: p.list[:0], body: p.body[:0], group: p.group, event: p.event, pairs: p.pairs}
+}
+
 // add appends a group: messages of one subject, ascending. It returns how many it took, at least one, until the page
 // is full.
 func (p *pageBuilder) add(messages []*rawMessage) int {
-	var group []byte
-	n := 0
+	group, n := p.group[:0], 0
 	var before *rawMessage
 	for _, m := range messages {
 		if n > 0 && len(p.body)+len(group) >= pageTarget {
@@ -131,9 +100,9 @@ func (p *pageBuilder) add(messages []*rawMessage) int {
 	if n == 0 {
 		return 0
 	}
+	p.group = group
 	subject := messages[0].Subject
-	head := appendText(nil, subject)
-	head = binary.AppendUvarint(head, uint64(n))
+	head := binary.AppendUvarint(appendText(p.event[:0], subject), uint64(n))
 	p.body = binary.AppendUvarint(p.body, uint64(len(head)+len(group)))
 	p.body = append(append(p.body, head...), group...)
 	if p.events == 0 {
@@ -153,24 +122,16 @@ func (p *pageBuilder) encode(m, before *rawMessage) []byte {
 	}
 	b := binary.AppendUvarint(p.event[:0], seq)
 	b = binary.AppendVarint(b, at)
+	p.pairs = m.pairs(p.pairs[:0])
 	switch {
 	case m.Block != nil:
-		b = appendText(binary.AppendUvarint(b, headersBlock), string(m.Block))
-	case len(m.Header) == 0:
+		b = appendText(binary.AppendUvarint(b, headersBlock), m.Block)
+	case len(p.pairs) == 0:
 		b = binary.AppendUvarint(b, headersNone)
 	default:
-		p.keys = p.keys[:0]
-		pairs := 0
-		for k, values := range m.Header {
-			p.keys = append(p.keys, k)
-			pairs += len(values)
-		}
-		slices.Sort(p.keys)
-		b = binary.AppendUvarint(b, uint64(headersPairs+pairs))
-		for _, k := range p.keys {
-			for _, v := range m.Header[k] {
-				b = appendText(binary.AppendUvarint(b, uint64(p.name(k))), v)
-			}
+		b = binary.AppendUvarint(b, uint64(headersPairs+len(p.pairs)))
+		for _, h := range p.pairs {
+			b = appendText(binary.AppendUvarint(b, uint64(p.name(h.name))), h.value)
 		}
 	}
 	p.event = append(b, m.Data...)
@@ -178,12 +139,12 @@ func (p *pageBuilder) encode(m, before *rawMessage) []byte {
 }
 
 // name is the number of a header name.
-func (p *pageBuilder) name(k string) int {
-	i, ok := p.names[k]
+func (p *pageBuilder) name(k []byte) int {
+	i, ok := p.names[string(k)]
 	if !ok {
 		i = len(p.list)
-		p.names[k] = i
-		p.list = append(p.list, k)
+		p.list = append(p.list, string(k))
+		p.names[p.list[i]] = i
 	}
 	return i
 }
@@ -197,7 +158,7 @@ func (p *pageBuilder) content() []byte {
 	return append(b, p.body...)
 }
 
-func appendText(b []byte, s string) []byte {
+func appendText[T string | []byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 

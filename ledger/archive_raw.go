@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/dartwing/jobledger/internal/packs"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -46,8 +48,8 @@ func (l *Ledger) rawFrom(ctx context.Context, seq schemas.Seq) (batch []rawMessa
 }
 
 // rawPull is rawFrom by a consumer that is made for one request: less work than direct gets (21 us an event against 28), whose answers the
-// server gives headers of their own. It ends before a message without headers, which may have a block that cannot be
-// read: the client does not tell.
+// server gives headers of their own. Over a connection for it they come in packs. It ends before a message without headers,
+// which may have a block that cannot be read: the client does not tell.
 func (l *Ledger) rawPull(ctx context.Context, seq schemas.Seq) ([]rawMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -58,7 +60,7 @@ func (l *Ledger) rawPull(ctx context.Context, seq schemas.Seq) ([]rawMessage, er
 		return nil, err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, which ends it too
-	name := "jl-raw-" + uuid.NewString()
+	name := packs.Consumer + "raw-" + uuid.NewString()
 	if _, err := l.js.CreateConsumer(ctx, StreamLedger, jetstream.ConsumerConfig{Name: name, Description: "jobledger: reads what leaves the ledger",
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(seq), AckPolicy: jetstream.AckNonePolicy,
 		InactiveThreshold: tailInactive, MemoryStorage: true, Replicas: 1}); err != nil {
@@ -80,28 +82,61 @@ func (l *Ledger) rawPull(ctx context.Context, seq schemas.Seq) ([]rawMessage, er
 	return collectRaw(ctx, answers)
 }
 
-// collectRaw takes the answers to one request for messages. Each bears its number, so that none is missed.
+// collectRaw takes the answers to one request for messages.
 func collectRaw(ctx context.Context, answers <-chan *nats.Msg) (batch []rawMessage, err error) {
-	for len(batch) < rawBatch {
+	batch = make([]rawMessage, 0, rawBatch)
+	for more := true; more && len(batch) < rawBatch; {
 		var m *nats.Msg
 		select {
 		case m = <-answers:
 		case <-ctx.Done():
 			return batch, ctx.Err()
 		}
-		meta, err := m.Metadata()
-		if err != nil || len(m.Header) == 0 {
-			return batch, nil // a status, which is the end, or what the leader has to be asked for
+		if m.Subject != packs.Subject {
+			batch, more, err = addAnswer(batch, m)
+		} else {
+			batch, more, err = addPack(batch, m.Data)
 		}
-		if meta.Sequence.Consumer != uint64(len(batch)+1) {
-			return nil, fmt.Errorf("message %d of stream %s came as the %dth, and is the %dth", meta.Sequence.Stream, meta.Stream,
-				len(batch)+1, meta.Sequence.Consumer)
-		}
-		batch = append(batch, rawMessage{Subject: m.Subject, Header: m.Header, Data: m.Data,
-			Seq: schemas.Seq(meta.Sequence.Stream), Time: meta.Timestamp})
-		if meta.NumPending == 0 {
-			break
+		if err != nil {
+			return nil, err
 		}
 	}
 	return batch, nil
+}
+
+// addAnswer adds a message that came by itself; more is false where none follows.
+func addAnswer(batch []rawMessage, m *nats.Msg) (_ []rawMessage, more bool, err error) {
+	meta, err := m.Metadata()
+	if err != nil || len(m.Header) == 0 {
+		return batch, false, nil // a status, which is the end, or what the leader has to be asked for
+	}
+	batch = append(batch, rawMessage{Subject: m.Subject, Header: m.Header, Data: m.Data, Seq: schemas.Seq(meta.Sequence.Stream), Time: meta.Timestamp})
+	return batch, meta.NumPending > 0, inOrder(batch, meta.Sequence.Consumer)
+}
+
+// addPack adds the messages of a pack.
+func addPack(batch []rawMessage, pack []byte) (_ []rawMessage, more bool, err error) {
+	for {
+		f, rest, ok := packs.Next(pack)
+		if !ok {
+			return batch, true, nil
+		}
+		pack = rest
+		p, ok := packs.PlaceOf(f.Reply)
+		if !ok || len(f.Header) == 0 {
+			return batch, false, nil
+		}
+		batch = append(batch, rawMessage{Subject: string(f.Subject), Head: f.Header, Data: f.Data, Seq: schemas.Seq(p.Seq), Time: time.Unix(0, p.Time)})
+		if err := inOrder(batch, p.Number); err != nil || p.Pending == 0 {
+			return batch, false, err
+		}
+	}
+}
+
+// inOrder reports that a message is missing: each bears its number.
+func inOrder(batch []rawMessage, number uint64) error {
+	if number == uint64(len(batch)) {
+		return nil
+	}
+	return fmt.Errorf("message %d of stream %s came as the %dth, and is the %dth", batch[len(batch)-1].Seq, StreamLedger, len(batch), number)
 }

@@ -94,14 +94,26 @@ func strangers(t *testing.T, env *ledgertest.Env, r *rand.Rand) {
 // Every message comes back from the archive as a reader of LEDGER sees it: by range, by org, by job (DESIGN D13).
 func TestArchiveGivesBackWhatItTook(t *testing.T) {
 	t.Parallel()
-	env := ledgertest.Start(t)
+	for name, writer := range map[string]func(*ledgertest.Env) *ledger.Ledger{
+		"one by one": func(env *ledgertest.Env) *ledger.Ledger { return env.Ledger },
+		"in packs":   (*ledgertest.Env).NewReader,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testArchiveGivesBack(t, writer)
+		})
+	}
+}
+
+func testArchiveGivesBack(t *testing.T, writer func(*ledgertest.Env) *ledger.Ledger) {
+	env := ledgertest.Start(t, ledgertest.WithPort())
 	env.SkipVerify() // foreign messages
 	r := rand.New(rand.NewPCG(1, 2))
 	fill(t, env, "acme", 60)
 	strangers(t, env, r)
 	fill(t, env, "zeta", 40)
 	all := everything(t, env.Ledger)
-	if err := env.Ledger.ArchiveThrough(t.Context(), 0, 150); err != nil {
+	if err := writer(env).ArchiveThrough(t.Context(), 0, 150); err != nil {
 		t.Fatal(err)
 	}
 	last := all[len(all)-1]

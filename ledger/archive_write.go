@@ -27,7 +27,7 @@ const (
 type segmentWriter struct {
 	l        *Ledger
 	from     schemas.Seq
-	messages []rawMessage
+	messages []*rawMessage
 	bytes    int
 	tally    *Tally                // what the messages do to the counts; nil: it is not known, as in tests
 	classes  map[string]classified // by subject; those that are not in it are of the default class
@@ -42,7 +42,7 @@ func (w *segmentWriter) classify(subject string, c classified) {
 }
 
 // Add takes the next message; it keeps what m refers to until Commit.
-func (w *segmentWriter) Add(m rawMessage) {
+func (w *segmentWriter) Add(m *rawMessage) {
 	w.messages = append(w.messages, m)
 	w.bytes += m.size()
 }
@@ -58,8 +58,9 @@ func (w *segmentWriter) Last() schemas.Position {
 	if len(w.messages) == 0 {
 		return schemas.Position{Seq: w.from}
 	}
-	m := &w.messages[len(w.messages)-1]
-	return newEntry(m.Subject, m.Header, nil, m.Seq, m.Time).Position()
+	m := *w.messages[len(w.messages)-1]
+	m.Data = nil // it is read for its id
+	return m.entry().Position()
 }
 
 // Commit writes what was added and makes it part of the archive, which then reaches up to through: the last message
@@ -110,11 +111,11 @@ func (w *segmentWriter) Commit(ctx context.Context, through schemas.Position) (*
 // check refuses what would be wrong for ever.
 func (w *segmentWriter) check(through schemas.Position) error {
 	last := w.from
-	for i := range w.messages {
-		if w.messages[i].Seq <= last {
-			return fmt.Errorf("archive: message %d was added behind %d", w.messages[i].Seq, last)
+	for _, m := range w.messages {
+		if m.Seq <= last {
+			return fmt.Errorf("archive: message %d was added behind %d", m.Seq, last)
 		}
-		last = w.messages[i].Seq
+		last = m.Seq
 	}
 	if through.Seq < last || through.Seq <= w.from {
 		return fmt.Errorf("archive: a step from %d with messages up to %d cannot end at %d", w.from, last, through.Seq)
@@ -126,8 +127,7 @@ func (w *segmentWriter) check(through schemas.Position) error {
 func (w *segmentWriter) byClass() [][]placed {
 	all := make([]placed, len(w.messages))
 	places := make(map[string]string) // few: one text for each
-	for i := range w.messages {
-		m := &w.messages[i]
+	for i, m := range w.messages {
 		place := pageOf(m.Subject)
 		known, ok := places[place]
 		if !ok {
@@ -160,6 +160,7 @@ type segmentDraft struct {
 	s       archiveSegment
 	pages   []archivedPage
 	waiting []*pageBuilder // built, not yet sent
+	free    []*pageBuilder // sent: to be used again
 	keys    []indexKey
 	order   []int    // the page of each sequence from the segment's first on, noPage where it is not the segment's; nil if most are not
 	timed   []uint64 // hashes
@@ -209,7 +210,7 @@ func (d *segmentDraft) writePages(ctx context.Context, of []placed) error {
 		hash := d.note(subject, place, page)
 		for rest := group; len(rest) > 0; {
 			if page == nil || page.place != place || len(page.body) >= pageTarget {
-				page = newPage(place)
+				page = d.newPage(place)
 				number++
 				if err := d.keep(ctx, page); err != nil {
 					return err
@@ -288,6 +289,18 @@ func (d *segmentDraft) noteType(org schemas.OrgID, typ schemas.TypeName) {
 	}
 }
 
+// newPage is a builder with the room of one whose page was sent.
+func (d *segmentDraft) newPage(place string) *pageBuilder {
+	n := len(d.free)
+	if n == 0 {
+		return newPage(place)
+	}
+	page := d.free[n-1]
+	d.free = d.free[:n-1]
+	page.begin(place)
+	return page
+}
+
 // keep queues a page that is begun; those before it are complete.
 func (d *segmentDraft) keep(ctx context.Context, page *pageBuilder) error {
 	if len(d.waiting) >= pagesInFlight {
@@ -315,7 +328,7 @@ func (d *segmentDraft) send(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	d.waiting = d.waiting[:0]
+	d.waiting, d.free = d.waiting[:0], append(d.free, d.waiting...)
 	for _, err := range errs {
 		if err != nil {
 			return err

@@ -39,7 +39,7 @@ func BenchmarkArchiving(b *testing.B) {
 		return took[len(took)*99/100]
 	}
 	alone := submits(func() bool { return true })
-	a, err := ledger.NewArchiver(ledger.ArchiverConfig{Ledger: env.NewLedger(), Logger: zap.NewNop()})
+	a, err := ledger.NewArchiver(ledger.ArchiverConfig{Ledger: env.NewReader(), Logger: zap.NewNop()})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -71,9 +71,9 @@ func BenchmarkArchiving(b *testing.B) {
 
 // BenchmarkArchivingCPU is the CPU time of moving alone, unpaced.
 func BenchmarkArchivingCPU(b *testing.B) {
-	env := ledgertest.Start(b)
+	env := ledgertest.Start(b, ledgertest.WithPort())
 	cut := finishMany(b, env.Ledger)
-	a, err := ledger.NewArchiver(ledger.ArchiverConfig{Ledger: env.NewLedger(), Logger: zap.NewNop()})
+	a, err := ledger.NewArchiver(ledger.ArchiverConfig{Ledger: env.NewReader(), Logger: zap.NewNop()})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func BenchmarkArchivingCPU(b *testing.B) {
 
 // finishMany makes finished jobs, and returns the stream time of the last event.
 func finishMany(b *testing.B, l *ledger.Ledger) time.Time {
-	const jobs, hands = 8000, 16
+	const jobs, hands = 16_000, 16
 	var wg sync.WaitGroup
 	for hand := range hands {
 		wg.Go(func() {

@@ -98,7 +98,7 @@ func (a *Archiver) carryJob(ctx context.Context, s *departure, p *leavingPlace) 
 		if j, err = a.l.Fold(ctx, p.at.Org, p.at.Job); err != nil && !errors.Is(err, ErrNotFound) {
 			return false, nil, err
 		}
-		again := &departure{through: p.first, messages: s.messages}
+		again := &departure{through: p.first}
 		at := *p
 		if again.place(&at, j); at.carry == nil {
 			return false, j, nil

@@ -191,7 +191,7 @@ func (s *departure) settled(p *leavingPlace, j *Job) {
 	}
 	types := p.types
 	p.classified = classified{class: classControl, types: types} // no event of ours
-	for _, e := range s.entries(p) {
+	for _, e := range p.entries() {
 		if errors.Is(e.Err, schemas.ErrForeign) {
 			continue
 		}

@@ -9,9 +9,9 @@ import (
 	"github.com/dartwing/jobledger/schemas"
 )
 
-// purgeStep is how many messages are purged at a time: about one block of the stream's files, which the server reads and
-// may write anew while it takes no append (ENGINE 6).
-const purgeStep = 4096
+// purgeStep is how many messages are purged at a time: about one block of the stream's files, what is left of which the server
+// may write anew, while it takes no append (ENGINE 6). A quarter of it costs a tenth more for each event.
+const purgeStep = 1 << 14
 
 // purge removes from LEDGER what the archive holds, up to through. Done in part it is gone on with by the next look.
 func (a *Archiver) purge(ctx context.Context, through schemas.Seq, rest *rester) error {

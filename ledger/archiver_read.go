@@ -12,6 +12,9 @@ import (
 // behindMax is how many subjects one request asks about: the server takes no append for the half of a millisecond in which it looks.
 const behindMax = 512
 
+// fewMessages is how many messages most jobs have.
+const fewMessages = 4
+
 // departure is a part of LEDGER that is to leave in one step. It waits in memory: segmentBytesMax and its frame.
 type departure struct {
 	from     schemas.Seq // where the archive ends
@@ -19,7 +22,7 @@ type departure struct {
 	last     schemas.Seq // the last that was read
 	through  schemas.Seq // the last that may leave
 	end      bool        // nothing behind it is old enough
-	messages []rawMessage
+	messages []*rawMessage
 	places   []*leavingPlace // by their first message
 	held     *ArchiverHeld   // why through is before last
 }
@@ -29,7 +32,7 @@ type leavingPlace struct {
 	subject     string
 	at          schemas.Subject
 	first, last schemas.Seq
-	messages    []int // of departure.messages
+	messages    []*rawMessage
 	// carry is the job to be carried; nil if that is not needed.
 	carry *Job
 	life  uint64 // the ledger's from before that was read
@@ -50,7 +53,7 @@ func (s *departure) hold(p *leavingPlace, why string) {
 		return
 	}
 	s.through = p.first - 1
-	s.held = &ArchiverHeld{Subject: p.subject, Seq: p.first, Why: why, Since: s.messages[p.messages[0]].Time}
+	s.held = &ArchiverHeld{Subject: p.subject, Seq: p.first, Why: why, Since: p.messages[0].Time}
 }
 
 // read reads the next stretch; nil if there is none that may leave.
@@ -74,7 +77,8 @@ func (a *Archiver) read(ctx context.Context, from schemas.Seq, cut cutoff, rest 
 			}
 		}
 		s.end = len(batch) == 0
-		for _, m := range batch {
+		for i := range batch {
+			m := &batch[i]
 			if a.clock != nil {
 				m.Time = a.clock(m.Time)
 			}
@@ -133,16 +137,16 @@ func (a *Archiver) stillHeld(ctx context.Context, m *rawMessage) (bool, error) {
 	return true, nil
 }
 
-func (s *departure) add(bySubject map[string]*leavingPlace, m rawMessage) {
+func (s *departure) add(bySubject map[string]*leavingPlace, m *rawMessage) {
 	p := bySubject[m.Subject]
 	if p == nil {
-		p = &leavingPlace{subject: m.Subject, first: m.Seq}
+		p = &leavingPlace{subject: m.Subject, first: m.Seq, messages: make([]*rawMessage, 0, fewMessages)}
 		p.at, _ = schemas.ParseSubject(m.Subject) // of a foreign one it stays empty: it says nothing about any job
 		bySubject[m.Subject] = p
 		s.places = append(s.places, p)
 	}
 	p.last = m.Seq
-	p.messages = append(p.messages, len(s.messages))
+	p.messages = append(p.messages, m)
 	s.messages = append(s.messages, m)
 }
 
@@ -190,7 +194,7 @@ func (a *Archiver) judgeJob(ctx context.Context, s *departure, p *leavingPlace, 
 			return err
 		}
 		if slices.ContainsFunc(hot, func(e *Entry) bool { return e.Seq > s.last && beginning(e) }) {
-			p.begunBehind(s.entries(p))
+			p.begunBehind(p.entries())
 			return nil
 		}
 	}
@@ -230,12 +234,11 @@ func (s *departure) place(p *leavingPlace, j *Job) {
 	}
 }
 
-// entries are the messages of a subject in the stretch.
-func (s *departure) entries(p *leavingPlace) []*Entry {
+// entries are the messages of the subject in the stretch.
+func (p *leavingPlace) entries() []*Entry {
 	entries := make([]*Entry, len(p.messages))
-	for i, n := range p.messages {
-		m := &s.messages[n]
-		entries[i] = newEntry(m.Subject, m.Header, m.Data, m.Seq, m.Time)
+	for i, m := range p.messages {
+		entries[i] = m.entry()
 	}
 	return entries
 }

@@ -59,7 +59,7 @@ func (p *leavingPlace) count(base *Job, entries []*Entry, through schemas.Seq) *
 // countPlace counts the messages of a place up to a sequence and returns the job behind them; whole is false if it is known
 // as far as that needs only.
 func (a *Archiver) countPlace(ctx context.Context, s *departure, p *leavingPlace, through schemas.Seq) (j *Job, whole bool, err error) {
-	entries := s.entries(p)
+	entries := p.entries()
 	if begunHere(entries) {
 		return p.count(nil, entries, through), true, nil
 	}
@@ -83,7 +83,7 @@ func (a *Archiver) tally(ctx context.Context, s *departure) (*Tally, error) {
 			break // all that follow begin behind the end of the stretch
 		}
 		if p.at.Job == "" {
-			for _, e := range s.entries(p) {
+			for _, e := range p.entries() {
 				if e.Err != nil && e.Seq <= s.through {
 					t.Quarantined++
 				}

@@ -63,8 +63,13 @@ func newEntry(subject string, h nats.Header, body []byte, seq schemas.Seq, at ti
 // newBlockEntry is newEntry of a message as the server sends it. It shares no memory with what it is made of: what is kept
 // of one event must not keep its neighbours.
 func newBlockEntry(subject, block, body []byte, seq schemas.Seq, at time.Time) *Entry {
-	e := &Entry{RawSubject: string(subject), Body: bytes.Clone(body)}
-	e.Event, e.Header, e.Err = schemas.DecodeBlock(e.RawSubject, block, e.Body, seq, at)
+	return blockEntry(string(subject), block, bytes.Clone(body), seq, at)
+}
+
+// blockEntry is newBlockEntry that keeps body.
+func blockEntry(subject string, block, body []byte, seq schemas.Seq, at time.Time) *Entry {
+	e := &Entry{RawSubject: subject, Body: body}
+	e.Event, e.Header, e.Err = schemas.DecodeBlock(subject, block, body, seq, at)
 	if e.Err != nil {
 		e.Data = nil
 	}

@@ -26,7 +26,8 @@ func MoveToArchive(ctx context.Context, l *Ledger, through schemas.Seq, purge bo
 			if err != nil {
 				return err
 			}
-			w.Add(m.raw())
+			raw := m.raw()
+			w.Add(&raw)
 		}
 		last := w.Last()
 		if _, err := w.Commit(ctx, last); err != nil {

@@ -34,7 +34,12 @@ func (p *program) openLedger(ctx context.Context, name string, log *zap.Logger, 
 // openHistory is openLedger for a command that reads long stretches of the
 // ledger: they come in packs, where the connection is not encrypted.
 func (p *program) openHistory(ctx context.Context, name string, log *zap.Logger) (*ledger.Ledger, error) {
-	return p.openLedger(ctx, name, log, nats.SetCustomDialer(packs.Dialer{Timeout: p.flags.Timeout}))
+	return p.openLedger(ctx, name, log, p.inPacks())
+}
+
+// inPacks has a connection take long stretches in packs.
+func (p *program) inPacks() nats.Option {
+	return nats.SetCustomDialer(packs.Dialer{Timeout: p.flags.Timeout})
 }
 
 // openOrgHistory is openHistory for a command that is about one org.

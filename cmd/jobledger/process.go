@@ -22,7 +22,7 @@ type connector func(name string) (*nats.Conn, error)
 func inProcess(server *natsd.Server) connector {
 	return func(name string) (*nats.Conn, error) {
 		connect := server.ConnectInProcess
-		if name == cell.Feed {
+		if cell.ReadsLong(name) {
 			connect = server.ConnectReader
 		}
 		return connect(nats.Name("jobledger "+name), nats.ReconnectWait(reconnectWait))

@@ -197,7 +197,12 @@ func (p *program) serverPlace(cfg *serverConfig, log *zap.Logger) (*place, error
 			return nil, err
 		}
 		at := &place{url: withoutPasswords(t.URL), where: "on an outside NATS", close: func() {}}
-		at.connect = func(name string) (*nats.Conn, error) { return p.connect(t, name) }
+		at.connect = func(name string) (*nats.Conn, error) {
+			if cell.ReadsLong(name) {
+				return p.connect(t, name, p.inPacks())
+			}
+			return p.connect(t, name)
+		}
 		if t.ContextName != "" {
 			at.context = &t.ContextName
 		}

@@ -23,8 +23,15 @@ import (
 // flushTimeout bounds the sending of what is left in a connection before it is closed.
 const flushTimeout = time.Second
 
-// Feed is the name of the connection that reads the whole ledger, for Config.Connect.
-const Feed = "feed"
+// Names of connections that have to be told apart.
+const (
+	feedConn     = "feed"
+	archiverConn = "archiver"
+)
+
+// ReadsLong reports whether the connection of this name reads long stretches of the ledger: packs serve it best
+// (internal/packs).
+func ReadsLong(name string) bool { return name == feedConn || name == archiverConn }
 
 // Config says what a server process runs.
 type Config struct {
@@ -120,10 +127,10 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer func() { o.close() }()
 	defer cfg.HTTP.close()
 	dispatch := o.ledger("dispatcher", nil)
-	feeding := o.ledger(Feed, nil)
+	feeding := o.ledger(feedConn, nil)
 	projecting := o.ledger("projector", nil)
 	collecting := o.ledger("collector", nil)
-	archiving := o.ledger("archiver", nil)
+	archiving := o.ledger(archiverConn, nil)
 	var args gateway.ArgsChecker
 	commands := o.ledger("commands", args.Check)
 	requests, progress := o.conn("gateway"), o.conn("progress")

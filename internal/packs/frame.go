@@ -113,9 +113,10 @@ func appendHead(b, sid []byte, size int) []byte {
 
 // Place is where a message stands.
 type Place struct {
-	Seq    uint64 // in its stream
-	Number uint64 // among the messages of its consumer
-	Time   int64  // when it was stored, Unix nanoseconds
+	Seq     uint64 // in its stream
+	Number  uint64 // among the messages of its consumer
+	Time    int64  // when it was stored, Unix nanoseconds
+	Pending uint64 // how many more the consumer had to send then
 }
 
 // PlaceOf reads the reply subject of a message in a pack:
@@ -138,6 +139,8 @@ func PlaceOf(reply []byte) (p Place, ok bool) {
 			var n uint64
 			n, ok = long(token)
 			p.Time = int64(n)
+		case 8:
+			p.Pending, ok = long(token)
 		}
 		if !ok {
 			return p, false

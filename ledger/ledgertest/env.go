@@ -184,7 +184,7 @@ func (env *Env) connect(opts ...nats.Option) (*nats.Conn, error) {
 
 // connectPart connects a part of a cell as the program does.
 func (env *Env) connectPart(name string) (*nats.Conn, error) {
-	if name == cell.Feed && env.Cluster == nil {
+	if cell.ReadsLong(name) && env.Cluster == nil {
 		return env.connect(nats.InProcessServer(readers{env.provider}))
 	}
 	return env.connect()
