@@ -81,7 +81,7 @@ func liveEventOf(e *ledger.Entry) *LiveEvent {
 		if settings.Scope.Org != "" {
 			ev.Org = &settings.Scope.Org
 		}
-		return ev
+		return &ev.LiveEvent
 	}
 	if e.Job == "" {
 		return nil
@@ -89,9 +89,9 @@ func liveEventOf(e *ledger.Entry) *LiveEvent {
 	ev := statusOf(e)
 	switch d := e.Data.(type) {
 	case *schemas.Submitted:
-		ev.Queue, ev.priority = ptr(d.Queue), d.Priority
+		ev.queue, ev.Queue, ev.priority = d.Queue, &ev.queue, d.Priority
 	case schemas.JobData:
-		ev.Queue, ev.priority = ptr(d.Common().Queue), d.Common().Priority
+		ev.queue, ev.Queue, ev.priority = d.Common().Queue, &ev.queue, d.Common().Priority
 	}
 	switch d := e.Data.(type) {
 	case *schemas.Failed:
@@ -103,16 +103,28 @@ func liveEventOf(e *ledger.Entry) *LiveEvent {
 	case *schemas.Canceled:
 		ev.failed(d.Error, time.Time{})
 	}
-	return ev
+	return &ev.LiveEvent
 }
 
-func statusOf(e *ledger.Entry) *LiveEvent {
+// liveRoom is an event with what it points to, in one allocation. These are copies: to point into an event would keep all of
+// it, args included, for as long as the ring lasts.
+type liveRoom struct {
+	LiveEvent
+	seq   schemas.Seq
+	id    schemas.EventID
+	queue schemas.QueueName
+	actor string
+}
+
+func statusOf(e *ledger.Entry) *liveRoom {
 	h := ledger.LineOf(e)
-	return &LiveEvent{Push: PushStatus, Seq: ptr(e.Seq), EventID: ptr(e.ID), Time: h.Time, Org: h.Org, ID: h.ID, Type: h.Type, Event: h.Event,
-		From: h.From, To: h.To, Reason: h.Reason, Generation: h.Generation, Attempt: h.Attempt, Actor: ptr(h.Actor)}
+	r := &liveRoom{seq: e.Seq, id: e.ID, actor: h.Actor}
+	r.LiveEvent = LiveEvent{Push: PushStatus, Seq: &r.seq, EventID: &r.id, Time: h.Time, Org: h.Org, ID: h.ID, Type: h.Type, Event: h.Event,
+		From: h.From, To: h.To, Reason: h.Reason, Generation: h.Generation, Attempt: h.Attempt, Actor: &r.actor}
+	return r
 }
 
-// ptr points to a copy: to point into an event would keep all of it, args included, for as long as the ring lasts.
+// ptr points to a copy.
 func ptr[T any](v T) *T { return &v }
 
 func (ev *LiveEvent) failed(err *schemas.JobError, retry time.Time) {

@@ -91,10 +91,28 @@ type place struct {
 	Type *schemas.TypeName `json:"type"` // null where the event is about no type
 }
 
+// lineRoom is what a line points to: one allocation in place of one a field, for a server makes a line of every event.
+type lineRoom struct {
+	org                 schemas.OrgID
+	id                  schemas.JobID
+	kind                schemas.TypeName
+	from, to            schemas.State
+	generation, attempt int
+}
+
+// kept keeps v in a place, and points to it; nil for nothing.
+func kept[T comparable](place *T, v T) *T {
+	if *place = v; v == *new(T) {
+		return nil
+	}
+	return place
+}
+
 // LineOf describes e, which must not be a foreign message. It needs no fold: what it tells is in the event.
 func LineOf(e *Entry) HistoryLine {
+	room := new(lineRoom)
 	line := HistoryLine{Seq: e.Seq, Time: e.Time.UTC(), Event: e.Name(), Actor: actorOf(e.Event),
-		place: place{Org: opt(e.Org), ID: opt(e.Job)}, Data: oneLine(e.Body)}
+		place: place{Org: kept(&room.org, e.Org), ID: kept(&room.id, e.Job)}, Data: oneLine(e.Body)}
 	if e.Err != nil {
 		line.Quarantined = e.Err.Error()
 		ceType := ceTypeOf(e)
@@ -103,52 +121,47 @@ func LineOf(e *Entry) HistoryLine {
 	}
 	switch d := e.Data.(type) {
 	case *schemas.Submitted:
-		line.Generation, line.Type = opt(d.Generation), opt(d.Type)
-		line.From = opt(d.From)
+		line.Generation, line.Type, line.From = kept(&room.generation, d.Generation), kept(&room.kind, d.Type), kept(&room.from, d.From)
 	case schemas.JobData:
 		head := d.Common()
-		line.Generation, line.Type, line.From = opt(head.Generation), opt(head.Type), opt(head.From)
+		line.Generation, line.Type, line.From = kept(&room.generation, head.Generation), kept(&room.kind, head.Type), kept(&room.from, head.From)
 	case *schemas.TypeSet:
-		line.Type = opt(d.Settings.Name)
+		line.Type = kept(&room.kind, d.Settings.Name)
 	case *schemas.Unmasked: // it is about one job all the same
-		line.Type, line.Org, line.ID = opt(d.Type), opt(d.Org), opt(d.Job)
+		line.Type, line.Org, line.ID = kept(&room.kind, d.Type), kept(&room.org, d.Org), kept(&room.id, d.Job)
 	}
-	line.To = toOf(line.From, e)
-	line.Attempt = attemptOf(e.Data)
+	line.To = kept(&room.to, toOf(room.from, e))
+	line.Attempt = kept(&room.attempt, attemptOf(e.Data))
 	line.Reason = reasonOf(e.Data)
 	return line
 }
 
-// toOf is the state that follows. Whether a cancel was requested decides only what is legal, so both rows
-// of running are tried.
-func toOf(from *schemas.State, e *Entry) *schemas.State {
+// toOf is the state that follows, none where nothing legal does. Whether a cancel was requested decides only what is legal, so
+// both rows of running are tried.
+func toOf(from schemas.State, e *Entry) schemas.State {
 	if e.Control != "" {
-		return nil
+		return schemas.StateNone
 	}
-	state := schemas.StateNone
-	if from != nil {
-		state = *from
-	}
-	for _, requested := range []bool{false, true} {
-		if to, ok := Next(state, requested, e.Name()); ok {
-			return opt(to)
+	for _, requested := range [2]bool{false, true} {
+		if to, ok := Next(from, requested, e.Name()); ok {
+			return to
 		}
 	}
-	return nil
+	return schemas.StateNone
 }
 
-func attemptOf(data schemas.Data) *int {
+func attemptOf(data schemas.Data) int {
 	switch d := data.(type) {
 	case *schemas.Running:
-		return opt(d.Attempt)
+		return d.Attempt
 	case *schemas.Canceled:
-		return opt(d.Attempt)
+		return d.Attempt
 	case *schemas.DeadLettered:
-		return opt(d.Attempt)
+		return d.Attempt
 	case interface{ Named() *schemas.AttemptHead }:
-		return opt(d.Named().Attempt)
+		return d.Named().Attempt
 	}
-	return nil
+	return 0
 }
 
 // reasonOf is why the event happened, where it says so.

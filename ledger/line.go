@@ -159,6 +159,9 @@ func ceTypeOf(e *Entry) string {
 // oneLine returns body without line breaks, which in JSON can stand only between values; nil if it is not
 // JSON in UTF-8.
 func oneLine(body []byte) json.RawMessage {
+	if len(body) == 0 { // as a feed's entries are: to find out that nothing is not JSON costs a text of an error for each
+		return nil
+	}
 	if schemas.CheckJSON("data", body) != nil {
 		return nil
 	}
