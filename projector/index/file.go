@@ -71,7 +71,7 @@ func tables() []string {
 type file struct {
 	path               string
 	write, rows, reads *sql.DB
-	byID               *sql.Stmt     // folds by idHash, of rows
+	byID, byIDs        *sql.Stmt     // folds by idHash, or by lookAtOnce of them, of rows
 	long               chan struct{} // holds a token for each long look
 }
 
@@ -97,7 +97,11 @@ func openFile(ctx context.Context, dir string) (*file, error) {
 	if f.reads, err = openReads(f.path, readersMax); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
-	if f.byID, err = f.rows.PrepareContext(ctx, `SELECT doc FROM jobs WHERE idh = ?`); err != nil {
+	const byID = `SELECT doc FROM jobs WHERE idh IN (?`
+	if f.byID, err = f.rows.PrepareContext(ctx, byID+`)`); err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	if f.byIDs, err = f.rows.PrepareContext(ctx, byID+strings.Repeat(`, ?`, lookAtOnce-1)+`)`); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
 	return f, nil
@@ -149,8 +153,10 @@ func form() string { return fileForm + "." + ledger.ViewsForm() }
 
 func (f *file) close() error {
 	var err error
-	if f.byID != nil {
-		err = f.byID.Close()
+	for _, s := range []*sql.Stmt{f.byID, f.byIDs} {
+		if s != nil {
+			err = errors.Join(err, s.Close())
+		}
 	}
 	for _, db := range []*sql.DB{f.rows, f.reads} {
 		if db != nil {

@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dartwing/jobledger/internal/where"
@@ -19,6 +20,8 @@ const (
 	// foldsKept is how many folds are kept in memory beside those of the batches under way, twice that at most; another one
 	// is read from its row.
 	foldsKept = 16_384
+	// lookAtOnce is how many messages' jobs are looked up together.
+	lookAtOnce = 32
 	// zoneBits: a zone is a stretch of 4,096 sequences.
 	zoneBits = 12
 )
@@ -38,13 +41,14 @@ type entry struct {
 	args, result []byte
 }
 
-// lookup finds a job's row; nil if there is none.
-type lookup func(ctx context.Context, k jobKey) (*ledger.Job, error)
+// lookup finds the rows of jobs, which are different ones, and hands over the folds of those that have one.
+type lookup func(ctx context.Context, ks []jobKey, found func(jobKey, *ledger.Job)) error
 
 // fold turns messages into batches. One goroutine owns it; it does no I/O but through lookup.
 type fold struct {
-	lookup lookup
-	at     schemas.Position
+	lookup  lookup
+	missing []jobKey // of one lookup
+	at      schemas.Position
 	// young and old hold the folds used last: what is not asked for while young fills up is forgotten with old.
 	young, old map[jobKey]*entry
 	room       int // how many go into young
@@ -63,6 +67,44 @@ type fold struct {
 func newFold(at schemas.Position, find lookup, written func() int64) *fold {
 	return &fold{lookup: find, at: at, young: map[jobKey]*entry{}, room: foldsKept, counts: ledger.Counts{}, moved: map[ledger.CountKey]bool{},
 		zones: map[int64]*zone{}, names: newNames(), rules: map[schemas.TypeName]*where.Rules{}, batch: 1, written: written}
+}
+
+// applyAll folds messages, in order. On an error, which is lookup's, those before it are folded.
+func (f *fold) applyAll(ctx context.Context, es []*ledger.Entry) error {
+	for some := range slices.Chunk(es, lookAtOnce) {
+		if err := f.fetch(ctx, some); err != nil {
+			return fmt.Errorf("index: fold behind %s: %w", f.at.Seq, err)
+		}
+		for _, e := range some {
+			if err := f.apply(ctx, e.Event, e.Err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fetch looks up, together, the jobs of messages that are not in memory: the call of a statement costs more than what it finds.
+// There are few messages at a time where little happens, and many where jobs move that waited, or that are new.
+func (f *fold) fetch(ctx context.Context, es []*ledger.Entry) error {
+	f.missing = f.missing[:0]
+	for _, e := range es {
+		k := jobKey{e.Org, e.Job}
+		if e.Job != "" && e.Seq > f.at.Seq && f.young[k] == nil && f.old[k] == nil && !slices.Contains(f.missing, k) {
+			f.missing = append(f.missing, k)
+		}
+	}
+	if len(f.missing) < 2 {
+		return nil // apply asks
+	}
+	rows := make(map[jobKey]*ledger.Job, len(f.missing))
+	if err := f.lookup(ctx, f.missing, func(k jobKey, j *ledger.Job) { rows[k] = j }); err != nil {
+		return err
+	}
+	for _, k := range f.missing {
+		f.keep(k, newEntry(k, rows[k]))
+	}
+	return nil
 }
 
 // apply folds one message. On an error, which is lookup's, nothing has changed.
@@ -129,21 +171,29 @@ func (f *fold) entry(ctx context.Context, k jobKey) (*entry, error) {
 	}
 	ent := f.old[k]
 	if ent == nil {
-		job, err := f.lookup(ctx, k)
-		if err != nil {
+		var row *ledger.Job
+		if err := f.lookup(ctx, []jobKey{k}, func(_ jobKey, j *ledger.Job) { row = j }); err != nil {
 			return nil, err
 		}
-		if ent = (&entry{job: job}); job == nil {
-			ent.job = &ledger.Job{Org: k.org, ID: k.id}
-		} else {
-			ent.row = job.SubmittedSeq
-		}
+		ent = newEntry(k, row)
 	}
+	f.keep(k, ent)
+	return ent, nil
+}
+
+// newEntry is the entry of a job by its row, or of one that has none.
+func newEntry(k jobKey, row *ledger.Job) *entry {
+	if row == nil {
+		return &entry{job: &ledger.Job{Org: k.org, ID: k.id}}
+	}
+	return &entry{job: row, row: row.SubmittedSeq}
+}
+
+func (f *fold) keep(k jobKey, ent *entry) {
 	if len(f.young) >= f.room {
 		f.turn()
 	}
 	f.young[k] = ent
-	return ent, nil
 }
 
 // turn forgets the old folds but those whose rows are not written.

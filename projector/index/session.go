@@ -201,10 +201,8 @@ func (s *session) loop(ctx context.Context, entries <-chan []*ledger.Entry, batc
 				due = false
 				timer.Reset(batchWait)
 			}
-			for _, e := range es {
-				if err := s.fold.apply(ctx, e.Event, e.Err); err != nil {
-					return err
-				}
+			if err := s.fold.applyAll(ctx, es); err != nil {
+				return err
 			}
 		case <-timer.C:
 			due = true

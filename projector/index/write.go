@@ -188,27 +188,35 @@ func (w *writer) forget(ctx context.Context, tx *sql.Tx, seq schemas.Seq) error 
 	return nil
 }
 
-// lookup reads a job's row.
-func (f *file) lookup(ctx context.Context, k jobKey) (*ledger.Job, error) {
-	rows, err := f.byID.QueryContext(context.WithoutCancel(ctx), idHash(k.org, k.id))
+// lookup reads the rows of jobs, at most lookAtOnce.
+func (f *file) lookup(ctx context.Context, ks []jobKey, found func(jobKey, *ledger.Job)) error {
+	stmt, args := f.byID, make([]any, 1, lookAtOnce)
+	if len(ks) > 1 {
+		stmt, args = f.byIDs, args[:lookAtOnce]
+	}
+	for i := range args {
+		k := ks[min(i, len(ks)-1)] // the last once more: a row is found once
+		args[i] = idHash(k.org, k.id)
+	}
+	rows, err := stmt.QueryContext(context.WithoutCancel(ctx), args...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = rows.Close() }() // Err tells
 	for rows.Next() {
 		var doc sql.RawBytes
 		if err := rows.Scan(&doc); err != nil {
-			return nil, err
+			return err
 		}
 		j, err := readRow(doc)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if j.Org == k.org && j.ID == k.id {
-			return j, nil
+		if k := (jobKey{j.Org, j.ID}); slices.Contains(ks, k) { // another job may have the same number
+			found(k, j)
 		}
 	}
-	return nil, rows.Err()
+	return rows.Err()
 }
 
 // load fills a fold with what the file keeps whole.
