@@ -12,10 +12,10 @@ GOLDEN_PKGS = $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' . | xa
 RANDOM_PKGS = $(shell grep -rl --include='*_test.go' '^[[:space:]]"pgregory.net/rapid"' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check storm damage bench bench-peers pairs scale golden fuzz fuzz-decoders polyglot build console browser chromium axe npm-nats
+.PHONY: help run test check storm archive-kills damage bench bench-peers pairs scale golden fuzz fuzz-decoders polyglot build console browser chromium axe npm-nats
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## everything in one process, with a batch of real jobs
 	go build -o bin/ ./cmd/jobledger
@@ -35,6 +35,9 @@ check: ## what CI runs: format, vet, staticcheck, imports, tests with -race
 
 storm: ## kill and stop real processes under thousands of jobs, minutes; JOBS=n SEED=n
 	go test -count=1 -timeout $(STORM_TIMEOUT) -v ./internal/storm -full $(if $(JOBS),-jobs=$(JOBS)) $(if $(SEED),-seed=$(SEED))
+
+archive-kills: ## kill the server that archives and removes at each of its steps, 200 times, minutes; KILLS=n SEED=n
+	go test -count=1 -timeout 0 -v -run TestKilledWhileArchiving ./internal/cell -kills=$(or $(KILLS),200) $(if $(SEED),-kills.seed=$(SEED))
 
 damage: ## delete, stop and restart everything under 10,000 jobs in flight, on one server and on three; minutes
 	go test -count=1 -timeout $(STORM_TIMEOUT) -v -run 'TestSystem|TestDedupRace' ./internal/cell -full

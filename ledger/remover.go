@@ -39,6 +39,9 @@ type RemoverConfig struct {
 	Ledger *Ledger
 	// Logger is required; use zap.NewNop() for none.
 	Logger *zap.Logger
+	// Views says up to where the views are written (ViewsAt): nothing goes before they have come to the end of the archive.
+	// nil means that there are none.
+	Views func(ctx context.Context) (schemas.Seq, error)
 	// Now is the time that retentions are counted to; nil means the ledger's clock, or this computer's where that is
 	// behind.
 	Now func() time.Time
@@ -318,9 +321,11 @@ func (r *Remover) due(ctx context.Context, now time.Time) (*duty, error) {
 		}
 	}
 	if len(d.segments) > 0 {
-		err = r.tallied(ctx, c)
+		if err := r.tallied(ctx, c); err != nil {
+			return d, err
+		}
 	}
-	return d, err
+	return d, r.shown(ctx, d)
 }
 
 // tallied refuses while the counts of any commit stand nowhere but in its messages. Counts that are made anew begin with the

@@ -282,7 +282,7 @@ func keepers(cfg *Config, collecting, archiving *ledger.Ledger,
 		return nil, err
 	}
 	// It has the archiver's ledger, which knows the same catalogue: filters are large.
-	m := ledger.RemoverConfig{Ledger: archiving, Logger: component(cfg.Logger, "remover")}
+	m := ledger.RemoverConfig{Ledger: archiving, Logger: component(cfg.Logger, "remover"), Views: archiving.ViewsAt}
 	if cfg.Remove != nil {
 		cfg.Remove(&m)
 	}

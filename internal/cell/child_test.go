@@ -46,6 +46,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, childServer(url)) // it is killed
 		os.Exit(1)
 	}
+	if text := os.Getenv(envArchiving); text != "" {
+		fmt.Fprintln(os.Stderr, childArchiving(text)) // it is killed
+		os.Exit(1)
+	}
 	if url := os.Getenv(envChild); url != "" {
 		if err := childWorker(url); err != nil {
 			fmt.Fprintln(os.Stderr, err)
