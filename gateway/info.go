@@ -104,7 +104,7 @@ func LookAtCell(ctx context.Context, l *ledger.Ledger) (*CellInfo, error) {
 	if info.Verified, err = l.LastVerified(ctx); err != nil {
 		return nil, err
 	}
-	info.Archiver = lookAtArchiver(ctx, l, state.FirstTime)
+	info.Archiver = lookAtArchiver(ctx, l, firstHot(ctx, l, &state, info.Archive))
 	if space, err := l.Space(ctx); err == nil {
 		info.Storage = &space
 	}
@@ -180,6 +180,19 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
+}
+
+// firstHot is when the first event was stored that is in LEDGER alone; zero: there is none, or nobody knows. What stands
+// before it is in the archive, too, and is removed from LEDGER some time.
+func firstHot(ctx context.Context, l *ledger.Ledger, state *jetstream.StreamState, archived *ledger.ArchiveState) time.Time {
+	if archived == nil || uint64(archived.Through.Seq) < state.FirstSeq {
+		return state.FirstTime
+	}
+	next, err := l.EventsFrom(ctx, archived.Through.Seq+1, 1)
+	if err != nil || len(next) == 0 {
+		return time.Time{}
+	}
+	return next[0].Time
 }
 
 // lookAtArchiver asks the leader; nil if none answers.

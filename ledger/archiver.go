@@ -59,7 +59,7 @@ type ArchiverConfig struct {
 //  2. append carried to each unfinished job, open dead letters included, that LEDGER behind the stretch does not begin
 //     already, and tell settings again whose last event is in the stretch;
 //  3. write the segment and commit it: from here its messages are in the archive;
-//  4. purge LEDGER up to it, a few thousand messages at a time.
+//  4. purge LEDGER up to it, once a good part of LEDGER is in the archive.
 //
 // Whatever a restart finds is either no part of the archive yet, and done again, where a job that was carried is not
 // carried twice; or it is, and only purged. Two archivers at once do the same work twice and the catalogue takes one.
@@ -255,7 +255,7 @@ func (a *Archiver) step(ctx context.Context, cut cutoff, sum *Moved) (more bool,
 	}
 	// What an earlier step committed and did not purge.
 	rest := &rester{cut: cut, at: state.ThroughAt}
-	if err := a.purge(ctx, state.Through.Seq, rest); err != nil {
+	if err := a.purge(ctx, state.Through.Seq, rest, nil); err != nil {
 		return false, err
 	}
 	a.kept.begin(state.Through.Seq)
@@ -283,11 +283,8 @@ func (a *Archiver) step(ctx context.Context, cut cutoff, sum *Moved) (more bool,
 	if err := a.commit(ctx, s, sum); err != nil {
 		return false, err
 	}
-	if !sleep(ctx, a.cfg.Durable) {
-		return false, ctx.Err()
-	}
 	// If this process dies here, the next step begins with the purge.
-	if err := a.purge(ctx, s.through, rest); err != nil {
+	if err := a.purge(ctx, s.through, rest, func() bool { return sleep(ctx, a.cfg.Durable) }); err != nil {
 		return false, err
 	}
 	return s.held == nil && !s.end, nil

@@ -96,7 +96,7 @@ func finishMany(b *testing.B, l *ledger.Ledger) time.Time {
 	for hand := range hands {
 		wg.Go(func() {
 			for i := range jobs / hands {
-				finishQuickly(b, l, schemas.JobID(fmt.Sprintf("j%d-%d", hand, i)))
+				runQuickly(b, l, beginQuickly(b, l, schemas.JobID(fmt.Sprintf("j%d-%d", hand, i))))
 			}
 		})
 	}
@@ -118,22 +118,4 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-func finishQuickly(b *testing.B, l *ledger.Ledger, id schemas.JobID) {
-	runQuickly(b, l, moveOne(b, l, &ledger.Job{Org: "acme", ID: id}, &ledger.Begin{Spec: schemas.Submitted{Type: "t", Queue: "default", Priority: schemas.PriorityNormal, Args: []byte(`{"to":"somebody@example.com","n":12345}`)}}))
-}
-
-func moveOne(b *testing.B, l *ledger.Ledger, j *ledger.Job, cmd ledger.Command) *ledger.Job {
-	j, _, err := l.DoFrom(b.Context(), j, cmd, ledger.Meta{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	return j
-}
-
-func runQuickly(b *testing.B, l *ledger.Ledger, j *ledger.Job) {
-	j = moveOne(b, l, j, &ledger.Queue{Policy: schemas.DefaultPolicy(), Now: time.Now()})
-	j = moveOne(b, l, j, &ledger.Claim{Generation: 1, Submitted: j.SubmittedSeq, Session: "01938d4a-0000-7000-8000-0000000000aa", Worker: "worker-1"})
-	moveOne(b, l, j, &ledger.Outcome{Kind: schemas.EventCompleted, Fence: j.Fence, Generation: 1, Attempt: 1, Now: time.Now(), Result: []byte(`{"ok":true}`)})
 }

@@ -259,6 +259,9 @@ func (r *Remover) step(ctx context.Context, q removal, sum *RetainPlan) (more bo
 		r.stays[s.ID] = true
 		r.cfg.Logger.Info("a segment of the archive stays, though its time is over", zap.String("segment", s.ID), zap.Error(why))
 	}
+	if err := r.l.leftLedger(ctx, due); err != nil {
+		return false, err
+	}
 	if err := r.pace(ctx, "remove"); err != nil {
 		return false, err
 	}

@@ -1,0 +1,102 @@
+package ledger_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/dartwing/jobledger/ledger"
+	"github.com/dartwing/jobledger/ledger/ledgertest"
+	"github.com/dartwing/jobledger/schemas"
+)
+
+// What has left for the archive is purged from LEDGER once it is a good part of it, for each purge costs the server as much
+// as there are subjects (DESIGN D13). Until then it stands in both, and is told once; when it leaves the archive, it leaves
+// LEDGER, too.
+func TestPurgeWaitsUntilItIsWorthIt(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	a, err := ledger.NewArchiver(ledger.ArchiverConfig{Ledger: env.NewLedger(), Logger: zap.NewNop(), Durable: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const jobs = 60
+	ends := make([]schemas.Seq, jobs)
+	for i := range ends {
+		runQuickly(t, env.Ledger, beginQuickly(t, env.Ledger, schemas.JobID(fmt.Sprintf("j%d", i))))
+		end, err := env.Ledger.End(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends[i] = end.Seq
+	}
+	leave := func(n int) {
+		t.Helper()
+		e, err := env.Ledger.EventAt(t.Context(), ends[n-1])
+		if err == nil {
+			_, err = a.LookBefore(t.Context(), e.Time)
+		}
+		if state, stateErr := env.Ledger.Archived(t.Context()); err != nil || stateErr != nil || state.Through.Seq != ends[n-1] {
+			t.Fatalf("the archive ends at %+v, want %d: %v, %v", state.Through, ends[n-1], err, stateErr)
+		}
+	}
+	whole := func() {
+		t.Helper()
+		for i := range jobs {
+			h, err := env.NewLedger().History(t.Context(), "acme", schemas.JobID(fmt.Sprintf("j%d", i)))
+			if err != nil || len(h.Entries) != 4 {
+				t.Fatalf("job %d has a history of %+v, %v; want 4 events", i, h, err)
+			}
+		}
+		if v, err := ledger.Verify(t.Context(), ledger.VerifyConfig{Ledger: env.NewLedger(), Full: true}); err != nil || !v.OK || v.Events != int(v.LastSeq) {
+			t.Fatalf("%+v, %v", v, err)
+		}
+	}
+	leave(jobs / 12)
+	if first := firstOf(t, env); first != 1 {
+		t.Errorf("a twelfth of all was archived, and LEDGER begins at %d: purged for too little", first)
+	}
+	whole()
+	leave(jobs / 4)
+	if first := firstOf(t, env); first != ends[jobs/4-1]+1 {
+		t.Errorf("a quarter of all was archived, and LEDGER begins at %d, want %d", first, ends[jobs/4-1]+1)
+	}
+	whole()
+	leave(jobs/4 + 2)
+	removeAll(t, env, ends[jobs/4+1])
+}
+
+// firstOf is where LEDGER begins.
+func firstOf(t *testing.T, env *ledgertest.Env) schemas.Seq {
+	t.Helper()
+	s, err := env.Ledger.JetStream().Stream(t.Context(), ledger.StreamLedger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schemas.Seq(s.CachedInfo().State.FirstSeq)
+}
+
+// removeAll removes what is in the archive, which ends at a sequence, because its time is over.
+func removeAll(t *testing.T, env *ledgertest.Env, through schemas.Seq) {
+	t.Helper()
+	if first := firstOf(t, env); first > through {
+		t.Fatalf("LEDGER begins at %d: there is nothing left in both", first)
+	}
+	r, err := ledger.NewRemover(ledger.RemoverConfig{Ledger: env.NewLedger(), Logger: zap.NewNop(), Wait: -1,
+		Now: func() time.Time { return time.Now().Add(100 * schemas.Day) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan, err := r.Look(t.Context()); err != nil || plan.Segments == 0 {
+		t.Fatalf("%+v, %v", plan, err)
+	}
+	if first := firstOf(t, env); first != through+1 {
+		t.Errorf("what was removed from the archive still stands in LEDGER, which begins at %d, want %d", first, through+1)
+	}
+	if _, err := env.NewLedger().History(t.Context(), "acme", "j0"); !errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("a job that was removed: %v", err)
+	}
+}
