@@ -157,9 +157,12 @@ func (c Config) options(g *guard) *server.Options {
 		JetStream:         true,
 		StoreDir:          c.StoreDir,
 		JetStreamMaxStore: storeLimit(c.StoreDir),
-		SyncInterval:      c.SyncInterval,
-		SyncAlways:        c.Durability == Strict,
-		JetStreamLimits:   server.JSLimitOpts{DefaultMaxConsumers: unlimitedConsumers},
+		// Nearly every subject is one job's, one answer's or one acknowledgement's: a cache of who listens to which would be filled
+		// and emptied all the time, and hardly asked.
+		NoSublistCache:  true,
+		SyncInterval:    c.SyncInterval,
+		SyncAlways:      c.Durability == Strict,
+		JetStreamLimits: server.JSLimitOpts{DefaultMaxConsumers: unlimitedConsumers},
 	}
 	if c.TLS != nil {
 		opts.TLSConfig, opts.TLSTimeout = c.TLS, tlsTimeout
