@@ -49,7 +49,12 @@ type keptJob struct {
 
 func newRetained(t *testing.T, small int) *retained {
 	t.Helper()
-	r := &retained{Env: ledgertest.Start(t), t: t, cell: 90, orgs: map[schemas.OrgID]int{}, types: map[schemas.TypeName]int{}, holds: map[schemas.LegalScope]bool{}}
+	return retainedOn(t, ledgertest.Start(t), small)
+}
+
+func retainedOn(t *testing.T, env *ledgertest.Env, small int) *retained {
+	t.Helper()
+	r := &retained{Env: env, t: t, cell: 90, orgs: map[schemas.OrgID]int{}, types: map[schemas.TypeName]int{}, holds: map[schemas.LegalScope]bool{}}
 	for _, typ := range []schemas.TypeName{"t", "u"} {
 		r.setType(typ, 0)
 	}
