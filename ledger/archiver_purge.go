@@ -16,7 +16,7 @@ import (
 // purge costs each job that it removes as much as purgeShare subjects do, and is as rare as that part of a hot window.
 const (
 	// purgeShare: LEDGER is purged when this part of its messages is in the archive, one of so many.
-	purgeShare = 8
+	purgeShare = 4
 	// purgeStep is how many messages are purged at a time at least: some blocks of the stream's files, what is left of the
 	// last of which the server may write anew (ENGINE 6).
 	purgeStep = 1 << 14

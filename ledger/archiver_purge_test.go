@@ -60,13 +60,13 @@ func TestPurgeWaitsUntilItIsWorthIt(t *testing.T) {
 		t.Errorf("a twelfth of all was archived, and LEDGER begins at %d: purged for too little", first)
 	}
 	whole()
-	leave(jobs / 4)
-	if first := firstOf(t, env); first != ends[jobs/4-1]+1 {
-		t.Errorf("a quarter of all was archived, and LEDGER begins at %d, want %d", first, ends[jobs/4-1]+1)
+	leave(jobs / 3)
+	if first := firstOf(t, env); first != ends[jobs/3-1]+1 {
+		t.Errorf("a third of all was archived, and LEDGER begins at %d, want %d", first, ends[jobs/3-1]+1)
 	}
 	whole()
-	leave(jobs/4 + 2)
-	removeAll(t, env, ends[jobs/4+1])
+	leave(jobs/3 + 2)
+	removeAll(t, env, ends[jobs/3+1])
 }
 
 // firstOf is where LEDGER begins.
