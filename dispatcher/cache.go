@@ -10,7 +10,7 @@ import (
 
 const (
 	// cacheBytesMax bounds the args of jobs that were tailed lately and wait to be queued.
-	cacheBytesMax = 32 << 20
+	cacheBytesMax = 64 << 20
 	// cacheEntryBytes is about what an entry holds beside its args.
 	cacheEntryBytes = 1024
 	// cacheOrderMax bounds the list of their ages, which also holds some that were taken.
