@@ -3,6 +3,7 @@ package ledger
 import (
 	"encoding/json"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/dartwing/jobledger/internal/plainjson"
@@ -32,12 +33,20 @@ type Offer struct {
 	Checkpoint  json.RawMessage `json:"checkpoint,omitempty"`
 }
 
+// offerJobs are what offers' jobs are copied to while they are encoded, without what stands beside them.
+var offerJobs = sync.Pool{New: func() any { return new(Job) }}
+
 // Encode returns the message body of an offer of j. It does not change j.
 func (o *Offer) Encode() ([]byte, error) {
-	j, c := *o.Job, *o
+	j, c := offerJobs.Get().(*Job), *o
+	defer func() {
+		*j = Job{}
+		offerJobs.Put(j)
+	}()
+	*j = *o.Job
 	args, checkpoint := j.Spec.Args, j.Checkpoint
 	j.Spec.Args, j.Checkpoint, j.Result = nil, nil, nil
-	c.Job, c.Args, c.Checkpoint = &j, nil, nil
+	c.Job, c.Args, c.Checkpoint = j, nil, nil
 	if len(args)+len(checkpoint) > OfferArgsMax {
 		c.ArgsOmitted, args, checkpoint = true, nil, nil
 	}

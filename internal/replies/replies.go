@@ -88,7 +88,8 @@ func (x *Mux) Start(m *nats.Msg) (*Pending, error) {
 	x.last++
 	p.mux, p.number = x, x.last
 	x.waiting[p.number] = p
-	m.Reply = x.prefix + strconv.FormatUint(p.number, 36)
+	var room [64]byte // the text is made once, not of two others
+	m.Reply = string(strconv.AppendUint(append(room[:0], x.prefix...), p.number, 36))
 	x.mu.Unlock()
 	if deaf && !x.nc.IsClosed() {
 		go x.apart(p.number, &nats.Msg{Subject: m.Subject, Header: maps.Clone(m.Header), Data: m.Data})
