@@ -86,6 +86,7 @@ func childArchiving(text string) error {
 		},
 		Remove: func(c *ledger.RemoverConfig) {
 			c.Now, c.Every, c.Settle, c.Wait = a.today, 100*time.Millisecond, time.Millisecond, -1
+			c.OpenBudget = 10 * time.Millisecond // by this calendar it would look into all of acme's each second
 		},
 	})
 }

@@ -115,7 +115,7 @@ func TestKilledWhileArchiving(t *testing.T) {
 		load.Go(func() { s.submits(own, org) })
 	}
 	met, vain, deck := make(map[string]int), 0, []string{}
-	for i := range *killsFlag {
+	for i := range max(1, *killsFlag) {
 		if len(deck) == 0 {
 			deck = slices.Clone(archiveSteps)
 			s.rnd.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
@@ -182,7 +182,8 @@ func newArchiveStorm(t *testing.T, url string) *archiveStorm {
 // connect opens a ledger on a connection that outlives the server.
 func (s *archiveStorm) connect() *ledger.Ledger {
 	s.t.Helper()
-	nc, err := nats.Connect(s.url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0))
+	nc, err := nats.Connect(s.url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // or each kill is told on stderr
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -253,8 +254,9 @@ func (s *archiveStorm) submit(l *ledger.Ledger, org schemas.OrgID) bool {
 	s.asking.RLock()
 	defer s.asking.RUnlock()
 	id := schemas.NewJobID()
-	for limit := time.Now().Add(patience); ; {
-		ctx, cancel := context.WithTimeout(context.Background(), resubmit)
+	each := resubmit
+	for limit := time.Now().Add(patience); ; each = min(2*each, ledger.SettleTimeout) {
+		ctx, cancel := context.WithTimeout(context.Background(), each)
 		_, err := l.Submit(ctx, ledger.SubmitRequest{Org: org, Type: swift, ID: id, RegisterUnknown: true})
 		cancel()
 		if err == nil {
@@ -309,13 +311,17 @@ func (s *archiveStorm) found() string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	hot, err := s.l.JetStream().Stream(s.t.Context(), ledger.StreamLedger)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	var first schemas.Seq
+	until(s.t, "LEDGER to say where it begins", func() bool {
+		hot, err := s.l.JetStream().Stream(s.t.Context(), ledger.StreamLedger)
+		if err == nil {
+			first = schemas.Seq(hot.CachedInfo().State.FirstSeq)
+		}
+		return err == nil
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch first := schemas.Seq(hot.CachedInfo().State.FirstSeq); {
+	switch {
 	case first <= state.Through.Seq:
 		return "a commit not purged"
 	case slices.Contains([]string{"page", "index", "filter", "tally"}, s.last):
