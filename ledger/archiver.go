@@ -24,8 +24,6 @@ const (
 	archiveDurable = 3 * time.Second
 	// heldEvery is how often the job that holds the boundary is named again in the log.
 	heldEvery = 10 * time.Minute
-	// archiveRestMax is the longest rest between two pieces of work.
-	archiveRestMax = 2 * time.Second
 	// sweepEvery is how often what dead writers left in ARCHIVE is removed, once it is that old.
 	sweepEvery = 15 * time.Minute
 	// asksMax is how many operators may wait for the archiver at a time; more are told to come again.
@@ -214,19 +212,16 @@ func (a *Archiver) Look(ctx context.Context) (Moved, error) {
 	if own := time.Now(); own.Before(now) {
 		now = own // of two clocks the earlier: one that is ahead would have leave what is seconds old
 	}
-	cut := cutoff{before: now.Add(-window)}
+	cut := cutoff{before: now.Add(-window), rests: restByNeed}
 	cut.full = cut.before.Add(-leaveMargin(window))
-	cut.late = cut.full.Add(-leaveMargin(window))
-	cut.urgent = cut.late.Add(-leaveMargin(window))
 	return a.move(ctx, cut, nil)
 }
 
-// cutoff says which events leave, by stream time.
+// cutoff says which events leave, by stream time, and how quickly.
 type cutoff struct {
 	before time.Time // those that are older
 	full   time.Time // fewer than a segment takes only if the first is older
-	late   time.Time // the first is older: the archiver lags, and rests less. Zero: it never rests
-	urgent time.Time // the first is older still: more comes in than leaves, so it does not rest
+	rests  rests
 }
 
 // move takes steps until nothing is left to move. progress, if set, is told after each.
@@ -254,7 +249,7 @@ func (a *Archiver) step(ctx context.Context, cut cutoff, sum *Moved) (more bool,
 		return false, err
 	}
 	// What an earlier step committed and did not purge.
-	rest := &rester{cut: cut, at: state.ThroughAt}
+	rest := &rester{rests: cut.rests}
 	if err := a.purge(ctx, state.Through.Seq, rest, nil); err != nil {
 		return false, err
 	}
@@ -334,31 +329,4 @@ func (a *Archiver) reach(step string) error {
 		return nil
 	}
 	return a.at(step)
-}
-
-// rester keeps the archiver from taking the server's time: after each piece of work it rests for some times as long.
-type rester struct {
-	cut   cutoff
-	at    time.Time // stream time of what is being moved
-	began time.Time
-}
-
-// work begins a piece of work.
-func (r *rester) work() { r.began = time.Now() }
-
-// rest waits after a piece of work, the longer the less what is moved is late; not at all where LEDGER, and with it the server's
-// memory, would otherwise grow for as long as the load goes on.
-func (r *rester) rest(ctx context.Context) error {
-	const idle, busy = 3, 1 // of four or of two parts of the time one is work
-	times := time.Duration(idle)
-	switch {
-	case r.cut.late.IsZero(), r.at.Before(r.cut.urgent):
-		return ctx.Err()
-	case r.at.Before(r.cut.late):
-		times = busy
-	}
-	if d := min(times*time.Since(r.began), archiveRestMax); !r.began.IsZero() && !sleep(ctx, d) {
-		return ctx.Err()
-	}
-	return nil
 }

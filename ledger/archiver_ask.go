@@ -132,7 +132,7 @@ func (a *Archiver) answer(ctx context.Context, m *nats.Msg) {
 	var moved Moved
 	if err == nil {
 		// A segment may be small: the operator wants it now. It rests as if it were in time.
-		cut := cutoff{before: ask.Before, full: ask.Before, late: time.Unix(0, 0)}
+		cut := cutoff{before: ask.Before, full: ask.Before, rests: restAlways}
 		moved, err = a.move(ctx, cut, func(so Moved) { reply(&ArchiveProgress{Moved: so}) })
 	}
 	a.looked(err)

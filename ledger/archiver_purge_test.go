@@ -100,3 +100,33 @@ func removeAll(t *testing.T, env *ledgertest.Env, through schemas.Seq) {
 		t.Errorf("a job that was removed: %v", err)
 	}
 }
+
+// The archiver rests the less, the more segments have come of age: a loaded ledger does not grow beyond its window.
+func TestArchiverRestsByNeed(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	const segment = 8 // events, of two jobs
+	a, err := ledger.NewArchiver(ledger.ArchiverConfig{Ledger: env.Ledger, Logger: zap.NewNop(), SegmentEvents: segment})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		runQuickly(t, env.Ledger, beginQuickly(t, env.Ledger, schemas.JobID(fmt.Sprintf("j%d", i))))
+	}
+	for _, c := range []struct{ old, want int }{{0, 0}, {1, 0}, {2, 2}, {3, 2}, {4, 4}, {5, 4}} {
+		before := time.Time{} // of the last of the old segments
+		if c.old > 0 {
+			e, err := env.Ledger.EventAt(t.Context(), schemas.Seq(c.old*segment))
+			if err != nil {
+				t.Fatal(err)
+			}
+			before = e.Time
+		}
+		if got, err := a.OfAge(t.Context(), 1, before); err != nil || got != c.want {
+			t.Errorf("of %d segments that are old enough it counts %d, want %d: %v", c.old, got, c.want, err)
+		}
+	}
+	if got, err := a.OfAge(t.Context(), 30, time.Now().Add(time.Hour)); err != nil || got != 0 {
+		t.Errorf("at the end of the ledger it counts %d segments, %v", got, err)
+	}
+}

@@ -68,11 +68,13 @@ func (a *Archiver) read(ctx context.Context, from schemas.Seq, cut cutoff, rest 
 			return nil, err
 		}
 		if len(s.messages) == 0 && len(batch) > 0 {
-			rest.at = batch[0].Time
 			if ripe, err := a.ripe(ctx, &batch[0], cut); err != nil || !ripe {
 				return nil, err
 			}
 			if still, err := a.stillHeld(ctx, &batch[0]); err != nil || still {
+				return nil, err
+			}
+			if err := rest.look(ctx, a, batch[0].Seq, cut.before); err != nil {
 				return nil, err
 			}
 		}

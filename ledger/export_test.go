@@ -58,7 +58,7 @@ func (c *ProvisionConfig) WithHotWindowMin(d time.Duration) { c.hotWindowMin = d
 
 // LookPaced is LookBefore with the rests of a look in time.
 func (a *Archiver) LookPaced(ctx context.Context, before time.Time) (Moved, error) {
-	return a.move(ctx, cutoff{before: before, full: before, late: time.Unix(0, 0)}, nil)
+	return a.move(ctx, cutoff{before: before, full: before, rests: restAlways}, nil)
 }
 
 // ArchiveSilent has every look into the archive's catalogue wait, as while its stream has no leader, until the returned
@@ -125,4 +125,11 @@ func (c *VerifyConfig) Hold(n int) { c.held = n }
 func (c *VerifyConfig) Busy() {
 	c.pace = &pacer{l: c.Ledger}
 	c.pace.busy.Store(true)
+}
+
+// OfAge is how many segments have come of age from a message on, as far as it matters for the archiver's rests.
+func (a *Archiver) OfAge(ctx context.Context, first schemas.Seq, before time.Time) (int, error) {
+	r := rester{rests: restByNeed}
+	err := r.look(ctx, a, first, before)
+	return r.wait, err
 }

@@ -114,7 +114,7 @@ func (r *Remover) laterOf(ctx context.Context, c *catalog, s *archiveSegment) (j
 	if err != nil {
 		return nil, err
 	}
-	rest := &rester{cut: cutoff{late: time.Unix(0, 0)}, at: time.Now()}
+	rest := &rester{rests: restAlways}
 	for n := range x.pages {
 		contents, err := a.pages(ctx, s, x, []int{n})
 		if err != nil {

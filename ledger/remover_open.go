@@ -88,7 +88,7 @@ func (r *Remover) judgeSegment(ctx context.Context, s *archiveSegment, made time
 		return openSegment{}, err
 	}
 	ended := []openEnd{}
-	rest := &rester{cut: cutoff{late: time.Unix(0, 0)}, at: time.Now()}
+	rest := &rester{rests: restAlways}
 	for n := range x.pages {
 		contents, err := a.pages(ctx, s, x, []int{n})
 		if err != nil {
