@@ -18,11 +18,20 @@ func (p *program) logger(quietly zapcore.Level) *zap.Logger {
 		cfg.EncodeLevel = zapcore.CapitalLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(cfg)
 	}
-	level := quietly
-	if p.flags.Trace {
-		level = zapcore.DebugLevel
-	} else if name := p.flags.LogLevelName.Value; name != "" {
-		level, _ = zapcore.ParseLevel(name) // checked
+	var level zapcore.LevelEnabler = p.logLevel(quietly)
+	if p.level != nil {
+		level = p.level
 	}
 	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(p.Stderr)), level))
+}
+
+// logLevel is the level that the flags say, or else quietly.
+func (p *program) logLevel(quietly zapcore.Level) zapcore.Level {
+	if p.flags.Trace {
+		return zapcore.DebugLevel
+	}
+	if name := p.flags.LogLevelName.Value; name != "" {
+		quietly, _ = zapcore.ParseLevel(name) // checked
+	}
+	return quietly
 }

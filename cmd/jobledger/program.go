@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/choria-io/fisk"
+	"go.uber.org/zap"
 )
 
 // program is one command line being parsed and then carried out.
@@ -16,6 +17,8 @@ type program struct {
 	chosen func(context.Context) error // set by the selected command
 	// answers reads what a person says; nil until the first question.
 	answers *bufio.Reader
+	// level is that of all loggers in a command that changes it while it runs; nil: each has its own for good.
+	level *zap.AtomicLevel
 }
 
 // commander is what commands can be added to: the program or another command.

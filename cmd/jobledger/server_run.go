@@ -37,6 +37,11 @@ func (p *program) addServerRun(server *fisk.CmdClause) {
 --server or --context: there several servers may serve one cell, and one of them
 leads. It says what an acknowledgement is worth, and serves until Ctrl-C or SIGTERM.
 
+SIGHUP has it read the configuration again. A change of log_level, reserve,
+hot_window and retention holds at once, others are named in the log and need a
+restart; what would be refused at a start changes nothing. Certificates need no
+SIGHUP: they are read again when their files change.
+
 Examples:
 
 	jobledger server run --store /var/lib/jobledger --durability strict
@@ -69,10 +74,12 @@ type place struct {
 // runServer serves until ctx ends. It stops the cell, then the embedded server;
 // a crash leaves what was acknowledged, and the next start goes on from there.
 func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string) (err error) {
+	reload := p.newReload(cfg, file)
+	defer reload.close()
 	if _, problems := cfg.load(p, file); len(problems) > 0 {
 		return refuseConfig(file, problems)
 	}
-	log := p.logger(zap.InfoLevel)
+	log := reload.loaded(cfg)
 	at, err := p.serverPlace(cfg, log)
 	if err != nil {
 		return err
@@ -93,9 +100,7 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 	}
 	defer traces.stop()
 	want := cell.Config{Connect: at.connect, Logger: log, Tracer: traces.submits, Version: version, Replicas: cfg.replicaCount(nc, before), Room: at.room, Tenants: at.tenants}
-	if text := cfg.reserve.Value; text != "" {
-		want.Reserve, _ = parseReserve(text) // checked
-	}
+	want.Reserve = reload.reserve.of
 	if at.store != nil {
 		want.Folds = savedFold(*at.store)
 		if cfg.index.Value == "yes" {
@@ -132,7 +137,7 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 	}
 	running, release := c.whileServing(ctx)
 	defer release(nil)
-	<-running.Done()
+	reload.follow(running, c.info.SetWindows)
 	return ended(ctx, running)
 }
 

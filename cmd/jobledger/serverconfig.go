@@ -62,6 +62,7 @@ type configKey struct {
 	fallback string
 	mask     func(string) string // how a value with a secret is shown; nil shows it
 	check    func(string) error  // nil takes any text
+	live     bool                // a hangup applies it (reload.go); any other needs a restart
 }
 
 // keys lists the settings in the order in which they are shown. Those of the
@@ -84,12 +85,12 @@ func (c *serverConfig) keys(f *commonFlags) []configKey {
 		{name: "unsafe_bind", setting: &c.unsafeBind, fallback: "no", check: checkYesNo},
 		{name: "replicas", setting: &c.replicas, check: checkReplicas},
 		{name: "dedup_window", setting: &c.dedupWindow, check: checkWindow},
-		{name: "reserve", setting: &c.reserve, check: checkReserve},
-		{name: "hot_window", setting: &c.hotWindow, check: checkHotWindow},
-		{name: "retention", setting: &c.retention, check: checkRetention},
+		{name: "reserve", setting: &c.reserve, check: checkReserve, live: true},
+		{name: "hot_window", setting: &c.hotWindow, check: checkHotWindow, live: true},
+		{name: "retention", setting: &c.retention, check: checkRetention, live: true},
 		{name: "server", setting: &f.Server, mask: withoutPasswords},
 		{name: "context", setting: &f.Context},
-		{name: "user", setting: &f.User},
+		{name: "user", setting: &f.User, mask: f.userShown},
 		{name: "password", setting: &f.Password, mask: hidden},
 		{name: "token", setting: &f.Token, mask: hidden},
 		{name: "creds", setting: &f.Creds},
@@ -97,7 +98,7 @@ func (c *serverConfig) keys(f *commonFlags) []configKey {
 		{name: "tlscert", setting: &f.TLSCert},
 		{name: "tlskey", setting: &f.TLSKey},
 		{name: "tlsca", setting: &f.TLSCA},
-		{name: "log_level", setting: &f.LogLevelName, fallback: zapcore.InfoLevel.String(), check: checkLogLevel},
+		{name: "log_level", setting: &f.LogLevelName, fallback: zapcore.InfoLevel.String(), check: checkLogLevel, live: true},
 		{name: "log_format", setting: &f.LogFormat, fallback: "console", check: checkLogFormat},
 	}
 }
@@ -294,6 +295,14 @@ func confText(value any) (string, error) {
 }
 
 func hidden(string) string { return "********" }
+
+// userShown hides a lone user, which is a token.
+func (f *commonFlags) userShown(user string) string {
+	if f.Password.Value == "" {
+		return hidden(user)
+	}
+	return user
+}
 
 // withoutPasswords shows server urls without the passwords they may carry.
 func withoutPasswords(urls string) string {

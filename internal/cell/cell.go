@@ -102,6 +102,9 @@ type Info struct {
 	Cell     ledger.Cell
 	// End is where the ledger ended when this process began: everything up to it was there before.
 	End schemas.Position
+	// SetWindows has the ledger take other values of Config.HotWindow and Config.Retention while the cell serves; 0 keeps what
+	// is there. All processes know them within a minute. After an error this process stands by those from before.
+	SetWindows func(ctx context.Context, hot, retention time.Duration) error
 }
 
 func (c *Config) validate() error {
@@ -139,9 +142,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if o.err != nil {
 		return o.err
 	}
-	provision := ledger.ProvisionConfig{Replicas: cfg.Replicas, DuplicateWindow: cfg.DuplicateWindow, HotWindow: cfg.HotWindow, Retention: cfg.Retention,
-		Version: cfg.Version}
-	cell, end, err := begin(ctx, dispatch, provision)
+	streams := newStreams(&cfg)
+	cell, end, err := streams.begin(ctx, dispatch)
 	if err != nil {
 		return fmt.Errorf("provision: %w", err)
 	}
@@ -162,14 +164,14 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	host, err = dispatcher.New(dispatcher.Config{Ledger: dispatch, Feed: feed, Server: cfg.ServerID, Logger: cfg.Logger, Times: cfg.Times, Right: cfg.Right, Folds: cfg.Folds,
 		Provision: func(ctx context.Context) error {
-			_, err := ledger.Provision(ctx, dispatch, provision)
+			_, err := streams.provision(ctx, dispatch)
 			return err
 		},
 		WhileLeading: append(keepers, views.Run)})
 	if err != nil {
 		return err
 	}
-	door, search, err := newDoor(&cfg, commands, indexing, requests, progress, feed, host, Info{ServerID: cfg.ServerID, Cell: cell, End: end})
+	door, search, err := newDoor(&cfg, commands, indexing, requests, progress, feed, host, Info{ServerID: cfg.ServerID, Cell: cell, End: end, SetWindows: streams.setter(commands)})
 	if err != nil {
 		return err
 	}
@@ -252,16 +254,6 @@ func newBulks(cfg *Config, l *ledger.Ledger, feed *ledger.Feed, door *gateway.Ga
 		cfg.Bulks(&b)
 	}
 	return handlers.NewBulks(b)
-}
-
-// begin provisions the cell and says where the ledger ends then.
-func begin(ctx context.Context, l *ledger.Ledger, p ledger.ProvisionConfig) (ledger.Cell, schemas.Position, error) {
-	cell, err := ledger.Provision(ctx, l, p)
-	if err != nil {
-		return cell, schemas.Position{}, err
-	}
-	end, err := l.End(ctx)
-	return cell, end, err
 }
 
 // keepers are those who look after the streams while this server leads: one collects payloads that nothing names, one
