@@ -91,6 +91,9 @@ func (r *heapRule) keep(ctx context.Context, folding *atomic.Bool) {
 			if moved := max(percent-set, set-percent); moved > set/heapRoomShare || moved > 0 && percent == heapPercent { // to set it stops the world for a moment
 				debug.SetGCPercent(percent)
 				set = percent
+				if percent == heapPercent { // idle: without this the next collection may be minutes away, and keep what it frees
+					debug.FreeOSMemory()
+				}
 			}
 		}
 	}
