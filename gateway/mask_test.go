@@ -322,3 +322,39 @@ func TestUnmaskNotStored(t *testing.T) {
 		t.Errorf("%v, %v after %d tries", reply, err, tried)
 	}
 }
+
+// TestMarkThatMarksNothing (R-606): a schema whose x-redact is no boolean is refused by every way in, with its place and what to
+// write, and nothing is stored. A type that has such a schema already goes on as before, also through a change of something else.
+func TestMarkThatMarksNothing(t *testing.T) {
+	s := serveHTTP(t, gateway.HTTPConfig{})
+	const field, bad = "schema/properties/card/x-redact", `{"properties":{"card":{"x-redact":"yes"}}}`
+	old := schemas.TypeSettings{Name: "old", Schema: json.RawMessage(bad)}
+	if _, err := s.Ledger.PutType(t.Context(), old, ledger.Meta{}, ""); err != nil { // as a server from before took it
+		t.Fatal(err)
+	}
+	end := s.end()
+	_, added := s.client.TypeAdd(t.Context(), gateway.Type{Name: "pay", Schema: old.Schema})
+	_, changed := s.client.EditType(t.Context(), "old", gateway.SetRequest{Set: json.RawMessage(`{"schema":{"properties":{"card":{"x-redact":1}}}}`), Reason: "r"})
+	for _, err := range []error{added, changed} {
+		if e := ledger.AsError(err); e == nil || e.Code != ledger.CodeInvalidArgument || e.Details[ledger.DetailField] != field || !strings.Contains(e.Message, "write true") {
+			t.Errorf("%v, want one about %s", err, field)
+		}
+	}
+	reply, err := s.client.ApplyTypes(t.Context(), gateway.TypesRequest{Types: []gateway.Type{{Name: "pay", Schema: old.Schema}}, Reason: "r"})
+	if err != nil || reply.Items[0].Error == nil || !strings.Contains(reply.Items[0].Error.Message, field) {
+		t.Errorf("%+v, %v", reply, err)
+	}
+	if s.end() != end {
+		t.Error("a refused schema was stored")
+	}
+	edited, err := s.client.EditType(t.Context(), "old", gateway.SetRequest{Set: json.RawMessage(`{"max_running":5}`), Reason: "r"})
+	if err != nil || !strings.Contains(string(edited.Schema), `"yes"`) {
+		t.Errorf("a change of something else: %+v, %v", edited, err)
+	}
+	if _, err := s.client.Submit(t.Context(), ledger.SubmitRequest{Type: "old", Args: json.RawMessage(`{"card":"1"}`), Delay: time.Hour}); err != nil {
+		t.Errorf("a submit of the type: %v", err)
+	}
+	if _, err := s.client.EditType(t.Context(), "old", gateway.SetRequest{Set: json.RawMessage(`{"schema":{"properties":{"card":{"x-redact":true}}}}`), Reason: "r"}); err != nil {
+		t.Errorf("the mark made good: %v", err)
+	}
+}

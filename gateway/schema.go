@@ -123,14 +123,23 @@ const metaSchema = `{
 	}
 }`
 
-func checkSchema(schema json.RawMessage) error {
+// checkSchema refuses a schema that could not be used, or whose marks would not do what they say. have is the one that the type
+// has already, nil if none: it was accepted, by whatever rules, and does not keep anybody from changing something else.
+func checkSchema(schema, have json.RawMessage) error {
 	if len(schema) == 0 {
 		return nil
 	}
 	if _, err := compile(schema); err != nil {
-		return fmt.Errorf("no schema of draft 2020-12 that can be used: %w", err)
+		return badField("schema", fmt.Errorf("no schema of draft 2020-12 that can be used: %w", err))
 	}
-	return nil
+	at, err := where.CheckMarks(schema)
+	if err == nil {
+		return nil
+	}
+	if same, e := sameJSON(schema, have); e == nil && same {
+		return nil
+	}
+	return badField("schema"+at, err)
 }
 
 // schemaPath finds the place in the schema that the library says it was validating.

@@ -31,8 +31,8 @@ func (g *Gateway) typeAdd(ctx context.Context, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSchema(settings.Schema); err != nil {
-		return nil, badField("schema", err)
+	if err := checkSchema(settings.Schema, nil); err != nil {
+		return nil, err
 	}
 	reason := ""
 	if t.Reason != nil {

@@ -108,8 +108,8 @@ func editedType(have *schemas.TypeSettings, set json.RawMessage) (schemas.TypeSe
 	if err != nil {
 		return s, err
 	}
-	if err := checkSchema(s.Schema); err != nil {
-		return s, badField("schema", err)
+	if err := checkSchema(s.Schema, have.Schema); err != nil {
+		return s, err
 	}
 	return s, nil
 }
@@ -178,8 +178,8 @@ func (g *Gateway) applyType(ctx context.Context, r *request, req *TypesRequest, 
 	if err != nil {
 		return false, nil, err
 	}
-	if err := checkSchema(settings.Schema); err != nil {
-		return false, nil, badField("schema", err)
+	if err := checkSchema(settings.Schema, nil); err != nil {
+		return false, nil, err
 	}
 	reason := req.Reason
 	if t.Reason != nil {
