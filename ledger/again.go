@@ -54,11 +54,7 @@ func drawn(id schemas.JobID, submitted time.Time) bool {
 
 // archivedSince reads what the archive, as it was at a time or later, holds on a subject.
 func (l *Ledger) archivedSince(ctx context.Context, at schemas.Subject, since time.Time) ([]*Entry, error) {
-	err := l.archiveLooks.since(ctx, since, func(time.Time) error {
-		_, err := l.archive.refresh(ctx)
-		return err
-	})
-	if err != nil {
+	if err := l.lookAtArchive(ctx, since); err != nil {
 		return nil, err
 	}
 	c := l.archive.now.Load()
@@ -76,6 +72,14 @@ func (l *Ledger) archivedSince(ctx context.Context, at schemas.Subject, since ti
 		return nil, fmt.Errorf("look for %s in the archive: %w", at, err)
 	}
 	return entries, nil
+}
+
+// lookAtArchive brings what is known of the archive to how it was at a time or later.
+func (l *Ledger) lookAtArchive(ctx context.Context, since time.Time) error {
+	return l.archiveLooks.since(ctx, since, func(time.Time) error {
+		_, err := l.archive.refresh(ctx)
+		return err
+	})
 }
 
 // mayBeArchived reports whether the archive may hold a job, as far as it is known. A submitter does not wait for an

@@ -69,6 +69,35 @@ func TestPurgeWaitsUntilItIsWorthIt(t *testing.T) {
 	removeAll(t, env, ends[jobs/3+1])
 }
 
+// A job that has left, while LEDGER still holds it, is retried: carried comes before, however young the job is, so that LEDGER
+// begins it when the purge comes (R-220, DESIGN D13).
+func TestRetriedBeforeThePurge(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t, 1)
+	end := c.end0()
+	for i := range 160 {
+		beginQuickly(t, c.Ledger, schemas.JobID(fmt.Sprintf("hot-%d", i)))
+	}
+	if _, err := c.archiver().LookBefore(t.Context(), c.cutAt(end)); err != nil {
+		t.Fatal(err)
+	}
+	if first := firstOf(t, c.Env); first != 1 {
+		t.Fatalf("LEDGER begins at %d: it was purged", first)
+	}
+	for _, id := range []schemas.JobID{"canceled-0", "resolved-0"} {
+		if _, _, err := c.NewLedger().Do(t.Context(), "acme", id, &ledger.Retry{Reason: "again", Now: time.Now()}, ledger.Meta{}); err != nil {
+			t.Fatal(err)
+		}
+		c.remember(id)
+	}
+	c.check(c.NewLedger())
+	if err := c.Ledger.PurgeBelow(t.Context(), end.Seq+1); err != nil {
+		t.Fatal(err)
+	}
+	c.check(c.NewLedger())
+	c.hotBegins()
+}
+
 // firstOf is where LEDGER begins.
 func firstOf(t *testing.T, env *ledgertest.Env) schemas.Seq {
 	t.Helper()

@@ -133,3 +133,8 @@ func (a *Archiver) OfAge(ctx context.Context, first schemas.Seq, before time.Tim
 	err := r.look(ctx, a, first, before)
 	return r.wait, err
 }
+
+// PurgeBelow removes from LEDGER what stands below a sequence.
+func (l *Ledger) PurgeBelow(ctx context.Context, seq schemas.Seq) error {
+	return l.purgeBelow(ctx, seq)
+}

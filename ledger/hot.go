@@ -81,8 +81,26 @@ func (l *Ledger) leaves(ctx context.Context, j *Job) bool {
 	if !j.State.Finished() {
 		return false
 	}
-	window, err := l.HotWindow(ctx)
-	return err == nil && window > 0 && time.Since(j.SubmittedAt) > window-leaveMargin(window)
+	if window, err := l.HotWindow(ctx); err == nil && window > 0 && time.Since(j.SubmittedAt) > window-leaveMargin(window) {
+		return true
+	}
+	return l.hasLeft(ctx, j.SubmittedSeq)
+}
+
+// hasLeft reports whether the archive holds a message, as far as that is known: it stands in LEDGER until a purge is worth
+// its while, and is younger than the window where an operator asked for it to leave, or the window is longer by now.
+// A command does not wait for an archive that cannot be read.
+func (l *Ledger) hasLeft(ctx context.Context, seq schemas.Seq) bool {
+	c := l.archive.now.Load()
+	if c == nil || c.through.Seq < seq {
+		ctx, cancel := context.WithTimeout(ctx, archivePatience)
+		defer cancel()
+		if err := l.lookAtArchive(ctx, time.Now().Add(-archiveFresh)); err != nil {
+			return false
+		}
+		c = l.archive.now.Load()
+	}
+	return c != nil && c.through.Seq >= seq
 }
 
 // carryFirst appends carried to a job that leaves, and returns it with that applied; any other job as it is. If this
