@@ -75,6 +75,9 @@ type Archiver struct {
 	// holder is what held the boundary last: as long as it does, the stretch behind it is not read again.
 	holder *ArchiverHeld
 	kept   keptJobs
+	// segment is how many events a segment takes: fewer than it may, where they are large.
+	segment int
+	ahead   lookahead // while a look goes on
 	// at is called before each durable step; what it returns ends the look. nil but in tests.
 	at func(step string) error
 	// clock is what a test has the computer say at the time of a message; nil but there.
@@ -125,7 +128,7 @@ func NewArchiver(cfg ArchiverConfig) (*Archiver, error) {
 	if cfg.SegmentEvents <= 0 || cfg.SegmentEvents > segmentEventsMax {
 		cfg.SegmentEvents = segmentEventsMax
 	}
-	return &Archiver{cfg: cfg, l: cfg.Ledger}, nil
+	return &Archiver{cfg: cfg, l: cfg.Ledger, segment: cfg.SegmentEvents}, nil
 }
 
 // Held says what the boundary waits for, nil if for nothing but time.
@@ -228,6 +231,7 @@ type cutoff struct {
 func (a *Archiver) move(ctx context.Context, cut cutoff, progress func(Moved)) (Moved, error) {
 	var sum Moved
 	a.held.Store(nil)
+	defer func() { a.ahead = lookahead{} }()
 	for {
 		more, err := a.step(ctx, cut, &sum)
 		if progress != nil {

@@ -60,7 +60,7 @@ func (a *Archiver) purge(ctx context.Context, through schemas.Seq, rest *rester,
 }
 
 // leftLedger removes from LEDGER what it still holds of segments that are to go: what is gone from the archive is gone.
-func (l *Ledger) leftLedger(ctx context.Context, segments []*archiveSegment) error {
+func (l *Ledger) leftLedger(ctx context.Context, segments []*archiveSegment, durable time.Duration) error {
 	state, err := l.state(ctx)
 	if err != nil {
 		return err
@@ -71,6 +71,9 @@ func (l *Ledger) leftLedger(ctx context.Context, segments []*archiveSegment) err
 	}
 	if last < schemas.Seq(state.FirstSeq) {
 		return nil
+	}
+	if !sleep(ctx, durable) { // what covers it may have been committed just now
+		return ctx.Err()
 	}
 	return l.purgeBelow(ctx, last+1)
 }

@@ -19,7 +19,7 @@ const fewMessages = 4
 type departure struct {
 	from     schemas.Seq // where the archive ends
 	first    schemas.Seq // the first message
-	last     schemas.Seq // the last that was read
+	last     schemas.Seq // the last of messages
 	through  schemas.Seq // the last that may leave
 	end      bool        // nothing behind it is old enough
 	messages []*rawMessage
@@ -33,6 +33,7 @@ type leavingPlace struct {
 	at          schemas.Subject
 	first, last schemas.Seq
 	messages    []*rawMessage
+	ahead       []*rawMessage // behind the stretch, as far as that was read
 	// carry is the job to be carried; nil if that is not needed.
 	carry *Job
 	life  uint64 // the ledger's from before that was read
@@ -60,18 +61,19 @@ func (s *departure) hold(p *leavingPlace, why string) {
 func (a *Archiver) read(ctx context.Context, from schemas.Seq, cut cutoff, rest *rester) (*departure, error) {
 	s := &departure{from: from}
 	bySubject := make(map[string]*leavingPlace)
-	bytes := 0
+	bytes, life := 0, a.l.Life()
+	var behind []*rawMessage // read, but not of this stretch
 	for next := from + 1; len(s.messages) < a.cfg.SegmentEvents && bytes < segmentBytesMax && !s.end; {
 		rest.work()
-		batch, err := a.l.rawFrom(ctx, next)
+		batch, err := a.ahead.from(ctx, a, next)
 		if err != nil {
 			return nil, err
 		}
 		if len(s.messages) == 0 && len(batch) > 0 {
-			if ripe, err := a.ripe(ctx, &batch[0], cut); err != nil || !ripe {
+			if ripe, err := a.ripe(ctx, batch[0], cut); err != nil || !ripe {
 				return nil, err
 			}
-			if still, err := a.stillHeld(ctx, &batch[0]); err != nil || still {
+			if still, err := a.stillHeld(ctx, batch[0]); err != nil || still {
 				return nil, err
 			}
 			if err := rest.look(ctx, a, batch[0].Seq, cut.before); err != nil {
@@ -79,12 +81,9 @@ func (a *Archiver) read(ctx context.Context, from schemas.Seq, cut cutoff, rest 
 			}
 		}
 		s.end = len(batch) == 0
-		for i := range batch {
-			m := &batch[i]
-			if a.clock != nil {
-				m.Time = a.clock(m.Time)
-			}
+		for i, m := range batch {
 			if s.end = m.Time.After(cut.before); s.end || len(s.messages) == a.cfg.SegmentEvents || bytes >= segmentBytesMax {
+				behind = batch[i:]
 				break
 			}
 			next, bytes = m.Seq+1, bytes+m.size()
@@ -97,9 +96,12 @@ func (a *Archiver) read(ctx context.Context, from schemas.Seq, cut cutoff, rest 
 	if len(s.messages) == 0 {
 		return nil, nil
 	}
+	if !s.end {
+		a.segment = len(s.messages)
+	}
 	s.first, s.last = s.messages[0].Seq, s.messages[len(s.messages)-1].Seq
 	s.through = s.last
-	return s, nil
+	return s, a.lookAhead(ctx, s, bySubject, lookahead{first: s.last + 1, life: life, messages: behind}, rest)
 }
 
 // ripe reports whether a stretch that begins with m is to leave now: it fills a segment, or waited long enough for that.
@@ -169,12 +171,16 @@ func (a *Archiver) judge(ctx context.Context, s *departure, rest *rester) error 
 		if err != nil {
 			return err
 		}
+		hot, err := a.hot(ctx, s, window, later)
+		if err != nil {
+			return err
+		}
 		for i, p := range window {
 			if p.at.Job == "" || p.first > s.through {
 				continue
 			}
-			p.life = life
-			if err := a.judgeJob(ctx, s, p, later[i]); err != nil {
+			p.life, p.later = life, later[i] > 0 || len(p.ahead) > 0
+			if err := a.judgeJob(ctx, s, p, hot[i]); err != nil {
 				return err
 			}
 		}
@@ -185,20 +191,12 @@ func (a *Archiver) judge(ctx context.Context, s *departure, rest *rester) error 
 	return nil
 }
 
-// judgeJob finds out whether a job has to be carried. later: LEDGER holds messages of it behind the stretch.
-func (a *Archiver) judgeJob(ctx context.Context, s *departure, p *leavingPlace, later bool) error {
-	p.later = later
-	var hot []*Entry
-	if later {
-		// A command, or an archiver that died before its commit, may have begun it there already.
-		var err error
-		if hot, err = a.l.subject(ctx, p.at); err != nil {
-			return err
-		}
-		if slices.ContainsFunc(hot, func(e *Entry) bool { return e.Seq > s.last && beginning(e) }) {
-			p.begunBehind(p.entries())
-			return nil
-		}
+// judgeJob finds out whether a job has to be carried; hot are its messages in LEDGER behind the stretch, or all of them there.
+func (a *Archiver) judgeJob(ctx context.Context, s *departure, p *leavingPlace, hot []*Entry) error {
+	// A command, or an archiver that died before its commit, may have begun it there already.
+	if slices.ContainsFunc(hot, func(e *Entry) bool { return e.Seq > s.last && beginning(e) }) {
+		p.begunBehind(p.entries())
+		return nil
 	}
 	j, whole, err := a.countPlace(ctx, s, p, s.last)
 	if err != nil {
@@ -237,18 +235,20 @@ func (s *departure) place(p *leavingPlace, j *Job) {
 }
 
 // entries are the messages of the subject in the stretch.
-func (p *leavingPlace) entries() []*Entry {
-	entries := make([]*Entry, len(p.messages))
-	for i, m := range p.messages {
+func (p *leavingPlace) entries() []*Entry { return entriesOf(p.messages) }
+
+func entriesOf(messages []*rawMessage) []*Entry {
+	entries := make([]*Entry, len(messages))
+	for i, m := range messages {
 		entries[i] = m.entry()
 	}
 	return entries
 }
 
-// behind reports of each place, at most behindMax of them, whether LEDGER holds messages of its subject behind its last one, which stands
-// after a sequence or at it. One request asks for all of them, and the server sends only what stands behind that sequence: next to
-// nothing. A replica that lags may not know the newest; who judges by that meets it at the append.
-func (l *Ledger) behind(ctx context.Context, places []*leavingPlace, after schemas.Seq) ([]bool, error) {
+// behind tells of each place, at most behindMax of them, the last message of its subject in LEDGER if that stands behind its last one, which
+// stands after a sequence or at it; else 0. One request asks for all of them, and the server sends only what stands behind that sequence:
+// next to nothing. A replica that lags may not know the newest; who judges by that meets it at the append.
+func (l *Ledger) behind(ctx context.Context, places []*leavingPlace, after schemas.Seq) ([]schemas.Seq, error) {
 	of := make(map[string]int, len(places))
 	r := getRequest{MultiLast: make([]string, len(places)), Seq: after + 1, MaxBytes: directBytes, Batch: len(places)}
 	for i, p := range places {
@@ -266,10 +266,10 @@ func (l *Ledger) behind(ctx context.Context, places []*leavingPlace, after schem
 		second, err := l.behind(ctx, places[half:], after)
 		return append(first, second...), err
 	}
-	out := make([]bool, len(places))
+	out := make([]schemas.Seq, len(places))
 	for _, e := range batch {
-		if i, ok := of[e.RawSubject]; ok {
-			out[i] = e.Seq > places[i].last
+		if i, ok := of[e.RawSubject]; ok && e.Seq > places[i].last {
+			out[i] = e.Seq
 		}
 	}
 	return out, nil

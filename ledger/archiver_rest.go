@@ -60,7 +60,7 @@ func (r *rester) look(ctx context.Context, a *Archiver, first schemas.Seq, befor
 		return nil
 	}
 	for _, n := range []int{segmentsUrgent, segmentsLate} {
-		last, err := a.l.EventAt(ctx, first+schemas.Seq(n*a.cfg.SegmentEvents)-1)
+		last, err := a.l.EventAt(ctx, first+schemas.Seq(n*a.segment)-1)
 		switch {
 		case errors.Is(err, ErrNotFound):
 		case err != nil:

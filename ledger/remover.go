@@ -259,7 +259,7 @@ func (r *Remover) step(ctx context.Context, q removal, sum *RetainPlan) (more bo
 		r.stays[s.ID] = true
 		r.cfg.Logger.Info("a segment of the archive stays, though its time is over", zap.String("segment", s.ID), zap.Error(why))
 	}
-	if err := r.l.leftLedger(ctx, due); err != nil {
+	if err := r.l.leftLedger(ctx, due, min(archiveDurable, max(r.cfg.Wait, 0))); err != nil {
 		return false, err
 	}
 	if err := r.pace(ctx, "remove"); err != nil {

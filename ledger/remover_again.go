@@ -136,7 +136,7 @@ func (r *Remover) laterOf(ctx context.Context, c *catalog, s *archiveSegment) (j
 				return nil, err
 			}
 			for i := range window {
-				if behind[i] || later[keyOf(window[i].subject)] {
+				if behind[i] > 0 || later[keyOf(window[i].subject)] {
 					jobs = append(jobs, window[i])
 				}
 			}
