@@ -3,6 +3,7 @@
 package ledger_test
 
 import (
+	"flag"
 	"fmt"
 	"slices"
 	"sync"
@@ -89,6 +90,52 @@ func BenchmarkArchivingCPU(b *testing.B) {
 	}
 }
 
+var largeJobs = flag.Int("archiving.jobs", 40_000, "jobs of BenchmarkArchivingLarge; 400000 take some minutes")
+
+// BenchmarkArchivingLarge moves a third of a LEDGER of many jobs, of which 4,800 are unfinished at any time: what a job costs
+// that goes on behind the stretch, and what a purge costs beside many subjects.
+func BenchmarkArchivingLarge(b *testing.B) {
+	env := ledgertest.Start(b, ledgertest.WithPort())
+	finishWaves(b, env.Ledger, *largeJobs/3)
+	cut := endTime(b, env.Ledger)
+	finishWaves(b, env.Ledger, *largeJobs-*largeJobs/3)
+	a, err := ledger.NewArchiver(ledger.ArchiverConfig{Ledger: env.NewReader(), Logger: zap.NewNop(), Durable: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		before, began := cpuTime(), time.Now()
+		moved, err := a.LookBefore(b.Context(), cut)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if moved.Events > 0 {
+			b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(moved.Events), "cpu-us/event")
+			b.ReportMetric(float64(moved.Events)/time.Since(began).Seconds(), "events/s")
+		}
+	}
+}
+
+// finishWaves makes finished jobs, of which many are unfinished at a time.
+func finishWaves(b *testing.B, l *ledger.Ledger, jobs int) {
+	const hands, wave = 16, 300
+	var wg sync.WaitGroup
+	for range hands {
+		wg.Go(func() {
+			for left := jobs / hands; left > 0; left -= wave {
+				begun := make([]*ledger.Job, min(wave, left))
+				for i := range begun {
+					begun[i] = beginQuickly(b, l, schemas.NewJobID())
+				}
+				for _, j := range begun {
+					runQuickly(b, l, j)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // finishMany makes finished jobs, and returns the stream time of the last event.
 func finishMany(b *testing.B, l *ledger.Ledger) time.Time {
 	const jobs, hands = 16_000, 16
@@ -101,6 +148,11 @@ func finishMany(b *testing.B, l *ledger.Ledger) time.Time {
 		})
 	}
 	wg.Wait()
+	return endTime(b, l)
+}
+
+// endTime is when the last event was stored.
+func endTime(b *testing.B, l *ledger.Ledger) time.Time {
 	end, err := l.End(b.Context())
 	if err != nil {
 		b.Fatal(err)
