@@ -27,8 +27,8 @@ const (
 // A message whose header block cannot be read comes with that block.
 func (l *Ledger) rawFrom(ctx context.Context, seq schemas.Seq) (batch []rawMessage, err error) {
 	seq = max(seq, 1)
-	if batch, err = l.rawPull(ctx, seq); len(batch) > 0 {
-		return batch, nil // in their order, and perhaps not as many as there are
+	if batch, _ = l.rawPull(ctx, seq); len(batch) > 0 { // with an error they are in their order, and not as many as there are
+		return batch, nil
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
