@@ -130,6 +130,43 @@ func removeAll(t *testing.T, env *ledgertest.Env, through schemas.Seq) {
 	}
 }
 
+// History that is removed beside a check is no damage: what looked wrong is checked anew.
+func TestVerifyBesideRemoval(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	a, err := ledger.NewArchiver(ledger.ArchiverConfig{Ledger: env.NewLedger(), Logger: zap.NewNop(), Durable: -1, SegmentEvents: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const old, all = 10, 100 // too few to be purged
+	var through schemas.Seq
+	for i := range all {
+		runQuickly(t, env.Ledger, beginQuickly(t, env.Ledger, schemas.JobID(fmt.Sprintf("j%d", i))))
+		if end, err := env.Ledger.End(t.Context()); err != nil {
+			t.Fatal(err)
+		} else if i == old-1 {
+			through = end.Seq
+		}
+	}
+	e, err := env.Ledger.EventAt(t.Context(), through)
+	if err == nil {
+		_, err = a.LookBefore(t.Context(), e.Time)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	begins := 0
+	cfg := ledger.VerifyConfig{Ledger: env.NewLedger()}
+	cfg.Begins(func() {
+		if begins++; begins == 1 {
+			removeAll(t, env, through)
+		}
+	})
+	if v, err := ledger.Verify(t.Context(), cfg); err != nil || !v.OK || begins != 2 {
+		t.Errorf("%+v, %v, after %d checks", v, err, begins)
+	}
+}
+
 // The archiver rests the less, the more segments have come of age: a loaded ledger does not grow beyond its window.
 func TestArchiverRestsByNeed(t *testing.T) {
 	t.Parallel()

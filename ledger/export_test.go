@@ -121,6 +121,9 @@ const PaceBits = paceBytes * 8
 // Hold has a check let finished jobs go when it holds so many.
 func (c *VerifyConfig) Hold(n int) { c.held = n }
 
+// Begins is called when a check has looked up what ARCHIVE holds, and is about to read it.
+func (c *VerifyConfig) Begins(f func()) { c.begins = f }
+
 // Busy has a check take the ledger for one that others write to, all the time.
 func (c *VerifyConfig) Busy() {
 	c.pace = &pacer{l: c.Ledger}

@@ -40,6 +40,9 @@ func (v *verifier) archive(ctx context.Context) (intact bool, err error) {
 	if v.verdict.Archive.First > 0 {
 		v.verdict.FirstSeq = min(first, v.verdict.Archive.First)
 	}
+	if v.cfg.begins != nil {
+		v.cfg.begins()
+	}
 	return true, v.copies(ctx, first, through)
 }
 
