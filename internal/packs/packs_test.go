@@ -147,11 +147,11 @@ func TestConnLeavesOtherProtocolsAlone(t *testing.T) {
 // The place of a message is read as the client reads it, and nothing else is.
 func TestPlaceOf(t *testing.T) {
 	p, ok := packs.PlaceOf([]byte("$JS.ACK.LEDGER.c.1.12.3.1700000000000000001.9"))
-	if !ok || p != (packs.Place{Seq: 12, Number: 3, Time: 1700000000000000001}) {
+	if !ok || p != (packs.Place{Seq: 12, Number: 3, Time: 1700000000000000001, Pending: 9}) {
 		t.Errorf("read %+v, %t", p, ok)
 	}
 	for _, reply := range []string{"", "x", "$JS.ACK.LEDGER.c.1.12.3.1700000000000000001", "$JS.ACK.LEDGER.c.1.12.3.1700000000000000001.9.9",
-		"$JS.ACK.LEDGER.c.1.x.3.1700000000000000001.9", "$JS.ACK.LEDGER.c.1.12..1700000000000000001.9", "$JS.ACK.LEDGER.c.1.12.3.99999999999999999999.9"} {
+		"$JS.ACK.LEDGER.c.1.12.3.1700000000000000001.x", "$JS.ACK.LEDGER.c.1.x.3.1700000000000000001.9", "$JS.ACK.LEDGER.c.1.12..1700000000000000001.9", "$JS.ACK.LEDGER.c.1.12.3.99999999999999999999.9"} {
 		if p, ok := packs.PlaceOf([]byte(reply)); ok {
 			t.Errorf("%q is %+v", reply, p)
 		}
