@@ -173,9 +173,7 @@ func TestWorkerProgressCoalesced(t *testing.T) {
 	}
 	a.Progress(schemas.Progress{Percent: 70, Steps: []schemas.Step{{Name: "a", State: "in_progress"}, {Name: "b", State: "pending"}}})
 	nextProgress(t, heard)
-	if p, err := env.Ledger.Progress(t.Context(), org, j.ID); err != nil || p.Percent != 70 {
-		t.Errorf("LIVE made again holds %+v, %v", p, err)
-	}
+	awaitProgress(t, env, j.ID, 70)
 	close(h.free)
 	next(t, reports)
 	if got := len(names(t, env, j.ID)); got != 4 {
@@ -184,6 +182,22 @@ func TestWorkerProgressCoalesced(t *testing.T) {
 	want := &schemas.Progress{Percent: 100, Steps: []schemas.Step{{Name: "a", State: "done"}, {Name: "b", State: "pending"}}}
 	if j := ld.fold(j.ID); !reflect.DeepEqual(j.Progress, want) {
 		t.Errorf("completed with progress %+v", j.Progress)
+	}
+}
+
+// awaitProgress waits until LIVE holds a percentage: the server tells those who listen before it stores.
+func awaitProgress(t *testing.T, env *ledgertest.Env, id schemas.JobID, percent int) {
+	t.Helper()
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for ctx := env.Context(); ; <-look.C {
+		p, err := env.Ledger.Progress(ctx, org, id)
+		if err == nil && p.Percent == percent {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("LIVE made again holds %+v, %v; want %v", p, err, percent)
+		}
 	}
 }
 
