@@ -254,7 +254,7 @@ func (a *Archiver) step(ctx context.Context, cut cutoff, sum *Moved) (more bool,
 	}
 	// What an earlier step committed and did not purge.
 	rest := &rester{rests: cut.rests}
-	if err := a.purge(ctx, state.Through.Seq, rest, nil); err != nil {
+	if err := a.purge(ctx, state.Through.Seq, rest, 0); err != nil {
 		return false, err
 	}
 	a.kept.begin(state.Through.Seq)
@@ -283,7 +283,7 @@ func (a *Archiver) step(ctx context.Context, cut cutoff, sum *Moved) (more bool,
 		return false, err
 	}
 	// If this process dies here, the next step begins with the purge.
-	if err := a.purge(ctx, s.through, rest, func() bool { return sleep(ctx, a.cfg.Durable) }); err != nil {
+	if err := a.purge(ctx, s.through, rest, a.cfg.Durable); err != nil {
 		return false, err
 	}
 	return s.held == nil && !s.end, nil

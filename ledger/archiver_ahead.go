@@ -23,10 +23,10 @@ type lookahead struct {
 	messages []*rawMessage
 }
 
-// from returns the next messages from a sequence on: those that were read ahead, once, or else some from LEDGER.
-func (h *lookahead) from(ctx context.Context, a *Archiver, seq schemas.Seq) ([]*rawMessage, error) {
-	have := *h
-	*h = lookahead{}
+// next returns the next messages from a sequence on: those that were read ahead, once, or else some from LEDGER.
+func (a *Archiver) next(ctx context.Context, seq schemas.Seq) ([]*rawMessage, error) {
+	have := a.ahead
+	a.ahead = lookahead{}
 	if have.first == seq && have.life == a.l.Life() && len(have.messages) > 0 {
 		return have.messages, nil
 	}

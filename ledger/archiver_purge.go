@@ -25,8 +25,8 @@ const (
 )
 
 // purge removes from LEDGER what the archive holds, up to through, if that is enough to be worth it. Done in part it is
-// gone on with by the next look. wait, which may be nil, is called before anything is removed; false ends it.
-func (a *Archiver) purge(ctx context.Context, through schemas.Seq, rest *rester, wait func() bool) error {
+// gone on with by the next look. durable is how long what covers it is left to reach the disk before.
+func (a *Archiver) purge(ctx context.Context, through schemas.Seq, rest *rester, durable time.Duration) error {
 	if through == 0 {
 		return nil
 	}
@@ -38,7 +38,7 @@ func (a *Archiver) purge(ctx context.Context, through schemas.Seq, rest *rester,
 	if through < first || uint64(through-first)+1 < state.Msgs/purgeShare {
 		return nil
 	}
-	if wait != nil && !wait() {
+	if !sleep(ctx, durable) {
 		return ctx.Err()
 	}
 	step := schemas.Seq(max(purgeStep, state.Msgs/purgeShare))

@@ -65,7 +65,7 @@ func (a *Archiver) read(ctx context.Context, from schemas.Seq, cut cutoff, rest 
 	var behind []*rawMessage // read, but not of this stretch
 	for next := from + 1; len(s.messages) < a.cfg.SegmentEvents && bytes < segmentBytesMax && !s.end; {
 		rest.work()
-		batch, err := a.ahead.from(ctx, a, next)
+		batch, err := a.next(ctx, next)
 		if err != nil {
 			return nil, err
 		}
