@@ -52,8 +52,8 @@ bench-peers: ## beside River, Asynq and raw JetStream, hours; HARNESS=folder REP
 pairs: ## is it slower than a commit before? pairs of both in turn, with the interval; OLD=commit N=pairs JOBS=n
 	go run ./internal/pairs $(if $(OLD),-old '$(OLD)') $(if $(N),-n $(N)) $(if $(JOBS),-jobs $(JOBS))
 
-scale: ## many tenants on one ledger: fairness, memory, restart; JOBS=n (1000000 is full, an hour) PART=name,... WINDOW=10m JSON=1
-	go run ./internal/scale $(if $(JOBS),-jobs $(JOBS)) $(if $(PART),-part $(PART)) $(if $(WINDOW),-window $(WINDOW)) $(if $(JSON),-json)
+scale: ## many tenants on one ledger: fairness, memory, restart; JOBS=n (1000000 is full, an hour) PART=name,... WINDOW=10m RATE=n BULK=n JSON=1
+	go run ./internal/scale $(if $(JOBS),-jobs $(JOBS)) $(if $(PART),-part $(PART)) $(if $(WINDOW),-window $(WINDOW)) $(if $(RATE),-rate $(RATE)) $(if $(BULK),-bulk $(BULK)) $(if $(JSON),-json)
 
 golden: ## rewrite golden files and transcripts; review the diff
 	@[ -n "$(GOLDEN_PKGS)" ] || { echo "no package has golden files"; exit 1; }

@@ -49,6 +49,8 @@ func make256() []byte {
 type bed struct {
 	jobs    int
 	window  time.Duration // hot window of the part years
+	rate    int           // jobs that the part years offers a second; 0: as fast as they are worked off
+	bulk    int           // jobs that it submits at a time; 0 and 1: each by itself
 	http    string        // where the server of the part streams serves HTTP; empty: it does not
 	noIndex bool          // the server keeps no query index
 	store   string

@@ -24,6 +24,7 @@ const (
 	jobsDefault = 10_000
 	jobsMin     = 1_000
 	jobsMax     = 20_000_000
+	rateMax     = 1_000_000 // jobs a second, beyond what any machine takes
 )
 
 // parts in the order in which they run.
@@ -54,6 +55,7 @@ func main() {
 type options struct {
 	jobs, pairs int
 	window      time.Duration // the hot window of the part years
+	rate, bulk  int           // of the part years: jobs offered a second, 0 for as fast as they are worked off, and at a time
 	parts       []string
 	asJSON      bool
 	dir         string // where servers keep their files
@@ -66,6 +68,8 @@ func parse(args []string) (*options, error) {
 	only := flags.String("part", "", "parts to run, with commas between; all when empty")
 	flags.IntVar(&o.jobs, "jobs", jobsDefault, "jobs of each part: 1000000 is the full form")
 	flags.DurationVar(&o.window, "window", ledger.HotWindowMin(0), "hot window of the part years")
+	flags.IntVar(&o.rate, "rate", 0, "jobs that the part years, and no other, offers a second; 0: as fast as they are worked off")
+	flags.IntVar(&o.bulk, "bulk", 1, "jobs that the part years, and no other, submits at a time, with SubmitMany if more than 1")
 	flags.IntVar(&o.pairs, "pairs", 5, "pairs of runs of the part rules")
 	flags.BoolVar(&o.asJSON, "json", false, "print JSON")
 	flags.StringVar(&o.dir, "dir", "", "folder for the servers' files; a temporary one when empty")
@@ -75,6 +79,9 @@ func parse(args []string) (*options, error) {
 	}
 	if o.jobs < jobsMin || o.jobs > jobsMax || o.pairs < 1 {
 		return nil, fmt.Errorf("-jobs must be from %d to %d, and -pairs at least 1", jobsMin, jobsMax)
+	}
+	if o.rate < 0 || o.rate > rateMax || o.bulk < 1 || o.bulk > ledger.SubmitManyMax {
+		return nil, fmt.Errorf("-rate must be from 0 to %d, and -bulk from 1 to %d", rateMax, ledger.SubmitManyMax)
 	}
 	all := []string{}
 	for _, p := range parts {
@@ -128,7 +135,7 @@ func run(ctx context.Context, args []string, out, talk io.Writer) (err error) {
 			}
 			return startProcess(ctx, program, store, o.profile)
 		}
-		b := &bed{jobs: o.jobs, http: web, window: o.window, store: filepath.Join(dir, p.name), start: start, part: p.name, results: results, talk: talk, log: zap.NewNop()}
+		b := &bed{jobs: o.jobs, http: web, window: o.window, rate: o.rate, bulk: o.bulk, store: filepath.Join(dir, p.name), start: start, part: p.name, results: results, talk: talk, log: zap.NewNop()}
 		if err := b.measure(ctx, p.run); err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", p.name, err), results.print(out, o.asJSON))
 		}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -33,7 +34,7 @@ func TestParts(t *testing.T) {
 	t.Parallel()
 	results := &report{Jobs: 300}
 	for _, p := range parts {
-		b := &bed{jobs: results.Jobs, store: filepath.Join(t.TempDir(), "store"), part: p.name, noIndex: true, results: results, talk: io.Discard, log: zap.NewNop(),
+		b := &bed{jobs: results.Jobs, store: filepath.Join(t.TempDir(), "store"), part: p.name, rate: 100_000, bulk: 7, noIndex: true, results: results, talk: io.Discard, log: zap.NewNop(),
 			start: func(_ context.Context, store string) (server, error) {
 				env := ledgertest.Start(t, ledgertest.WithPort(), ledgertest.WithStoreDir(store))
 				env.SkipVerify() // the part itself has the checker look, and removes the folder
@@ -55,7 +56,7 @@ func TestParts(t *testing.T) {
 			t.Errorf("%s: %s: %v", f.Part, f.What, f.Value)
 		}
 	}
-	for _, want := range []string{"behind the flood", "critical jobs", "weights 1:2:4", "in bands / one org", "lost", "serves after", "last / first", "counts: p50", "index file, a job"} {
+	for _, want := range []string{"behind the flood", "critical jobs", "weights 1:2:4", "in bands / one org", "lost", "serves after", "last / first", "behind the first window", "counts: p50", "index file, a job"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("nothing about %q in\n%s", want, &text)
 		}
@@ -79,5 +80,60 @@ func TestUnfair(t *testing.T) {
 	}
 	if worst, spans = s.unfair(map[schemas.OrgID]int{"a": 1, "b": 1}, begin, begin.Add(10*time.Second)); spans != 1 || worst != 0 {
 		t.Errorf("%d spans, at worst %.3f, of equal shares", spans, worst)
+	}
+}
+
+// TestYearsPace: jobs pass at the rate that was asked for, and what was late is made up for within bounds.
+func TestYearsPace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begin, p := time.Now(), newPace(1000)
+		pass := func(n int, at time.Duration) {
+			t.Helper()
+			if err := p.wait(t.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+			if got := time.Since(begin); got != at {
+				t.Errorf("%d jobs after %s, want %s", n, got, at)
+			}
+		}
+		pass(500, 0)
+		pass(1, 500*time.Millisecond)
+		pass(1, 501*time.Millisecond)
+		if err := rest(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		pass(1000, time.Minute+501*time.Millisecond) // a second's, not a minute's
+		pass(1, time.Minute+501*time.Millisecond)
+		pass(1, time.Minute+502*time.Millisecond)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if p.wait(ctx, 1) == nil {
+			t.Error("a canceled wait ended without an error")
+		}
+	})
+}
+
+// TestYearsBehindWindow: the stretch that the last one is compared with began when the first hot window was over.
+func TestYearsBehindWindow(t *testing.T) {
+	t.Parallel()
+	spans := []span{{ended: time.Second, rate: 1}, {ended: 2 * time.Second, rate: 2}, {ended: 3 * time.Second, rate: 3}, {ended: 4 * time.Second, rate: 4}}
+	for window, want := range map[time.Duration]float64{0: 2, time.Second: 2, 1500 * time.Millisecond: 3, 3 * time.Second: 0, time.Minute: 0} {
+		if got, ok := behindWindow(spans, window); got.rate != want || ok != (want > 0) {
+			t.Errorf("%s: rate %v, %v; want %v", window, got.rate, ok, want)
+		}
+	}
+}
+
+// TestOptions: what makes no sense is refused.
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"-rate", "-1"}, {"-bulk", "-1"}, {"-bulk", "0"}, {"-bulk", "1001"}, {"-rate", "2000000"}} {
+		if _, err := parse(args); err == nil {
+			t.Errorf("%q was taken", args)
+		}
+	}
+	if o, err := parse([]string{"-rate", "4000", "-bulk", "10"}); err != nil || o.rate != 4000 || o.bulk != 10 {
+		t.Errorf("%+v, %v", o, err)
 	}
 }

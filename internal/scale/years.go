@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	yearsBacklog = 5_000 // jobs unfinished at a time, at most
+	yearsBacklog = 5_000 // jobs unfinished at a time, at most; more than one SubmitMany takes
 	yearsSpans   = 20    // stretches of the run that are compared
 )
 
@@ -26,9 +26,18 @@ const (
 type span struct {
 	rate   float64       // jobs finished a second
 	cpu    time.Duration // of the server, a job
+	own    time.Duration // of this process, a job: always the same work, so it tells how fast the machine was
 	memory int64         // of the server at its end, bytes
 	moved  schemas.Seq
 	ended  time.Duration // since the run began
+}
+
+// relative is the server's part of a job in units of this process's; 0 where one of them is not known.
+func (s span) relative() float64 {
+	if s.own <= 0 {
+		return 0
+	}
+	return float64(s.cpu) / float64(s.own)
 }
 
 // years: jobs come and go for many hot windows, so that most of them have left for the archive in the end.
@@ -50,8 +59,13 @@ func years(ctx context.Context, b *bed) error {
 	b.add("jobs finished a second, first twentieth", first.rate, "jobs/s")
 	b.add("  last twentieth", last.rate, "jobs/s")
 	b.aim("  last / first", last.rate/first.rate, "", ">= 0.95", last.rate >= 0.95*first.rate)
+	if behind, ok := behindWindow(spans, b.window); ok {
+		b.add("  last / first behind the first window", last.rate/behind.rate, "")
+	}
 	if first.cpu > 0 {
 		b.add("  server CPU a job, last / first", float64(last.cpu)/float64(first.cpu), "")
+		b.add("  server CPU a job / this side's, first twentieth", first.relative(), "")
+		b.add("    last twentieth", last.relative(), "")
 	}
 	b.settled(spans)
 	state, err := b.look.Archived(ctx)
@@ -67,6 +81,17 @@ func years(ctx context.Context, b *bed) error {
 		return err
 	}
 	return b.refold(ctx)
+}
+
+// behindWindow is the first stretch that began when the hot window was over, and with it the moving of what left; false if
+// that was the last one, or none.
+func behindWindow(spans []span, window time.Duration) (span, bool) {
+	for i := 1; i < len(spans)-1; i++ {
+		if spans[i-1].ended >= window {
+			return spans[i], true
+		}
+	}
+	return span{}, false
 }
 
 // settled says how the server's memory went from the end of the second window on: by then what was moved and what came
@@ -92,28 +117,33 @@ func (b *bed) settled(spans []span) {
 	b.aim("  away from the middle, at most", 100*apart, "%", "<= 10", apart <= 0.1)
 }
 
-// flow submits and works off all jobs, a bounded number at a time.
+// flow submits and works off all jobs, a bounded number at a time, at the pace that was asked for.
 func (b *bed) flow(ctx context.Context) ([]span, error) {
 	c, err := b.work(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
+	bulk, steady := max(b.bulk, 1), newPace(b.rate)
 	var next atomic.Int64
 	group, submitting := errgroup.WithContext(ctx)
 	for range submitters {
 		group.Go(func() error {
 			for {
-				i := next.Add(1) - 1
-				if i >= int64(b.jobs) {
+				end := next.Add(int64(bulk))
+				first := int(end) - bulk
+				n := min(bulk, b.jobs-first)
+				if n <= 0 {
 					return nil
 				}
-				for i-c.ended.Load() >= yearsBacklog {
+				for end-c.ended.Load() > yearsBacklog {
 					if err := rest(submitting, lookEvery); err != nil {
 						return err
 					}
 				}
-				r := ledger.SubmitRequest{Org: small(int(i) % b.orgs()), Type: typeName, Args: distinct(), NoDedup: true, Meta: ledger.Meta{Actor: actor}}
-				if _, err := b.in.Submit(submitting, r); err != nil {
+				if err := steady.wait(submitting, n); err != nil {
+					return err
+				}
+				if err := b.offer(submitting, first, n); err != nil {
 					return err
 				}
 			}
@@ -130,6 +160,28 @@ func (b *bed) flow(ctx context.Context) ([]span, error) {
 	return spans, c.stop()
 }
 
+// offer submits n jobs, the first of which has a number.
+func (b *bed) offer(ctx context.Context, first, n int) error {
+	requests := make([]ledger.SubmitRequest, n)
+	for i := range requests {
+		requests[i] = ledger.SubmitRequest{Org: small((first + i) % b.orgs()), Type: typeName, Args: distinct(), NoDedup: true, Meta: ledger.Meta{Actor: actor}}
+	}
+	if n == 1 {
+		_, err := b.in.Submit(ctx, requests[0])
+		return err
+	}
+	outcomes, err := b.in.SubmitMany(ctx, requests)
+	if err != nil {
+		return err
+	}
+	for _, o := range outcomes {
+		if o.Err != nil {
+			return o.Err
+		}
+	}
+	return nil
+}
+
 // distinct are the args of a job that nothing makes smaller: what years of jobs take of a disk is to be told too high rather
 // than too low.
 func distinct() json.RawMessage {
@@ -144,7 +196,7 @@ func distinct() json.RawMessage {
 // watch follows the run, stretch by stretch.
 func (b *bed) watch(ctx context.Context, c *crew, begin time.Time) ([]span, error) {
 	var spans []span
-	used := b.server.cpu()
+	used, ownUsed := b.server.cpu(), cpuOf(os.Getpid())
 	for k, since := 1, begin; k <= yearsSpans; k++ {
 		before, target := int64(b.jobs*(k-1)/yearsSpans), int64(b.jobs*k/yearsSpans)
 		if err := c.await(ctx, "the next stretch", func() bool { return c.ended.Load() >= target }); err != nil {
@@ -157,13 +209,14 @@ func (b *bed) watch(ctx context.Context, c *crew, begin time.Time) ([]span, erro
 		now := time.Now()
 		s := span{rate: float64(target-before) / now.Sub(since).Seconds(), moved: end.Seq, ended: now.Sub(begin)}
 		s.memory, _ = b.server.memory()
-		total := b.server.cpu()
+		total, own := b.server.cpu(), cpuOf(os.Getpid())
 		s.cpu, used = (total-used)/time.Duration(target-before), total
+		s.own, ownUsed = (own-ownUsed)/time.Duration(target-before), own
 		state, err := b.look.Archived(ctx)
 		if err != nil {
 			return nil, err
 		}
-		b.say("%2d/%d: %.0f jobs a second, %d MiB, %s of the server each, %d of %d events in the archive", k, yearsSpans, s.rate, s.memory>>20, s.cpu, state.Through.Seq, end.Seq)
+		b.say("%2d/%d: %.0f jobs a second, %d MiB, %s of the server each and %s of this side, %d of %d events in the archive", k, yearsSpans, s.rate, s.memory>>20, s.cpu, s.own, state.Through.Seq, end.Seq)
 		spans, since = append(spans, s), now
 	}
 	return spans, nil
