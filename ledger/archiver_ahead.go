@@ -74,6 +74,7 @@ func (a *Archiver) lookAhead(ctx context.Context, s *departure, bySubject map[st
 		}
 	}
 	for _, m := range h.messages {
+		s.read = m.Seq
 		if p := bySubject[m.Subject]; p != nil {
 			p.ahead = append(p.ahead, m)
 		}
@@ -82,23 +83,23 @@ func (a *Archiver) lookAhead(ctx context.Context, s *departure, bySubject map[st
 	return nil
 }
 
-// hot returns what LEDGER holds behind the stretch of jobs that go on there, whose last messages are given, or all that it holds
-// of them; nil for those that do not.
+// hot returns what LEDGER holds behind the stretch of jobs that go on there, or all that it holds of them; nil for those that do
+// not. last are their last messages where those stand behind what was read ahead, else 0.
 func (a *Archiver) hot(ctx context.Context, s *departure, places []*leavingPlace, last []schemas.Seq) ([][]*Entry, error) {
 	hot, errs := make([][]*Entry, len(places)), make([]error, len(places))
 	var wg sync.WaitGroup
 	free := make(chan struct{}, hotReads)
 	for i, p := range places {
-		switch n := len(p.ahead); {
+		switch {
 		case p.at.Job == "", p.first > s.through:
-		case n > 0 && p.ahead[n-1].Seq >= last[i]:
-			hot[i] = entriesOf(p.ahead)
 		case last[i] > 0:
 			free <- struct{}{}
 			wg.Go(func() {
 				hot[i], errs[i] = a.l.subject(ctx, p.at)
 				<-free
 			})
+		case len(p.ahead) > 0:
+			hot[i] = entriesOf(p.ahead)
 		}
 	}
 	wg.Wait()

@@ -20,6 +20,7 @@ type departure struct {
 	from     schemas.Seq // where the archive ends
 	first    schemas.Seq // the first message
 	last     schemas.Seq // the last of messages
+	read     schemas.Seq // the last that was read, ahead of the stretch; last if none was
 	through  schemas.Seq // the last that may leave
 	end      bool        // nothing behind it is old enough
 	messages []*rawMessage
@@ -100,7 +101,7 @@ func (a *Archiver) read(ctx context.Context, from schemas.Seq, cut cutoff, rest 
 		a.segment = len(s.messages)
 	}
 	s.first, s.last = s.messages[0].Seq, s.messages[len(s.messages)-1].Seq
-	s.through = s.last
+	s.through, s.read = s.last, s.last
 	return s, a.lookAhead(ctx, s, bySubject, lookahead{first: s.last + 1, life: life, messages: behind}, rest)
 }
 
@@ -167,7 +168,7 @@ func (a *Archiver) judge(ctx context.Context, s *departure, rest *rester) error 
 		}
 		rest.work()
 		life := a.l.Life()
-		later, err := a.l.behind(ctx, window, s.last)
+		later, err := a.l.behind(ctx, window, s.read) // up to there ahead tells
 		if err != nil {
 			return err
 		}
