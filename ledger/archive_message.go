@@ -23,8 +23,6 @@ type rawMessage struct {
 	Data  []byte
 	Seq   schemas.Seq
 	Time  time.Time
-	// Class is the retention class whose segment it goes to.
-	Class string
 }
 
 // raw is the message for the archive, with its header block if that is none.
@@ -72,7 +70,9 @@ type headerPair struct{ name, value []byte }
 func (m *rawMessage) pairs(pairs []headerPair) []headerPair {
 	if m.Head != nil {
 		if lines, ok := linesOf(m.Head, pairs); ok {
-			slices.SortStableFunc(lines, func(a, b headerPair) int { return bytes.Compare(a.name, b.name) })
+			if !slices.IsSortedFunc(lines, byName) { // the client sends them sorted
+				slices.SortStableFunc(lines, byName)
+			}
 			return lines
 		}
 		m.readHead()
@@ -84,6 +84,8 @@ func (m *rawMessage) pairs(pairs []headerPair) []headerPair {
 	}
 	return pairs
 }
+
+func byName(a, b headerPair) int { return bytes.Compare(a.name, b.name) }
 
 // What stands before the lines of a header block, and at the end of each and of all.
 var (

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -362,15 +361,3 @@ func (c *cutter) take(n uint64) []byte {
 func (c *cutter) text() []byte { return c.take(c.uvarint()) }
 
 func (c *cutter) fail() { c.b, c.bad = nil, true }
-
-// bySubject orders messages as pages hold them: by class, place, subject and sequence.
-func bySubject(a, b placed) int {
-	return cmp.Or(cmp.Compare(a.m.Class, b.m.Class), cmp.Compare(a.place, b.place), cmp.Compare(a.m.Subject, b.m.Subject),
-		cmp.Compare(a.m.Seq, b.m.Seq))
-}
-
-// placed is a message with the place of its page.
-type placed struct {
-	m     *rawMessage
-	place string
-}

@@ -123,39 +123,13 @@ func (w *segmentWriter) check(through schemas.Position) error {
 	return nil
 }
 
-// byClass sorts the messages as they will stand, a slice for each class.
-func (w *segmentWriter) byClass() [][]placed {
-	all := make([]placed, len(w.messages))
-	places := make(map[string]string) // few: one text for each
-	for i, m := range w.messages {
-		place := pageOf(m.Subject)
-		known, ok := places[place]
-		if !ok {
-			known = place
-			places[place] = place
-		}
-		all[i] = placed{m: m, place: known}
-		m.Class = w.classes[m.Subject].class
-	}
-	slices.SortFunc(all, bySubject)
-	var classes [][]placed
-	for i := 0; i < len(all); {
-		j := i + 1
-		for j < len(all) && all[j].m.Class == all[i].m.Class {
-			j++
-		}
-		classes = append(classes, all[i:j])
-		i = j
-	}
-	return classes
-}
-
 // segmentDraft is a segment that is being written.
 type segmentDraft struct {
 	l       *Ledger
-	classes map[string]classified
 	kinds   map[uint64]bool // keys of types that are in the filter
-	ageless bool            // of some job nobody knows when it was submitted
+	org     schemas.OrgID   // org and type whose keys were put there last
+	typ     schemas.TypeName
+	ageless bool // of some job nobody knows when it was submitted
 	id      uuid.UUID
 	s       archiveSegment
 	pages   []archivedPage
@@ -168,20 +142,22 @@ type segmentDraft struct {
 }
 
 // write stores the pages, the index and the filter of one class.
-func (w *segmentWriter) write(ctx context.Context, of []placed) (archiveSegment, error) {
-	d := &segmentDraft{l: w.l, id: uuid.New(), classes: w.classes, kinds: make(map[uint64]bool)}
-	d.s = archiveSegment{ID: d.id.String(), Class: of[0].m.Class, First: of[0].m.Seq, Events: len(of),
-		FirstAt: of[0].m.Time.UTC(), LastAt: of[0].m.Time.UTC()}
-	for i := range of {
-		m := of[i].m
-		d.s.First, d.s.Last = min(d.s.First, m.Seq), max(d.s.Last, m.Seq)
-		if at := m.Time.UTC(); at.Before(d.s.FirstAt) {
-			d.s.FirstAt = at
-		} else if at.After(d.s.LastAt) {
-			d.s.LastAt = at
+func (w *segmentWriter) write(ctx context.Context, of []*subjectGroup) (archiveSegment, error) {
+	d := &segmentDraft{l: w.l, id: uuid.New(), kinds: make(map[uint64]bool)}
+	first := of[0].messages[0]
+	d.s = archiveSegment{ID: d.id.String(), Class: of[0].class, First: first.Seq, FirstAt: first.Time.UTC(), LastAt: first.Time.UTC()}
+	for _, g := range of {
+		d.s.Events += len(g.messages)
+		d.s.First, d.s.Last = min(d.s.First, g.messages[0].Seq), max(d.s.Last, g.messages[len(g.messages)-1].Seq)
+		for _, m := range g.messages {
+			if m.Time.Before(d.s.FirstAt) {
+				d.s.FirstAt = m.Time.UTC()
+			} else if m.Time.After(d.s.LastAt) {
+				d.s.LastAt = m.Time.UTC()
+			}
 		}
 	}
-	if n := int(d.s.Last-d.s.First) + 1; n <= orderSpread*len(of) {
+	if n := int(d.s.Last-d.s.First) + 1; n <= orderSpread*d.s.Events {
 		d.order = slices.Repeat([]int{noPage}, n)
 	}
 	if err := d.writePages(ctx, of); err != nil {
@@ -196,21 +172,15 @@ func (w *segmentWriter) write(ctx context.Context, of []placed) (archiveSegment,
 	return d.s, d.writeFilter(ctx)
 }
 
-// writePages makes pages of messages that are sorted by place, subject and sequence.
-func (d *segmentDraft) writePages(ctx context.Context, of []placed) error {
+// writePages makes pages of groups that are sorted by place and subject.
+func (d *segmentDraft) writePages(ctx context.Context, of []*subjectGroup) error {
 	var page *pageBuilder
 	number := -1 // of page
-	var group []*rawMessage
-	for i := 0; i < len(of); {
-		group = group[:0]
-		subject, place := of[i].m.Subject, of[i].place
-		for ; i < len(of) && of[i].m.Subject == subject; i++ {
-			group = append(group, of[i].m)
-		}
-		hash := d.note(subject, place, page)
-		for rest := group; len(rest) > 0; {
-			if page == nil || page.place != place || len(page.body) >= pageTarget {
-				page = d.newPage(place)
+	for _, g := range of {
+		hash := d.note(g, page)
+		for rest := g.messages; len(rest) > 0; {
+			if page == nil || page.place != g.place || len(page.body) >= pageTarget {
+				page = d.newPage(g.place)
 				number++
 				if err := d.keep(ctx, page); err != nil {
 					return err
@@ -240,15 +210,15 @@ func (d *segmentDraft) place(messages []*rawMessage, page int) {
 }
 
 // note counts a subject and puts it into a filter; page is the one before.
-func (d *segmentDraft) note(subject, place string, page *pageBuilder) uint64 {
-	hash := keyOf(subject)
-	if page == nil || page.place != place {
-		d.other = append(d.other, keyOf(place)) // orgs are found by the filter too
+func (d *segmentDraft) note(g *subjectGroup, page *pageBuilder) uint64 {
+	hash := keyOf(g.subject)
+	if page == nil || page.place != g.place {
+		d.other = append(d.other, keyOf(g.place)) // orgs are found by the filter too
 	}
-	at, err := schemas.ParseSubject(subject)
+	at, err := schemas.ParseSubject(g.subject)
 	if err == nil && at.Job != "" {
 		d.s.Jobs++
-		d.noteJob(at.Org, d.classes[subject])
+		d.noteJob(at.Org, &g.classified)
 		if made, ok := timed(at.Job); ok {
 			d.s.Made = max(d.s.Made, made)
 			d.timed = append(d.timed, hash)
@@ -261,7 +231,7 @@ func (d *segmentDraft) note(subject, place string, page *pageBuilder) uint64 {
 
 // noteJob puts what a job is kept by into the record and the filter: legal holds and retentions that are set later find it
 // there.
-func (d *segmentDraft) noteJob(org schemas.OrgID, c classified) {
+func (d *segmentDraft) noteJob(org schemas.OrgID, c *classified) {
 	switch {
 	case c.since.IsZero():
 		d.ageless = true
@@ -278,9 +248,10 @@ func (d *segmentDraft) noteJob(org schemas.OrgID, c classified) {
 }
 
 func (d *segmentDraft) noteType(org schemas.OrgID, typ schemas.TypeName) {
-	if typ == "" {
+	if typ == "" || typ == d.typ && org == d.org { // most often it is the one of the job before
 		return
 	}
+	d.org, d.typ = org, typ
 	for _, key := range []uint64{keyOfType(typ), keyOfTypeIn(org, typ)} {
 		if !d.kinds[key] {
 			d.kinds[key] = true
