@@ -287,7 +287,7 @@ func (l *Ledger) streamConfig(ctx context.Context) (*streamConfig, error) {
 		return nil, err
 	}
 	c := s.CachedInfo().Config
-	known := &streamConfig{replicas: c.Replicas, window: c.Duplicates, hot: hotOf(c.Metadata), retention: retentionOf(c.Metadata),
+	known := &streamConfig{replicas: c.Replicas, window: c.Duplicates, hot: hotOf(c.Metadata), retention: retentionOf(c.Metadata), groups: groupsOf(&c),
 		level: levelOf(c.Metadata), tooOld: tooOld(StreamLedger, c.Metadata), at: time.Now()}
 	l.config.Store(known)
 	return known, known.tooOld
@@ -300,6 +300,7 @@ type streamConfig struct {
 	hot      time.Duration // how long events stay in it; 0: for ever
 	// retention is how long the archive keeps history behind the finish of its job; 0: for ever
 	retention time.Duration
+	groups    bool // appends that meet go together
 	level     int
 	tooOld    error // this program must not work on it
 	at        time.Time

@@ -52,7 +52,7 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// Ledger reads and appends events. It is safe for concurrent use and holds no goroutine of its own.
+// Ledger reads and appends events. It is safe for concurrent use and holds no goroutine of its own between calls.
 type Ledger struct {
 	cfg     Config
 	nc      *nats.Conn
@@ -60,6 +60,7 @@ type Ledger struct {
 	log     *zap.Logger
 	publish PublishFunc
 	replies *replies.Mux
+	gather  *gatherer
 	fresh   time.Duration // PayloadFresh, but in tests
 	// heard, which only tests set, is given each answer that SubmitMany hears and returns what it is to be; nil: lost.
 	heard func(i int, answer []byte) []byte
@@ -86,7 +87,8 @@ func New(cfg Config) (*Ledger, error) {
 		return nil, err
 	}
 	l := &Ledger{cfg: cfg, nc: cfg.Conn, js: js, log: cfg.Logger, fresh: PayloadFresh, replies: replies.New(cfg.Conn)}
-	l.publish = l.request
+	l.gather = newGatherer(l)
+	l.publish = l.gather.publish
 	l.archive.init(l)
 	if cfg.Intercept != nil {
 		l.publish = cfg.Intercept(l.publish)

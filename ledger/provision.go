@@ -68,6 +68,9 @@ type ProvisionConfig struct {
 	// Retention is how long the archive keeps history behind the finish of its job, where neither org nor type say
 	// otherwise: at least 30 days. RetentionForever keeps it; 0 keeps what is there, which is 90 days where nothing was said.
 	Retention time.Duration
+	// GroupCommit has appends that meet go together, which pays where the server syncs each write, and has but one replica.
+	// GroupCommitKeep keeps what is there, and creates with off.
+	GroupCommit GroupCommit
 	// Version of the provisioning program; it stands in cell_started.
 	Version string
 
@@ -95,7 +98,7 @@ type Cell struct {
 // Provision creates the streams, buckets and object stores of a cell that are missing, and returns the
 // cell's current start. It is idempotent and safe beside a running system and beside itself.
 //
-// It changes nothing that exists, but for LEDGER's windows, and the level that a hot window needs. What exists and would break a promise
+// It changes nothing that exists, but for LEDGER's windows, the level that a hot window needs, and whether batches are taken. What exists and would break a promise
 // (another program's stream under our name, a ledger that may drop or rewrite events, a server too old) is
 // refused with one sentence naming the setting and what to do.
 func Provision(ctx context.Context, l *Ledger, cfg ProvisionConfig) (Cell, error) {
@@ -126,6 +129,13 @@ func Provision(ctx context.Context, l *Ledger, cfg ProvisionConfig) (Cell, error
 	for _, bucket := range []string{BucketJobs, BucketCounts, BucketConfig, BucketLive} {
 		if err := l.ensureBucket(ctx, bucket, replicas); err != nil {
 			return Cell{}, err
+		}
+	}
+	if cfg.GroupCommit == GroupCommitOn {
+		for _, bucket := range []string{BucketJobs, BucketCounts} {
+			if err := l.groupBucket(ctx, bucket); err != nil {
+				return Cell{}, coded(err)
+			}
 		}
 	}
 	for _, store := range []string{StoreArgs, StoreResults} {
@@ -239,13 +249,14 @@ func (l *Ledger) setWindows(ctx context.Context, cfg ProvisionConfig, have jetst
 	if cfg.DuplicateWindow != 0 && cfg.DuplicateWindow != have.Duplicates {
 		have.Duplicates, changed = cfg.DuplicateWindow, true
 	}
+	regrouped := cfg.GroupCommit.set(&have)
 	if changed {
 		if err := cfg.checkHotWindow(hot, have.Duplicates); err != nil {
 			return err
 		}
 	}
 	raised := hot > 0 && setLevel(&have, levelArchive)
-	if !changed && !raised {
+	if !changed && !raised && !regrouped {
 		return nil
 	}
 	err := l.asking(ctx, func(ctx context.Context) error {

@@ -154,8 +154,10 @@ func bucketStream(bucket string, replicas int, now time.Time) jetstream.StreamCo
 	case BucketJobs:
 		c.Description = "jobledger: current state of each job; a view"
 		c.AllowMsgTTL = true // documents of finished jobs leave with the hot window
+		c.AllowAtomicPublish = true
 	case BucketCounts:
 		c.Description = "jobledger: counts by state; a view"
+		c.AllowAtomicPublish = true
 	case BucketConfig:
 		c.Description = "jobledger: settings; a view of the control events"
 		c.MaxMsgsPerSubject = historyConfig

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/dartwing/jobledger/internal/groups"
 	"github.com/dartwing/jobledger/schemas"
 )
 
@@ -34,8 +35,8 @@ type Submission struct {
 //
 // New work is sent without waiting for the answers to what was sent before, over the same connection, each event with
 // its own expectation: so the server takes a batch in about the time of one round trip, and a crash in here leaves some
-// of the jobs stored, others not, and none half. It is no transaction. (An atomic batch costs a file server more for
-// each message than this, and one refusal spoils it for all: ENGINE 3.) A request that needs more than one append, that
+// of the jobs stored, others not, and none half. It is no transaction. (Only where the server syncs each write are they sent as
+// one atomic batch, and again each by itself if that is refused: elsewhere it costs more for each message.) A request that needs more than one append, that
 // brings its own id, that is large or whose answer does not come goes on as a Submit of its own.
 //
 // A ctx without deadline is bounded as for Submit, by all bytes together.
@@ -66,11 +67,12 @@ type many struct {
 	outcomes []Submission
 	sent     []onTheWay
 
-	mu       sync.Mutex
-	answers  int           // that have come
-	underWay int           // bytes of events that no answer has come for
-	want     func() bool   // what is waited for; nil: nothing, or it has come
-	come     chan struct{} // holds one when it has
+	mu        sync.Mutex
+	answers   int           // that have come
+	published int           // that an answer is expected for; the sender's alone
+	underWay  int           // bytes of events that no answer has come for
+	want      func() bool   // what is waited for; nil: nothing, or it has come
+	come      chan struct{} // holds one when it has
 }
 
 // onTheWay is a request that was sent, or why it was not.
@@ -95,28 +97,92 @@ func (m *many) pipeline(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = answers.Unsubscribe() }() // fails only with the connection
-	published := 0
+	grouped := m.l.Groups(ctx)
+	var group []int
 	for i := range m.requests {
-		o := &m.sent[i]
 		if ctx.Err() != nil {
 			break // the others are refused, unsent
 		}
 		if !m.prepare(ctx, i) {
 			continue
 		}
-		o.a.m.Reply = prefix + strconv.Itoa(i)
-		if ctx.Err() != nil || !m.room(ctx, o.size) {
-			o.failure = errUnsent
+		if grouped {
+			group = append(group, i)
+			continue
+		}
+		if !m.publish(ctx, prefix, i) {
 			break // the others go by themselves, as far as there is time
 		}
-		if o.failure = m.l.nc.PublishMsg(o.a.m); o.failure == nil {
-			published++
-		} else {
-			m.leave(o.size)
+	}
+	m.together(ctx, prefix, group)
+	m.await(ctx, func() bool { return m.answers >= m.published })
+	return nil
+}
+
+// publish sends a request that is prepared; false: there is no room or no time for more.
+func (m *many) publish(ctx context.Context, prefix string, i int) bool {
+	o := &m.sent[i]
+	o.a.m.Reply = prefix + strconv.Itoa(i)
+	if ctx.Err() != nil || !m.room(ctx, o.size) {
+		o.failure = errUnsent
+		return false
+	}
+	if o.failure = m.l.nc.PublishMsg(o.a.m); o.failure == nil {
+		m.published++
+	} else {
+		m.leave(o.size)
+	}
+	return true
+}
+
+// together stores the requests as batches, each under one sync. Those of a batch that is refused are sent each by itself:
+// one of them is the reason.
+func (m *many) together(ctx context.Context, prefix string, all []int) {
+	for len(all) > 0 {
+		var batch []*nats.Msg
+		for size := 0; len(batch) < min(len(all), groups.Max); {
+			o := &m.sent[all[len(batch)]]
+			if size += o.size; len(batch) > 0 && size > groups.MaxBytes {
+				break
+			}
+			batch = append(batch, o.a.m)
+		}
+		now := all[:len(batch)]
+		all = all[len(batch):]
+		var refused *groups.RefusedError
+		if err := m.commit(ctx, now, batch); errors.As(err, &refused) {
+			for k, i := range now {
+				if m.sent[i].failure = nil; !m.publish(ctx, prefix, i) {
+					m.leaveUnsent(now[k:])
+					break
+				}
+			}
+		} else if err != nil {
+			m.leaveUnsent(all)
+			return
 		}
 	}
-	m.await(ctx, func() bool { return m.answers >= published })
-	return nil
+}
+
+// commit stores a batch of requests. One of few is refused here.
+func (m *many) commit(ctx context.Context, requests []int, batch []*nats.Msg) error {
+	if len(batch) < groups.Worth {
+		return &groups.RefusedError{Text: "it is not worth its while"}
+	}
+	first, err := m.l.gather.commit(ctx, batch, groupWait)
+	for k, i := range requests {
+		if m.sent[i].failure = err; err == nil {
+			m.sent[i].seq = schemas.Seq(first) + schemas.Seq(k)
+		}
+	}
+	return err
+}
+
+// leaveUnsent marks requests that are prepared and go on by themselves.
+func (m *many) leaveUnsent(requests []int) {
+	for _, i := range requests {
+		m.sent[i].failure = errUnsent
+	}
 }
 
 // errUnsent: the server answers too slowly, or not at all, for more to be sent.

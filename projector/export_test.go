@@ -17,7 +17,7 @@ import (
 
 // Each reads a bucket as a leader does that opens the views.
 func Each(ctx context.Context, nc *nats.Conn, s jetstream.Stream, take func(key string, rev uint64, body []byte)) error {
-	w, err := newWriter(nc)
+	w, err := newWriter(nc, func(context.Context) bool { return false })
 	if err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ type Writer struct {
 // NewWriter returns a writer that has seen nothing.
 func NewWriter(t testing.TB, nc *nats.Conn) *Writer {
 	t.Helper()
-	w, err := newWriter(nc)
+	w, err := newWriter(nc, func(context.Context) bool { return false })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func New(cfg Config) (*Projector, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	w, err := newWriter(cfg.Ledger.Conn())
+	w, err := newWriter(cfg.Ledger.Conn(), cfg.Ledger.Groups)
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ func Rebuild(ctx context.Context, l *ledger.Ledger, view View) (schemas.Seq, err
 // WaitFor returns when the leader has written all views up to seq, in the buckets that exist now. The error
 // wraps that of ctx.
 func WaitFor(ctx context.Context, l *ledger.Ledger, seq schemas.Seq) error {
-	w, err := newWriter(l.Conn())
+	w, err := newWriter(l.Conn(), l.Groups)
 	if err != nil {
 		return err
 	}

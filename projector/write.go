@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/dartwing/jobledger/internal/groups"
 	"github.com/dartwing/jobledger/internal/replies"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
@@ -51,14 +52,15 @@ type writer struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	replies *replies.Mux
+	groups  func(context.Context) bool // the server syncs each write: batches pay
 }
 
-func newWriter(nc *nats.Conn) (*writer, error) {
+func newWriter(nc *nats.Conn, groups func(context.Context) bool) (*writer, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
 	}
-	return &writer{nc: nc, js: js, replies: replies.New(nc)}, nil
+	return &writer{nc: nc, js: js, replies: replies.New(nc), groups: groups}, nil
 }
 
 // errSkipped: the document waits for the next flush, because one that it counts is in doubt.
@@ -100,8 +102,55 @@ func (w *writer) flush(ctx context.Context, b *batch) error {
 	return w.write(ctx, []*put{b.all})
 }
 
-// write pipelines the puts whose revision is known, then reads and writes the others.
+// write stores the puts whose revision is known, then reads and writes the others.
 func (w *writer) write(ctx context.Context, puts []*put) error {
+	if len(puts) < groups.Worth || !w.groups(ctx) {
+		w.pipeline(ctx, puts)
+	} else {
+		w.together(ctx, puts)
+	}
+	return w.settle(ctx, puts)
+}
+
+// together writes in batches, each under one sync of the server, and what is refused as a batch one by one: another leader
+// has written one of the documents, or the bucket is an old one that takes no batches.
+func (w *writer) together(ctx context.Context, puts []*put) {
+	var batch []*put
+	var msgs []*nats.Msg
+	size := 0
+	commit := func() {
+		first, err := groups.Commit(ctx, w.replies, w.nc, msgs, drainWait)
+		var refused *groups.RefusedError
+		if errors.As(err, &refused) {
+			w.pipeline(ctx, batch)
+		} else {
+			for i, p := range batch {
+				if p.err = err; err == nil {
+					p.rev = first + uint64(i)
+				}
+			}
+		}
+		batch, msgs, size = nil, nil, 0
+	}
+	for _, p := range puts {
+		if p.err = errRead; !p.slot.known {
+			continue
+		}
+		m := p.guarded(p.slot.rev)
+		if len(batch) == groups.Max || len(batch) > 0 && size+m.Size() > groups.MaxBytes {
+			commit()
+		}
+		batch, msgs, size = append(batch, p), append(msgs, m), size+m.Size()
+	}
+	if len(batch) >= groups.Worth {
+		commit()
+	} else {
+		w.pipeline(ctx, batch)
+	}
+}
+
+// pipeline sends the puts whose revision is known one after the other, and hears what became of them.
+func (w *writer) pipeline(ctx context.Context, puts []*put) {
 	under := make([]underway, len(puts))
 	waited := 0
 	for i, p := range puts {
@@ -117,7 +166,6 @@ func (w *writer) write(ctx context.Context, puts []*put) error {
 	for ; waited < len(puts); waited++ {
 		under[waited].wait(ctx, puts[waited])
 	}
-	return w.settle(ctx, puts)
 }
 
 // underway is a put that was sent, or none.

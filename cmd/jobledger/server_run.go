@@ -103,6 +103,9 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 	want.Reserve = reload.reserve.of
 	if at.store != nil {
 		want.Folds = savedFold(*at.store)
+		if want.GroupCommit = ledger.GroupCommitOff; natsd.Durability(cfg.durability.Value) == natsd.Strict {
+			want.GroupCommit = ledger.GroupCommitOn
+		}
 		if cfg.index.Value == "yes" {
 			want.IndexDir = filepath.Join(*at.store, indexFolder)
 		}

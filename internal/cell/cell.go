@@ -55,6 +55,8 @@ type Config struct {
 	Times dispatcher.HostTimes
 	// HotWindow is that of ledger.ProvisionConfig.
 	HotWindow time.Duration
+	// GroupCommit is that of ledger.ProvisionConfig.
+	GroupCommit ledger.GroupCommit
 	// Retention is that of ledger.ProvisionConfig.
 	Retention time.Duration
 	// Archive, if set, changes how the archiver works, for tests.

@@ -17,7 +17,7 @@ type streams struct {
 func newStreams(cfg *Config) *streams {
 	s := &streams{turn: make(chan ledger.ProvisionConfig, 1)}
 	s.turn <- ledger.ProvisionConfig{Replicas: cfg.Replicas, DuplicateWindow: cfg.DuplicateWindow, HotWindow: cfg.HotWindow, Retention: cfg.Retention,
-		Version: cfg.Version}
+		GroupCommit: cfg.GroupCommit, Version: cfg.Version}
 	return s
 }
 
