@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -140,4 +141,25 @@ func (a *Archiver) OfAge(ctx context.Context, first schemas.Seq, before time.Tim
 // PurgeBelow removes from LEDGER what stands below a sequence.
 func (l *Ledger) PurgeBelow(ctx context.Context, seq schemas.Seq) error {
 	return l.purgeBelow(ctx, seq)
+}
+
+// GroupFunc stores a batch of appends.
+type GroupFunc = func(ctx context.Context, msgs []*nats.Msg, wait time.Duration) (uint64, error)
+
+// InGroups has batches of appends go through what group makes of the way they go, and those that go by themselves through
+// what alone makes; nil: as they go.
+func (l *Ledger) InGroups(group func(next GroupFunc) GroupFunc, alone func(next PublishFunc) PublishFunc) {
+	if group != nil {
+		l.gather.commit = group(l.gather.commit)
+	}
+	if alone != nil {
+		l.gather.alone = alone(l.gather.alone)
+	}
+}
+
+// Gathered is how many appends wait for others.
+func (l *Ledger) Gathered() int {
+	l.gather.mu.Lock()
+	defer l.gather.mu.Unlock()
+	return len(l.gather.waiting)
 }

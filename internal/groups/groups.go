@@ -15,6 +15,7 @@ package groups
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +23,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 
 	"github.com/dartwing/jobledger/internal/replies"
@@ -34,6 +34,9 @@ const (
 	// Max and MaxBytes bound a batch. The server takes 1,000; the bytes are what it has under way at once for others, too.
 	Max, MaxBytes = 1000, 4 << 20
 )
+
+// idLength is the length of a batch's id: 65 random bits, which each of its messages bears for ever.
+const idLength = 13
 
 // The headers of an atomic batch (ADR-50).
 const (
@@ -76,7 +79,7 @@ var refusals = map[int]bool{
 // others follow without a gap. It waits for the answer as long as that. What it sends are copies. The error is a *RefusedError
 // where nothing is stored; else, as one of replies.Mux.Request or an *UnsettledError, it is not known.
 func Commit(ctx context.Context, x *replies.Mux, nc *nats.Conn, msgs []*nats.Msg, wait time.Duration) (first uint64, err error) {
-	id := uuid.NewString()
+	id := rand.Text()[:idLength]
 	for i, m := range msgs {
 		part := &nats.Msg{Subject: m.Subject, Header: make(nats.Header, len(m.Header)+3), Data: m.Data}
 		maps.Copy(part.Header, m.Header)
