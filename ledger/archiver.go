@@ -78,6 +78,8 @@ type Archiver struct {
 	// segment is how many events a segment takes: fewer than it may, where they are large.
 	segment int
 	ahead   lookahead // while a look goes on
+	decoder placeDecoder
+	counted Job // of the place that was counted last
 	// at is called before each durable step; what it returns ends the look. nil but in tests.
 	at func(step string) error
 	// clock is what a test has the computer say at the time of a message; nil but there.

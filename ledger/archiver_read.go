@@ -217,7 +217,7 @@ func (a *Archiver) judgeJob(ctx context.Context, s *departure, p *leavingPlace, 
 	return nil
 }
 
-// place decides about a job by its fold.
+// place decides about a job by its fold, of which it keeps a copy.
 func (s *departure) place(p *leavingPlace, j *Job) {
 	p.carry = nil
 	s.settled(p, j)
@@ -231,7 +231,7 @@ func (s *departure) place(p *leavingPlace, j *Job) {
 			s.held.fence = j.Fence
 		}
 	case !j.State.Finished(), j.State == schemas.StateDeadLettered && j.Resolution == schemas.ResolutionOpen:
-		p.carry = j
+		p.carry = clone(j)
 	}
 }
 

@@ -30,11 +30,10 @@ func begunHere(entries []*Entry) bool {
 }
 
 // count folds the messages of a place that stand up to a sequence upon the job before them, nil if there was none, and
-// keeps what they move. It returns the job behind them.
-func (p *leavingPlace) count(base *Job, entries []*Entry, through schemas.Seq) *Job {
-	j := &Job{Org: p.at.Org, ID: p.at.Job}
-	if base != nil {
-		j = clone(base)
+// keeps what they move. It makes j the job behind them.
+func (p *leavingPlace) count(j, base *Job, entries []*Entry, through schemas.Seq) {
+	if *j = (Job{Org: p.at.Org, ID: p.at.Job}); base != nil {
+		*j = *clone(base)
 	}
 	p.base, p.moves, p.counted = base, p.moves[:0], true
 	p.noteTypes(entries)
@@ -53,15 +52,15 @@ func (p *leavingPlace) count(base *Job, entries []*Entry, through schemas.Seq) *
 		p.moves = append(p.moves, m)
 	}
 	p.note(j)
-	return j
 }
 
-// countPlace counts the messages of a place up to a sequence and returns the job behind them; whole is false if it is known
-// as far as that needs only.
-func (a *Archiver) countPlace(ctx context.Context, s *departure, p *leavingPlace, through schemas.Seq) (j *Job, whole bool, err error) {
-	entries := p.entries()
+// countPlace counts the messages of a place up to a sequence and returns the job behind them, which is good until the next place is
+// counted; whole is false if it is known as far as that needs only.
+func (a *Archiver) countPlace(ctx context.Context, s *departure, p *leavingPlace, through schemas.Seq) (_ *Job, whole bool, err error) {
+	entries, j := a.decoder.decode(p.at, p.messages), &a.counted
 	if begunHere(entries) {
-		return p.count(nil, entries, through), true, nil
+		p.count(j, nil, entries, through)
+		return j, true, nil
 	}
 	base := p.base
 	if base == nil {
@@ -72,7 +71,8 @@ func (a *Archiver) countPlace(ctx context.Context, s *departure, p *leavingPlace
 			return nil, false, err
 		}
 	}
-	return p.count(base, entries, through), false, nil
+	p.count(j, base, entries, through)
+	return j, false, nil
 }
 
 // tally is what leaves with the stretch does to the counts.

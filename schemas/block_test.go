@@ -49,6 +49,11 @@ func TestDecodeBlockEqualsDecode(t *testing.T) {
 			if gotErr != nil && !reflect.DeepEqual(gotHeader, h) {
 				t.Fatalf("seed %d: %q has the headers %v, want %v", seed, b, gotHeader, h)
 			}
+			on, err := schemas.ParseSubject(m.Subject)
+			quick := &schemas.Event{Subject: on, Seq: 7, Time: aTime}
+			if err == nil && quick.DecodePlain([]byte(b), m.Data) && (wantErr != nil || !reflect.DeepEqual(quick, want)) {
+				t.Fatalf("seed %d: %q is read as %+v on a subject that is known; want %+v, %v", seed, b, quick, want, wantErr)
+			}
 			blocks++
 			if gotErr == nil {
 				plain++

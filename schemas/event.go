@@ -275,36 +275,48 @@ func DecodeBlock(subject string, block, body []byte, seq Seq, at time.Time) (*Ev
 	return e, h, err
 }
 
+// DecodePlain reads a message as DecodeBlock does into e, of which Subject, Seq and Time are set and nothing else: who reads many of one
+// subject parses it once, and needs no memory for each. False says nothing: DecodeBlock has to judge.
+func (e *Event) DecodePlain(block, body []byte) bool {
+	a, ok := plainAttributes(string(block))
+	return ok && e.decode(&a, body) == nil
+}
+
 func decode(subject string, a *attributes, body []byte, seq Seq, at time.Time) (*Event, error) {
 	e := &Event{Seq: seq, Time: at.UTC()}
 	var err error
 	if e.Subject, err = ParseSubject(subject); err != nil {
 		return e, err
 	}
+	return e, e.decode(a, body)
+}
+
+// decode fills what does not stand in the subject.
+func (e *Event) decode(a *attributes, body []byte) (err error) {
 	e.ID = EventID(a.get(attrID))
 	ceType := a.get(attrType)
 	if e.ID == "" || !strings.HasPrefix(ceType, ourPrefix) {
-		return e, fmt.Errorf("%w: no %s and %s of ours on %q", ErrForeign, HeaderID, HeaderType, subject)
+		return fmt.Errorf("%w: no %s and %s of ours on %q", ErrForeign, HeaderID, HeaderType, e.Subject.String())
 	}
 	if source := a.get(attrSource); !e.isSource(source) {
 		// A copy of another org's event, or a forgery: the org is part of each record's address.
-		return e, fmt.Errorf("%w: %s %q on %q", ErrForeign, HeaderSource, source, subject)
+		return fmt.Errorf("%w: %s %q on %q", ErrForeign, HeaderSource, source, e.Subject.String())
 	}
 	name, ok := strings.CutPrefix(ceType, typePrefix)
 	data := newData(EventName(name))
 	if version := a.get(attrSpecVersion); !ok || data == nil || version != specVersion {
-		return e, fmt.Errorf("%w: %s, CloudEvents %q", ErrUndecodable, ceType, version)
+		return fmt.Errorf("%w: %s, CloudEvents %q", ErrUndecodable, ceType, version)
 	}
 	if !e.belongs(data) {
-		return e, fmt.Errorf("%w: %s does not belong on %q", ErrForeign, ceType, subject)
+		return fmt.Errorf("%w: %s does not belong on %q", ErrForeign, ceType, e.Subject.String())
 	}
 	if data, err = decodeBody(EventName(name), data, body); err != nil {
-		return e, fmt.Errorf("%w: %s: %w", ErrUndecodable, ceType, err)
+		return fmt.Errorf("%w: %s: %w", ErrUndecodable, ceType, err)
 	}
 	if err := data.wellFormed(); err != nil {
-		return e, fmt.Errorf("%w: %s: %w", ErrUndecodable, ceType, err)
+		return fmt.Errorf("%w: %s: %w", ErrUndecodable, ceType, err)
 	}
-	return e, e.readAttributes(a, data)
+	return e.readAttributes(a, data)
 }
 
 // readAttributes fills the optional attributes; only a malformed ce-time can fail.
