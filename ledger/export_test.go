@@ -37,6 +37,22 @@ func (l *Ledger) LatestControl(ctx context.Context) (schemas.Position, error) {
 	return l.latestControl(ctx)
 }
 
+// ControlClear is up to where the next look at control events does not search, if it reads on.
+func (l *Ledger) ControlClear() schemas.Seq { return l.settings.tailed().clear }
+
+// ControlMargin and ClearTo are how a look that begins anew finds that.
+const ControlMargin = controlMargin
+
+// ClearTo is clearTo.
+func ClearTo(last, before, end schemas.Seq) schemas.Seq { return clearTo(last, before, end) }
+
+// ForgetControl has the latest control event be looked for anew.
+func (l *Ledger) ForgetControl() {
+	t := l.settings.tailed()
+	t.found = time.Now().Add(-2 * controlLastEvery)
+	l.settings.leave(t)
+}
+
 // AskAt makes what the ledger asks about streams go to a test's own answerer; messages are read from the server still.
 func (l *Ledger) AskAt(prefix string) (err error) {
 	l.js, err = jetstream.NewWithAPIPrefix(l.nc, prefix)

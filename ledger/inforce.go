@@ -24,6 +24,10 @@ const (
 	// controlLastEvery is how often the latest control event itself is looked for, which costs the server a look at
 	// every subject of settings: as many as there are orgs.
 	controlLastEvery = 30 * time.Second
+
+	// controlMargin is how many messages before the end a look that begins anew leaves to the next one: more than a deposed
+	// leader is behind. To search from the latest control event on would cost the server a look into every block behind it.
+	controlMargin = 1 << 17
 )
 
 // settingsCache holds the settings that submits and claims asked for. All of them hold until some control event is
@@ -44,8 +48,8 @@ type settingsCache struct {
 	life      int
 }
 
-// controlTail is what a look at the control events leaves for the next: none stands behind last up to clear. From there
-// to end one look has found none, and the next searches there again: a look is two requests, and the second may be
+// controlTail is what a look at the control events leaves for the next: none stands behind last up to clear (clearTo). From
+// there to end one look has found none, and the next searches there again: a look is two requests, and the second may be
 // answered by a deposed leader, whose log is shorter than what the first said.
 type controlTail struct {
 	last       schemas.Position
@@ -188,8 +192,21 @@ func (l *Ledger) latestControl(ctx context.Context) (schemas.Position, error) {
 	if err != nil {
 		return schemas.Position{}, err
 	}
-	l.settings.leave(controlTail{last: last, clear: last.Seq, end: max(end, last.Seq), found: now, reconnects: reconnects})
+	if t.reconnects != reconnects || end < t.end {
+		t.end = 0 // it may speak of another ledger
+	}
+	l.settings.leave(controlTail{last: last, clear: clearTo(last.Seq, t.end, end), end: max(end, last.Seq), found: now, reconnects: reconnects})
 	return last, nil
+}
+
+// clearTo is how far nothing stands behind the latest control event for sure: up to the end that the look before saw, 0 if there
+// was none, and but for a margin up to the end that this one has seen before it looked.
+func clearTo(last, before, end schemas.Seq) schemas.Seq {
+	clear := max(last, before)
+	if end > controlMargin {
+		clear = max(clear, end-controlMargin)
+	}
+	return clear
 }
 
 // lastControl is the position of the latest control event on the subjects that a pattern takes, whatever it is; zero if

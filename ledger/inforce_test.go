@@ -58,3 +58,49 @@ func TestInForceBesideADeposedLeader(t *testing.T) {
 	}
 	look(third)
 }
+
+// A look that begins anew leaves the next no more to search than a margin, however far back the latest control event is: what
+// is searched costs the server a look into every block, and keeps them all in its memory.
+func TestControlIsNotSearchedAgain(t *testing.T) {
+	t.Parallel()
+	env := ledgertest.Start(t)
+	here, ctx := env.NewLedger(), env.Context()
+	set := &schemas.TypeSet{Settings: schemas.TypeSettings{Name: "echo"}}
+	putSetting(t, env.Ledger, set)
+	last, err := here.LatestControl(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := func(from int) schemas.Seq {
+		t.Helper()
+		for i := range 30 {
+			submit(t, env.Ledger, distinct(from+i))
+		}
+		end, err := env.Ledger.End(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return end.Seq
+	}
+	before := more(0)
+	for _, anew := range []bool{false, true} {
+		if anew {
+			more(100)
+			here.ForgetControl()
+		}
+		if at, err := here.LatestControl(ctx); err != nil || at != last {
+			t.Fatalf("the latest control event is %+v, %v; it is %+v", at, err, last)
+		}
+	}
+	if clear := here.ControlClear(); clear < before {
+		t.Errorf("a look that begins anew leaves the search from %d on, and the look before had come to %d", clear, before)
+	}
+	const margin = ledger.ControlMargin
+	for _, c := range []struct{ last, before, end, want schemas.Seq }{
+		{0, 0, 0, 0}, {5, 0, 9, 5}, {5, 7, 9, 7}, {5, 0, margin, 5}, {5, 0, margin + 9, 9}, {5, 20, margin + 9, 20}, {margin + 20, 3, margin + 9, margin + 20},
+	} {
+		if have := ledger.ClearTo(c.last, c.before, c.end); have != c.want {
+			t.Errorf("the latest at %d, the end at %d and then %d: clear to %d, want %d", c.last, c.before, c.end, have, c.want)
+		}
+	}
+}

@@ -112,6 +112,8 @@ func (l *Ledger) lookAtTokens(ctx context.Context, since time.Time) error {
 	switch {
 	case have == nil || at.Seq < have.at.Seq || at.Seq == have.at.Seq && at.ID != have.at.ID:
 		next, err = l.readTokens(ctx)
+	case at.Seq > have.at.Seq+controlMargin: // to search so far costs the server more than to read them
+		next, err = l.readTokens(ctx)
 	case at.Seq > have.at.Seq:
 		next, err = l.readTokensBehind(ctx, have, at.Seq)
 	default:
