@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -77,6 +78,9 @@ func (l *Ledger) groupBucket(ctx context.Context, bucket string) error {
 // Groups reports whether appends to LEDGER that meet go together, as far as that is known; the views are written likewise. It
 // looks once a minute.
 func (l *Ledger) Groups(ctx context.Context) bool {
+	if by, ok := ctx.(*replyBy); ok {
+		ctx = by.Context // nobody but request keeps that deadline, and others set none of their own behind it
+	}
 	_ = l.Level(ctx) // whether this program may work on it is not asked here
 	c := l.config.Load()
 	return c != nil && c.groups
@@ -119,7 +123,7 @@ func newGatherer(l *Ledger) *gatherer {
 
 // publish is the ledger's PublishFunc: it answers as the server does to each message by itself.
 func (g *gatherer) publish(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
-	if !g.l.Groups(ctx) || !isLedgerSubject(m.Subject) {
+	if !isLedgerSubject(m.Subject) || !g.l.Groups(ctx) {
 		return g.alone(ctx, m)
 	}
 	g.mu.Lock()
@@ -142,17 +146,24 @@ func (g *gatherer) publish(ctx context.Context, m *nats.Msg) (*nats.Msg, error) 
 	}
 	late := time.NewTimer(wait)
 	defer late.Stop()
-	var err error
+	err := context.DeadlineExceeded
 	select {
 	case a := <-w.came:
 		return a.m, a.err
 	case <-late.C:
-		err = context.DeadlineExceeded
+		if g.forget(w) {
+			return nil, err
+		}
+		// It is under way. Sent once more it would be in the next batch, which would be refused for it.
+		select {
+		case a := <-w.came:
+			return a.m, a.err
+		case <-ctx.Done():
+		}
 	case <-ctx.Done():
-		err = ctx.Err()
 	}
 	g.forget(w)
-	return nil, err
+	return nil, ctx.Err()
 }
 
 // isLedgerSubject reports whether LEDGER takes a subject.
@@ -160,16 +171,15 @@ func isLedgerSubject(s string) bool {
 	return strings.HasPrefix(s, "jobs.") || strings.HasPrefix(s, "control.")
 }
 
-// forget takes out what waits still; what is under way may be stored, as after any append without an answer.
-func (g *gatherer) forget(w *gathered) {
+// forget takes out what waits still; false: it is under way and may be stored, as after any append without an answer.
+func (g *gatherer) forget(w *gathered) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i := range g.waiting {
-		if g.waiting[i] == w {
-			g.waiting = append(g.waiting[:i], g.waiting[i+1:]...)
-			return
-		}
+	i := slices.Index(g.waiting, w)
+	if i >= 0 {
+		g.waiting = slices.Delete(g.waiting, i, i+1)
 	}
+	return i >= 0
 }
 
 // ended is the end of one by itself.
@@ -220,7 +230,10 @@ func (g *gatherer) together(batch []*gathered) {
 	for i, w := range batch {
 		msgs[i] = w.m
 	}
-	first, err := g.commit(context.Background(), msgs, groupWait)
+	ctx, cancel := context.WithCancel(context.Background())
+	stop := g.watch(cancel)
+	first, err := g.commit(ctx, msgs, groupWait)
+	stop()
 	var refused *groups.RefusedError
 	var unsettled *groups.UnsettledError
 	apart := errors.As(err, &refused)
@@ -248,6 +261,26 @@ func (g *gatherer) together(batch []*gathered) {
 		g.linger = nil
 		g.next()
 	})
+}
+
+// watch gives a batch up whose answer went with the connection that it was to come on: everybody waits for it. It ends with stop.
+func (g *gatherer) watch(giveUp context.CancelFunc) (stop func()) {
+	over, done := make(chan struct{}), make(chan struct{})
+	before := g.l.nc.Stats().Reconnects
+	go func() {
+		defer close(done)
+		look := time.NewTicker(replyTimeoutMin)
+		defer look.Stop()
+		for g.l.nc.Stats().Reconnects == before {
+			select {
+			case <-look.C:
+			case <-over:
+				return
+			}
+		}
+		giveUp()
+	}()
+	return func() { close(over); <-done; giveUp() }
 }
 
 // apart sends each by itself, all at once. g.mu is held.

@@ -25,6 +25,7 @@ const (
 	readers     = 32               // documents read at once, where a revision is not known
 	putTries    = 4                // reads and puts of one document within one flush; then the next flush goes on
 	drainWait   = 10 * time.Second // a flush that takes longer is given up as a whole
+	batchWait   = 4 * time.Second  // a batch without an answer for so long is unknown; the flush has time left to read
 )
 
 // JetStream's error codes that a put may meet; 10164 and 10071 both mean: look (ENGINE 1).
@@ -53,14 +54,20 @@ type writer struct {
 	js      jetstream.JetStream
 	replies *replies.Mux
 	groups  func(context.Context) bool // the server syncs each write: batches pay
+	// commit is groups.Commit; tests replace it.
+	commit func(ctx context.Context, msgs []*nats.Msg, wait time.Duration) (first uint64, err error)
 }
 
-func newWriter(nc *nats.Conn, groups func(context.Context) bool) (*writer, error) {
+func newWriter(nc *nats.Conn, grouped func(context.Context) bool) (*writer, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
 	}
-	return &writer{nc: nc, js: js, replies: replies.New(nc), groups: groups}, nil
+	w := &writer{nc: nc, js: js, replies: replies.New(nc), groups: grouped}
+	w.commit = func(ctx context.Context, msgs []*nats.Msg, wait time.Duration) (uint64, error) {
+		return groups.Commit(ctx, w.replies, nc, msgs, wait)
+	}
+	return w, nil
 }
 
 // errSkipped: the document waits for the next flush, because one that it counts is in doubt.
@@ -119,7 +126,7 @@ func (w *writer) together(ctx context.Context, puts []*put) {
 	var msgs []*nats.Msg
 	size := 0
 	commit := func() {
-		first, err := groups.Commit(ctx, w.replies, w.nc, msgs, drainWait)
+		first, err := w.commit(ctx, msgs, batchWait)
 		var refused *groups.RefusedError
 		if errors.As(err, &refused) {
 			w.pipeline(ctx, batch)

@@ -45,9 +45,9 @@ const (
 	headerCommit   = "Nats-Batch-Commit"
 )
 
-// RefusedError is the server's word that nothing of a batch is stored.
+// RefusedError says that nothing of a batch is stored: by the server's word, or because its commit was never sent.
 type RefusedError struct {
-	Code int // JetStream's
+	Code int // JetStream's; 0: it is not the server's word
 	Text string
 }
 
@@ -87,12 +87,15 @@ func Commit(ctx context.Context, x *replies.Mux, nc *nats.Conn, msgs []*nats.Msg
 		part.Header[headerSequence] = []string{strconv.Itoa(i + 1)}
 		if i < len(msgs)-1 {
 			if err := nc.PublishMsg(part); err != nil {
-				return 0, err // without its commit the server forgets what it has
+				return 0, &RefusedError{Text: err.Error()} // without its commit the server forgets what it has
 			}
 			continue
 		}
 		part.Header[headerCommit] = []string{"1"}
 		answer, err := x.Request(ctx, part, wait)
+		if errors.Is(err, nats.ErrMaxPayload) { // with the headers of a batch it may be too large, without them not
+			return 0, &RefusedError{Text: err.Error()}
+		}
 		if err != nil {
 			return 0, err
 		}
