@@ -40,6 +40,58 @@ func NewWriter(t testing.TB, nc *nats.Conn) *Writer {
 	return (&Writer{w: w}).Forget()
 }
 
+// Commit stores a batch of documents.
+type Commit = func(ctx context.Context, msgs []*nats.Msg, wait time.Duration) (first uint64, err error)
+
+// NewGroupedWriter returns a writer that has seen nothing and writes in batches, which go through what commit makes of the
+// way that they go.
+func NewGroupedWriter(t testing.TB, nc *nats.Conn, commit func(next Commit) Commit) *Writer {
+	t.Helper()
+	w := NewWriter(t, nc)
+	w.w.groups, w.w.commit = func(context.Context) bool { return true }, commit(w.w.commit)
+	return w
+}
+
+// InBatches has a projector's batches go through what commit makes of the way that they go.
+func InBatches(p *Projector, commit func(next Commit) Commit) { p.w.commit = commit(p.w.commit) }
+
+// PutMany writes documents that are true at seq with one flush, and returns the revision of each as the writer knows it.
+func (w *Writer) PutMany(t testing.TB, seq schemas.Seq, bucket string, keys []string) map[string]uint64 {
+	t.Helper()
+	b := new(batch)
+	for i, key := range keys {
+		b.docs = append(b.docs, w.put(bucket, key, seq))
+		if bucket == ledger.BucketJobs && i%2 == 0 {
+			b.docs[i].ttl = time.Hour
+		}
+	}
+	if bucket == ledger.BucketJobs { // settings are in the same flush
+		for i := range 3 {
+			b.docs = append(b.docs, w.put(ledger.BucketConfig, fmt.Sprintf("test.%d", i), seq))
+		}
+	}
+	if err := w.w.flush(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	revisions := make(map[string]uint64)
+	for _, p := range b.docs {
+		if p.slot.settle(p); p.err != nil {
+			t.Fatalf("%s/%s: %v", p.bucket, p.key, p.err)
+		}
+		if p.bucket == bucket {
+			revisions[p.key] = p.rev
+		}
+	}
+	return revisions
+}
+
+func (w *Writer) put(bucket, key string, seq schemas.Seq) *put {
+	if w.slots[bucket+key] == nil {
+		w.slots[bucket+key] = &slot{known: true}
+	}
+	return &put{bucket: bucket, key: key, body: fmt.Appendf(nil, `{"seq":%d}`, seq), seq: seq, slot: w.slots[bucket+key]}
+}
+
 // Forget makes the writer one that has seen nothing.
 func (w *Writer) Forget() *Writer {
 	w.slots = make(map[string]*slot)
@@ -49,11 +101,7 @@ func (w *Writer) Forget() *Writer {
 // Put writes a document that is true at seq, with one flush. What stands there and is newer stays.
 func (w *Writer) Put(t testing.TB, bucket, key string, seq schemas.Seq) {
 	t.Helper()
-	if w.slots[bucket+key] == nil {
-		w.slots[bucket+key] = &slot{known: true}
-	}
-	p := &put{bucket: bucket, key: key, body: fmt.Appendf(nil, `{"seq":%d}`, seq), seq: seq, slot: w.slots[bucket+key]}
-	if err := w.flush(t, p); err != nil {
+	if err := w.flush(t, w.put(bucket, key, seq)); err != nil {
 		t.Fatal(err)
 	}
 }

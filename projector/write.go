@@ -119,40 +119,42 @@ func (w *writer) write(ctx context.Context, puts []*put) error {
 	return w.settle(ctx, puts)
 }
 
-// together writes in batches, each under one sync of the server, and what is refused as a batch one by one: another leader
-// has written one of the documents, or the bucket is an old one that takes no batches.
+// together writes in batches, each of one bucket and under one sync of the server.
 func (w *writer) together(ctx context.Context, puts []*put) {
 	var batch []*put
 	var msgs []*nats.Msg
 	size := 0
-	commit := func() {
-		first, err := w.commit(ctx, msgs, batchWait)
-		var refused *groups.RefusedError
-		if errors.As(err, &refused) {
-			w.pipeline(ctx, batch)
-		} else {
-			for i, p := range batch {
-				if p.err = err; err == nil {
-					p.rev = first + uint64(i)
-				}
-			}
-		}
-		batch, msgs, size = nil, nil, 0
-	}
 	for _, p := range puts {
 		if p.err = errRead; !p.slot.known {
 			continue
 		}
 		m := p.guarded(p.slot.rev)
-		if len(batch) == groups.Max || len(batch) > 0 && size+m.Size() > groups.MaxBytes {
-			commit()
+		if len(batch) > 0 && (len(batch) == groups.Max || size+m.Size() > groups.MaxBytes || p.bucket != batch[0].bucket) {
+			w.store(ctx, batch, msgs)
+			batch, msgs, size = nil, nil, 0
 		}
 		batch, msgs, size = append(batch, p), append(msgs, m), size+m.Size()
 	}
-	if len(batch) >= groups.Worth {
-		commit()
-	} else {
+	w.store(ctx, batch, msgs)
+}
+
+// store writes a batch: one by one if it is of few, or refused as another leader has written one of the documents, or the bucket
+// is one that takes no batches.
+func (w *writer) store(ctx context.Context, batch []*put, msgs []*nats.Msg) {
+	if len(batch) < groups.Worth {
 		w.pipeline(ctx, batch)
+		return
+	}
+	first, err := w.commit(ctx, msgs, batchWait)
+	var refused *groups.RefusedError
+	if errors.As(err, &refused) {
+		w.pipeline(ctx, batch)
+		return
+	}
+	for i, p := range batch {
+		if p.err = err; err == nil {
+			p.rev = first + uint64(i)
+		}
 	}
 }
 

@@ -96,6 +96,13 @@ func WithDurability(d natsd.Durability) Option {
 	return func(c *config) { c.server.Durability = d }
 }
 
+// WithGroups makes the server sync each write, and appends and view documents that meet go together, as a strict server does.
+func WithGroups() Option {
+	return func(c *config) {
+		c.server.Durability, c.provision.GroupCommit = natsd.Strict, ledger.GroupCommitOn
+	}
+}
+
 // WithoutProvision leaves the server empty: the test calls ledger.Provision itself.
 func WithoutProvision() Option {
 	return func(c *config) { c.bare = true }
