@@ -47,10 +47,16 @@ func startLoad(t *testing.T, o *observer, url string, typ schemas.TypeName, n, b
 // startLoadFrom is startLoad of a test whose earlier loads of the type have made the first jobs.
 func startLoadFrom(t *testing.T, o *observer, url string, typ schemas.TypeName, first, n, backlog int) *load {
 	t.Helper()
+	return startLoadOf(t, o, url, typ, submitParallel, first, n, backlog)
+}
+
+// startLoadOf is startLoadFrom with so many submits at once.
+func startLoadOf(t *testing.T, o *observer, url string, typ schemas.TypeName, parallel, first, n, backlog int) *load {
+	t.Helper()
 	ld := &load{t: t, o: o, l: openLedger(t, url), typ: typ, backlog: backlog, done: make(chan struct{}), next: first, target: first + n, open: backlog > 0}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	for range submitParallel {
+	for range parallel {
 		wg.Go(func() { ld.run(ctx) })
 	}
 	go func() { wg.Wait(); close(ld.done) }()
