@@ -116,11 +116,14 @@ func TestTogetherBesideAnotherLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	revisions := w.PutMany(t, 5, ledger.BucketJobs, keys)
+	if _, err := reads.NextMsg(time.Minute); err != nil { // the server may answer a request before others hear of it
+		t.Errorf("no document was read anew: %v", err)
+	}
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if n, _, err := reads.Pending(); err != nil || n != 1 || c.refused.Load() != 1 {
-		t.Errorf("%d documents were read anew, %d batches refused, %v; want one of each", n, c.refused.Load(), err)
+	if n, _, err := reads.Pending(); err != nil || n != 0 || c.refused.Load() != 1 {
+		t.Errorf("%d more documents were read anew, %d batches refused, %v; want none and one", n, c.refused.Load(), err)
 	}
 	newer := map[string]uint64{keys[7]: revisions[keys[7]]}
 	delete(revisions, keys[7])
