@@ -49,7 +49,11 @@ const (
 type RefusedError struct {
 	Code int // JetStream's; 0: it is not the server's word
 	Text string
+	Err  error // why it was not sent; nil if it was
 }
+
+// Unwrap makes errors.Is find why a batch was not sent.
+func (e *RefusedError) Unwrap() error { return e.Err }
 
 // Error implements error.
 func (e *RefusedError) Error() string {
@@ -87,14 +91,14 @@ func Commit(ctx context.Context, x *replies.Mux, nc *nats.Conn, msgs []*nats.Msg
 		part.Header[headerSequence] = []string{strconv.Itoa(i + 1)}
 		if i < len(msgs)-1 {
 			if err := nc.PublishMsg(part); err != nil {
-				return 0, &RefusedError{Text: err.Error()} // without its commit the server forgets what it has
+				return 0, &RefusedError{Text: err.Error(), Err: err} // without its commit the server forgets what it has
 			}
 			continue
 		}
 		part.Header[headerCommit] = []string{"1"}
 		answer, err := x.Request(ctx, part, wait)
 		if errors.Is(err, nats.ErrMaxPayload) { // with the headers of a batch it may be too large, without them not
-			return 0, &RefusedError{Text: err.Error()}
+			return 0, &RefusedError{Text: err.Error(), Err: err}
 		}
 		if err != nil {
 			return 0, err

@@ -172,3 +172,33 @@ func TestUnsettled(t *testing.T) {
 		t.Errorf("closed: %v", err)
 	}
 }
+
+// What is too large with the headers of a batch, and not without them, is refused, wherever it stands in the batch.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	b := start(t, asIs)
+	for _, at := range []int{0, 5, 9} {
+		msgs := messages(fmt.Sprint("large", at), 10)
+		msgs[at].Data = make([]byte, int(b.nc.MaxPayload())-messageHead(msgs[at]))
+		_, err := groups.Commit(t.Context(), b.x, b.nc, msgs, wait)
+		var refused *groups.RefusedError
+		if !errors.As(err, &refused) || !errors.Is(err, nats.ErrMaxPayload) || b.count(t) != 0 {
+			t.Errorf("message %d too large: %v; %d are stored", at, err, b.count(t))
+		}
+		if answer, err := b.x.Request(t.Context(), msgs[at], wait); err != nil || !strings.Contains(string(answer.Data), `"seq"`) {
+			t.Errorf("by itself: %v %v", answer, err)
+		}
+		if err := b.s.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// messageHead is what the headers of a message take on their way.
+func messageHead(m *nats.Msg) int {
+	n := len("NATS/1.0\r\n\r\n")
+	for k, v := range m.Header {
+		n += len(k) + len(": \r\n") + len(v[0])
+	}
+	return n
+}
