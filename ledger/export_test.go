@@ -173,6 +173,11 @@ func (l *Ledger) InGroups(group func(next GroupFunc) GroupFunc, alone func(next 
 	}
 }
 
+// PublishBy publishes as an append does that waits for its reply until then.
+func (l *Ledger) PublishBy(ctx context.Context, until time.Time, m *nats.Msg) (*nats.Msg, error) {
+	return l.gather.publish(&replyBy{ctx, until}, m)
+}
+
 // Gathered is how many appends wait for others.
 func (l *Ledger) Gathered() int {
 	l.gather.mu.Lock()

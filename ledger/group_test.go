@@ -49,7 +49,9 @@ func meet(t *testing.T, l *ledger.Ledger, n int, one func(ctx context.Context, i
 			case <-let:
 			case <-t.Context().Done():
 			}
-			return next(context.WithoutCancel(ctx), m)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledger.RequestTimeout) // a reply may go with the server
+			defer cancel()
+			return next(ctx, m)
 		}
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
