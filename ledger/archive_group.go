@@ -5,12 +5,15 @@ import (
 	"slices"
 )
 
+// unclassified is what is known of a subject where nothing is.
+var unclassified = classified{class: classDefault}
+
 // subjectGroup is what a step of the archive holds of one subject: it goes to one page, or to several one after the other.
 type subjectGroup struct {
 	subject  string
 	place    string        // of its pages
 	messages []*rawMessage // ascending
-	classified
+	*classified
 }
 
 // byClass sorts what was added as it will stand, a slice for each class: by place and subject. Messages are not sorted, only
@@ -53,6 +56,9 @@ func (w *segmentWriter) groups() []*subjectGroup {
 				places[place] = place
 			}
 			g = &subjectGroup{subject: m.Subject, place: known, messages: make([]*rawMessage, 0, fewMessages), classified: w.classes[m.Subject]}
+			if g.classified == nil {
+				g.classified = &unclassified
+			}
 			bySubject[m.Subject] = g
 			all = append(all, g)
 		}

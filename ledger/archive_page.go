@@ -62,6 +62,7 @@ type pageBuilder struct {
 	body  []byte // groups
 	group []byte // scratch: one group
 	event []byte // scratch: one event
+	whole []byte // scratch: content
 	pairs []headerPair
 
 	groups, events int
@@ -75,7 +76,7 @@ func newPage(place string) *pageBuilder {
 // begin empties the builder for another page.
 func (p *pageBuilder) begin(place string) {
 	clear(p.names)
-	*p = pageBuilder{place: place, names: p.names, list: p.list[:0], body: p.body[:0], group: p.group, event: p.event, pairs: p.pairs}
+	*p = pageBuilder{place: place, names: p.names, list: p.list[:0], body: p.body[:0], group: p.group, event: p.event, whole: p.whole, pairs: p.pairs}
 }
 
 // add appends a group: messages of one subject, ascending. It returns how many it took, at least one, until the page
@@ -148,13 +149,14 @@ func (p *pageBuilder) name(k []byte) int {
 	return i
 }
 
-// content is the whole page.
+// content is the whole page; it is good until another is begun.
 func (p *pageBuilder) content() []byte {
-	b := binary.AppendUvarint(make([]byte, 0, len(p.body)+1024), uint64(len(p.list)))
+	b := binary.AppendUvarint(slices.Grow(p.whole[:0], len(p.body)+1024), uint64(len(p.list)))
 	for _, k := range p.list {
 		b = appendText(b, k)
 	}
-	return append(b, p.body...)
+	p.whole = append(b, p.body...)
+	return p.whole
 }
 
 func appendText[T string | []byte](b []byte, s T) []byte {

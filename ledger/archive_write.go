@@ -29,14 +29,15 @@ type segmentWriter struct {
 	from     schemas.Seq
 	messages []*rawMessage
 	bytes    int
-	tally    *Tally                // what the messages do to the counts; nil: it is not known, as in tests
-	classes  map[string]classified // by subject; those that are not in it are of the default class
+	tally    *Tally                 // what the messages do to the counts; nil: it is not known, as in tests
+	classes  map[string]*classified // by subject; those that are not in it are of the default class
+	free     []*pageBuilder         // to be used again, by the next step too
 }
 
-// classify says to which class the messages of a subject go.
-func (w *segmentWriter) classify(subject string, c classified) {
+// classify says to which class the messages of a subject go. It keeps c.
+func (w *segmentWriter) classify(subject string, c *classified) {
 	if w.classes == nil {
-		w.classes = make(map[string]classified)
+		w.classes = make(map[string]*classified, len(w.messages)/fewMessages)
 	}
 	w.classes[subject] = c
 }
@@ -143,7 +144,8 @@ type segmentDraft struct {
 
 // write stores the pages, the index and the filter of one class.
 func (w *segmentWriter) write(ctx context.Context, of []*subjectGroup) (archiveSegment, error) {
-	d := &segmentDraft{l: w.l, id: uuid.New(), kinds: make(map[uint64]bool)}
+	d := &segmentDraft{l: w.l, id: uuid.New(), kinds: make(map[uint64]bool), free: w.free}
+	w.free = nil
 	first := of[0].messages[0]
 	d.s = archiveSegment{ID: d.id.String(), Class: of[0].class, First: first.Seq, FirstAt: first.Time.UTC(), LastAt: first.Time.UTC()}
 	for _, g := range of {
@@ -163,6 +165,7 @@ func (w *segmentWriter) write(ctx context.Context, of []*subjectGroup) (archiveS
 	if err := d.writePages(ctx, of); err != nil {
 		return d.s, err
 	}
+	w.free = d.free
 	if d.ageless {
 		d.s.Since = time.Time{}
 	}
@@ -218,7 +221,7 @@ func (d *segmentDraft) note(g *subjectGroup, page *pageBuilder) uint64 {
 	at, err := schemas.ParseSubject(g.subject)
 	if err == nil && at.Job != "" {
 		d.s.Jobs++
-		d.noteJob(at.Org, &g.classified)
+		d.noteJob(at.Org, g.classified)
 		if made, ok := timed(at.Job); ok {
 			d.s.Made = max(d.s.Made, made)
 			d.timed = append(d.timed, hash)
@@ -409,11 +412,16 @@ func parsePart(body []byte) (h partHead, content []byte, ok bool) {
 	return h, body[partHeadSize:], true
 }
 
+// partRooms are what parts are put together in; a page is most often one part of that size.
+var partRooms = sync.Pool{New: func() any { return new([]byte) }}
+
 // storePart stores one message, sending it again under its own id until it is confirmed or ctx ends. A restart finds it
 // or not: no record names it yet.
 func (l *Ledger) storePart(ctx context.Context, stream, subject string, h partHead, content []byte) (schemas.Seq, error) {
+	room := partRooms.Get().(*[]byte)
 	m := nats.NewMsg(subject)
-	m.Data = append(h.append(make([]byte, 0, partHeadSize+len(content))), content...)
+	m.Data = append(h.append(slices.Grow((*room)[:0], partHeadSize+len(content))), content...)
+	*room = m.Data
 	m.Header[schemas.HeaderMsgID] = []string{fmt.Sprintf("%s.%c.%d.%d", h.id, h.kind, h.number, h.part)}
 	for try := 0; ; try++ {
 		wait, cancel := context.WithTimeout(ctx, replyTimeout(try))
@@ -423,6 +431,9 @@ func (l *Ledger) storePart(ctx context.Context, stream, subject string, h partHe
 			var ack *pubAck
 			if ack, err = decodeAckOf(stream, reply.Data); err == nil {
 				if ack.Code == 0 {
+					if try == 0 { // a try without an answer may be under way still: its bytes stay what they are
+						partRooms.Put(room)
+					}
 					return ack.Seq, nil
 				}
 				err = ack

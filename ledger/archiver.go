@@ -77,7 +77,8 @@ type Archiver struct {
 	kept   keptJobs
 	// segment is how many events a segment takes: fewer than it may, where they are large.
 	segment int
-	ahead   lookahead // while a look goes on
+	ahead   lookahead      // while a look goes on
+	pages   []*pageBuilder // likewise
 	decoder placeDecoder
 	counted Job // of the place that was counted last
 	// at is called before each durable step; what it returns ends the look. nil but in tests.
@@ -233,7 +234,7 @@ type cutoff struct {
 func (a *Archiver) move(ctx context.Context, cut cutoff, progress func(Moved)) (Moved, error) {
 	var sum Moved
 	a.held.Store(nil)
-	defer func() { a.ahead = lookahead{} }()
+	defer func() { a.ahead, a.pages = lookahead{}, nil }()
 	for {
 		more, err := a.step(ctx, cut, &sum)
 		if progress != nil {
@@ -297,6 +298,7 @@ func (a *Archiver) commit(ctx context.Context, s *departure, sum *Moved) error {
 		return err
 	}
 	w := a.l.newSegment(s.from)
+	w.free = a.pages
 	for _, m := range s.messages {
 		if m.Seq > s.through {
 			break
@@ -314,6 +316,7 @@ func (a *Archiver) commit(ctx context.Context, s *departure, sum *Moved) error {
 	if err != nil {
 		return err
 	}
+	a.pages = w.free
 	a.kept.left(s)
 	for _, g := range r.Segments {
 		sum.Segments++

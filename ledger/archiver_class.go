@@ -93,7 +93,7 @@ func endedAt(j *Job) time.Time {
 	return j.FinishedAt
 }
 
-// classify gives each message that leaves its class.
+// classify gives each message that leaves its class: nothing asks for it behind that.
 func (a *Archiver) classify(ctx context.Context, s *departure, w *segmentWriter) error {
 	type pair struct {
 		org schemas.OrgID
@@ -113,7 +113,7 @@ func (a *Archiver) classify(ctx context.Context, s *departure, w *segmentWriter)
 		for ; passed < len(s.messages) && s.messages[passed].Seq <= p.first; passed++ {
 			latest = later(latest, s.messages[passed].Time)
 		}
-		c := p.classified
+		c := &p.classified
 		if !c.ended.IsZero() && p.endsHere() {
 			c.ended = later(c.ended, latest)
 		}
