@@ -79,8 +79,9 @@ type Archiver struct {
 	segment int
 	ahead   lookahead      // while a look goes on
 	pages   []*pageBuilder // likewise
-	decoder placeDecoder
-	counted Job // of the place that was counted last
+	decoder placeDecoder   // of the messages in the stretch
+	onward  placeDecoder   // of what stands behind the stretch
+	counted Job            // of the place that was counted last
 	// at is called before each durable step; what it returns ends the look. nil but in tests.
 	at func(step string) error
 	// clock is what a test has the computer say at the time of a message; nil but there.

@@ -83,24 +83,21 @@ func (a *Archiver) lookAhead(ctx context.Context, s *departure, bySubject map[st
 	return nil
 }
 
-// hot returns what LEDGER holds behind the stretch of jobs that go on there, or all that it holds of them; nil for those that do
-// not. last are their last messages where those stand behind what was read ahead, else 0.
+// hot returns all that LEDGER holds of jobs that go on behind what was read ahead; nil for others. last are their last messages
+// there, else 0.
 func (a *Archiver) hot(ctx context.Context, s *departure, places []*leavingPlace, last []schemas.Seq) ([][]*Entry, error) {
 	hot, errs := make([][]*Entry, len(places)), make([]error, len(places))
 	var wg sync.WaitGroup
 	free := make(chan struct{}, hotReads)
 	for i, p := range places {
-		switch {
-		case p.at.Job == "", p.first > s.through:
-		case last[i] > 0:
-			free <- struct{}{}
-			wg.Go(func() {
-				hot[i], errs[i] = a.l.subject(ctx, p.at)
-				<-free
-			})
-		case len(p.ahead) > 0:
-			hot[i] = entriesOf(p.ahead)
+		if last[i] == 0 || p.at.Job == "" || p.first > s.through {
+			continue
 		}
+		free <- struct{}{}
+		wg.Go(func() {
+			hot[i], errs[i] = a.l.subject(ctx, p.at)
+			<-free
+		})
 	}
 	wg.Wait()
 	for _, err := range errs {

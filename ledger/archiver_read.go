@@ -181,6 +181,9 @@ func (a *Archiver) judge(ctx context.Context, s *departure, rest *rester) error 
 				continue
 			}
 			p.life, p.later = life, later[i] > 0 || len(p.ahead) > 0
+			if later[i] == 0 {
+				hot[i] = a.onward.decode(p.at, p.ahead)
+			}
 			if err := a.judgeJob(ctx, s, p, hot[i]); err != nil {
 				return err
 			}
