@@ -169,7 +169,10 @@ func (m *many) commit(ctx context.Context, requests []int, batch []*nats.Msg) er
 	if len(batch) < groups.Worth {
 		return &groups.RefusedError{Text: "it is not worth its while"}
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := m.l.gather.watch(cancel)
 	first, err := m.l.gather.commit(ctx, batch, groupWait)
+	stop()
 	for k, i := range requests {
 		if m.sent[i].failure = err; err == nil {
 			m.sent[i].seq = schemas.Seq(first) + schemas.Seq(k)

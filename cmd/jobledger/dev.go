@@ -161,7 +161,8 @@ func (d *dev) start(ctx context.Context, f *devFlags) (*readyLine, error) {
 	}
 	begun := time.Now()
 	d.cell, err = startCell(ctx, cell.Config{Connect: d.connect, Tenants: d.nats, Logger: d.log, Version: version, RegisterUnknown: true, Actor: d.actor,
-		Room: roomOf(d.nats), Folds: savedFold(f.store), IndexDir: filepath.Join(f.store, indexFolder), HTTP: served})
+		GroupCommit: ledger.GroupCommitOff, // the store may be one of a server that syncs each write; this one does not
+		Room:        roomOf(d.nats), Folds: savedFold(f.store), IndexDir: filepath.Join(f.store, indexFolder), HTTP: served})
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
 	"github.com/dartwing/jobledger/internal/demo"
+	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/ledger/ledgertest"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -191,6 +195,9 @@ func TestServerRun(t *testing.T) {
 		if !ready.Ready || string(ready.Durability) != c.durability || ready.Replicas != 1 || (ready.Store == nil) != (c.store == "") {
 			t.Errorf("%s: the ready line is %s", c.name, line)
 		}
+		if grouped(t, ready.NATSURL) != (c.durability == "strict") {
+			t.Errorf("%s: appends go together: %v", c.name, c.durability != "strict")
+		}
 		w.env["NATS_URL"], w.env["JOBLEDGER_ORG"] = ready.NATSURL, "acme"
 		if got := w.must(exitError, "job", "submit", "echo"); !strings.Contains(got.stderr, "unknown_type") {
 			t.Errorf("%s: an unknown type: %s", c.name, got.stderr)
@@ -204,5 +211,40 @@ func TestServerRun(t *testing.T) {
 		if got := stop(); got.code != exitOK {
 			t.Errorf("%s: stopped: %+v", c.name, got)
 		}
+	}
+}
+
+// grouped reports whether appends to a ledger go together.
+func grouped(t *testing.T, url string) bool {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	l, err := ledger.New(ledger.Config{Conn: nc, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.Groups(t.Context())
+}
+
+// A store of a server that synced each write is taken on by dev, which does not: appends go by themselves again.
+func TestDevOnStrictStore(t *testing.T) {
+	t.Parallel()
+	w, store := alone(t), filepath.Join(t.TempDir(), "store")
+	env := ledgertest.Start(t, ledgertest.WithStoreDir(store), ledgertest.WithGroups())
+	env.SkipVerify() // the store is dev's by then
+	env.Stop()
+	out, stop := w.background("dev", "--no-ui", "--port", "0", "--http", "0", "--store", store, "--json")
+	line, err := out.next()
+	if err != nil {
+		t.Fatalf("%v: %+v", err, stop())
+	}
+	if grouped(t, decode[readyLine](t, line).NATSURL) {
+		t.Error("appends go together where the server does not sync each write")
+	}
+	if got := stop(); got.code != exitOK {
+		t.Errorf("stopped: %+v", got)
 	}
 }
