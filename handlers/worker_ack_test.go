@@ -20,6 +20,7 @@ type deaf struct {
 	env  *ledgertest.Env
 	lose atomic.Int64 // acks yet to be lost
 	lost atomic.Int64
+	gone chan struct{} // closed when all are lost
 }
 
 // InProcessConn implements what nats.InProcessServer asks for.
@@ -39,6 +40,9 @@ func (c *deafConn) Write(b []byte) (int, error) {
 	for bytes.Contains(b, []byte(ack)) && c.d.lose.Add(-1) >= 0 {
 		b = bytes.Replace(b, []byte(ack), []byte(astray), 1)
 		c.d.lost.Add(1)
+		if c.d.lose.Load() == 0 {
+			close(c.d.gone)
+		}
 	}
 	return c.Conn.Write(b)
 }
@@ -49,7 +53,7 @@ func TestWorkerFailedAck(t *testing.T) {
 	t.Parallel()
 	env := ledgertest.Start(t)
 	ld := newLeader(t, env)
-	d := &deaf{env: env}
+	d := &deaf{env: env, gone: make(chan struct{})}
 	const jobs = 8
 	d.lose.Store(jobs)
 	reports := make(chan handlers.Report, 100)
@@ -70,6 +74,7 @@ func TestWorkerFailedAck(t *testing.T) {
 			t.Errorf("report %+v", r)
 		}
 	}
+	wait(t, "all acks to be lost", d.gone) // the connection writes them when it comes to it, perhaps behind the report
 	if n := d.lost.Load(); n != jobs {
 		t.Fatalf("%d acks were lost, want %d: the test shows nothing", n, jobs)
 	}
