@@ -125,6 +125,21 @@ func TestYearsBehindWindow(t *testing.T) {
 	}
 }
 
+// TestLevel: the mean and the most of what was looked at.
+func TestLevel(t *testing.T) {
+	t.Parallel()
+	var l level
+	if l.mean() != 0 {
+		t.Errorf("mean of nothing: %d", l.mean())
+	}
+	for _, now := range []int64{4, 9, 2} {
+		l.look(now)
+	}
+	if l.mean() != 5 || l.most != 9 {
+		t.Errorf("mean %d, most %d; want 5 and 9", l.mean(), l.most)
+	}
+}
+
 // TestOptions: what makes no sense is refused.
 func TestOptions(t *testing.T) {
 	t.Parallel()

@@ -27,10 +27,22 @@ type span struct {
 	rate   float64       // jobs finished a second
 	cpu    time.Duration // of the server, a job
 	own    time.Duration // of this process, a job: always the same work, so it tells how fast the machine was
-	memory int64         // of the server at its end, bytes
+	memory level         // of the server meanwhile
 	moved  schemas.Seq
 	ended  time.Duration // since the run began
 }
+
+// level is how much there was of something over a time. Memory goes up and down with the collector and the purges, so that
+// one look tells little.
+type level struct {
+	sum, most, looks int64
+}
+
+func (l *level) look(now int64) {
+	l.sum, l.most, l.looks = l.sum+now, max(l.most, now), l.looks+1
+}
+
+func (l *level) mean() int64 { return l.sum / max(1, l.looks) }
 
 // relative is the server's part of a job in units of this process's; 0 where one of them is not known.
 func (s span) relative() float64 {
@@ -77,10 +89,10 @@ func years(ctx context.Context, b *bed) error {
 	if size := folderSize(b.store); size > 0 {
 		b.add("files of the server, a job", float64(size)/float64(b.jobs), "bytes")
 	}
-	if err := b.copied(ctx); err != nil {
+	if err := b.refold(ctx); err != nil { // at once: what is copied and checked for a while is not hot any more
 		return err
 	}
-	return b.refold(ctx)
+	return b.copied(ctx)
 }
 
 // behindWindow is the first stretch that began when the hot window was over, and with it the moving of what left; false if
@@ -95,26 +107,28 @@ func behindWindow(spans []span, window time.Duration) (span, bool) {
 }
 
 // settled says how the server's memory went from the end of the second window on: by then what was moved and what came
-// balance.
+// balance. It compares what stretches took in the middle; the most of any moment is told beside it.
 func (b *bed) settled(spans []span) {
-	var least, most int64
+	var least, most, top int64
 	for _, s := range spans {
-		if s.ended < 2*b.window || s.memory == 0 {
+		mean := s.memory.mean()
+		if s.ended < 2*b.window || mean == 0 {
 			continue
 		}
-		if least == 0 || s.memory < least {
-			least = s.memory
+		if least == 0 || mean < least {
+			least = mean
 		}
-		most = max(most, s.memory)
+		most, top = max(most, mean), max(top, s.memory.most)
 	}
 	if least == 0 {
 		b.add("  NO SECOND WINDOW: the run was shorter, it took", spans[len(spans)-1].ended.Seconds(), "s")
 		return
 	}
 	middle := float64(least+most) / 2
-	b.add("server memory (RSS), from the second window on", middle/(1<<20), "MiB")
+	b.add("server memory (RSS), from the second window on, mean", middle/(1<<20), "MiB")
+	b.add("  at most, at any moment", float64(top)/(1<<20), "MiB")
 	apart := float64(most-least) / 2 / middle
-	b.aim("  away from the middle, at most", 100*apart, "%", "<= 10", apart <= 0.1)
+	b.aim("  means of stretches away from their middle, at most", 100*apart, "%", "<= 10", apart <= 0.1)
 }
 
 // flow submits and works off all jobs, a bounded number at a time, at the pace that was asked for.
@@ -199,7 +213,12 @@ func (b *bed) watch(ctx context.Context, c *crew, begin time.Time) ([]span, erro
 	used, ownUsed := b.server.cpu(), cpuOf(os.Getpid())
 	for k, since := 1, begin; k <= yearsSpans; k++ {
 		before, target := int64(b.jobs*(k-1)/yearsSpans), int64(b.jobs*k/yearsSpans)
-		if err := c.await(ctx, "the next stretch", func() bool { return c.ended.Load() >= target }); err != nil {
+		var memory level
+		if err := c.await(ctx, "the next stretch", func() bool {
+			now, _ := b.server.memory()
+			memory.look(now)
+			return c.ended.Load() >= target
+		}); err != nil {
 			return nil, err
 		}
 		end, err := b.look.End(ctx)
@@ -207,8 +226,7 @@ func (b *bed) watch(ctx context.Context, c *crew, begin time.Time) ([]span, erro
 			return nil, err
 		}
 		now := time.Now()
-		s := span{rate: float64(target-before) / now.Sub(since).Seconds(), moved: end.Seq, ended: now.Sub(begin)}
-		s.memory, _ = b.server.memory()
+		s := span{rate: float64(target-before) / now.Sub(since).Seconds(), moved: end.Seq, ended: now.Sub(begin), memory: memory}
 		total, own := b.server.cpu(), cpuOf(os.Getpid())
 		s.cpu, used = (total-used)/time.Duration(target-before), total
 		s.own, ownUsed = (own-ownUsed)/time.Duration(target-before), own
@@ -216,7 +234,7 @@ func (b *bed) watch(ctx context.Context, c *crew, begin time.Time) ([]span, erro
 		if err != nil {
 			return nil, err
 		}
-		b.say("%2d/%d: %.0f jobs a second, %d MiB, %s of the server each and %s of this side, %d of %d events in the archive", k, yearsSpans, s.rate, s.memory>>20, s.cpu, s.own, state.Through.Seq, end.Seq)
+		b.say("%2d/%d: %.0f jobs a second, %d MiB (at most %d), %s of the server each and %s of this side, %d of %d events in the archive", k, yearsSpans, s.rate, s.memory.mean()>>20, s.memory.most>>20, s.cpu, s.own, state.Through.Seq, end.Seq)
 		spans, since = append(spans, s), now
 	}
 	return spans, nil
