@@ -53,14 +53,16 @@ func TestVerifyFindsWhatIsWrongInAnIndex(t *testing.T) {
 		t.Errorf("clean: %q, %+v", ids, v)
 	}
 	first.Stop()
+	// Between two jobs' sequences may stand other events: of the leader, say.
+	row := func(n int) string { return fmt.Sprintf(`(SELECT seq FROM jobs ORDER BY seq LIMIT 1 OFFSET %d)`, n) }
 	plant(t, dir,
-		`DELETE FROM jobs WHERE seq = (SELECT min(seq) FROM jobs)`,                                                                            // m0 is missing
-		`UPDATE jobs SET doc = (SELECT doc FROM jobs WHERE seq = b.seq + 1) FROM (SELECT min(seq) AS seq FROM jobs) b WHERE jobs.seq = b.seq`, // m1 says m2
-		`UPDATE jobs SET state = state + 1 WHERE seq = (SELECT max(seq) FROM jobs)`,                                                           // m5 is found by another state
-		`DELETE FROM terms WHERE seq = (SELECT max(seq) - 1 FROM jobs)`,                                                                       // m4 is not found by its owner
+		`DELETE FROM jobs WHERE seq = `+row(0),                                                    // m0 is missing
+		`UPDATE jobs SET doc = (SELECT doc FROM jobs WHERE seq = `+row(1)+`) WHERE seq = `+row(0), // m1 says m2
+		`UPDATE jobs SET state = state + 1 WHERE seq = (SELECT max(seq) FROM jobs)`,               // m5 is found by another state
+		`DELETE FROM terms WHERE seq = `+row(3),                                                   // m4 is not found by its owner
 		`UPDATE counts SET submitted = submitted + 1`,
 		`INSERT INTO jobs SELECT seq + 1000000, org, idh, state, reason, type, queue, priority, class, resolution, attempt, finished, grp, doc, args, result
-			FROM jobs WHERE seq = (SELECT max(seq) - 2 FROM jobs)`, // m3 is there twice
+			FROM jobs WHERE seq = `+row(2), // m3 is there twice
 	)
 	env.RunServer(indexed)
 	searching(t, env.Client("acme"))
