@@ -24,8 +24,9 @@ const (
 	drawnWithin = schemas.DedupWindow
 	// archiveFresh is how old a submitter's knowledge of the archive may be: what it misses the leader finds.
 	archiveFresh = time.Second
-	// archivePatience is how long a submitter waits for an answer about it.
+	// archivePatience is how long a submitter waits for an answer about it, and archiveReading how many bytes it reads for one at most.
 	archivePatience = 2 * time.Second
+	archiveReading  = 1 << 20
 )
 
 // Earlier returns the latest life of a job's id that had left LEDGER when this one was submitted; nil if there was none,
@@ -61,8 +62,7 @@ func (l *Ledger) archivedSince(ctx context.Context, at schemas.Subject, since ti
 	if c == nil || c.through.Seq == 0 {
 		return nil, nil
 	}
-	want := archivedJob{subject: at.String()}
-	want.made, want.timed = timed(at.Job)
+	want := lookFor(at)
 	entries, err := l.archive.findIn(ctx, c, want)
 	var damage *damageError
 	if errors.As(err, &damage) { // or it was removed meanwhile
@@ -83,14 +83,21 @@ func (l *Ledger) lookAtArchive(ctx context.Context, since time.Time) error {
 }
 
 // mayBeArchived reports whether the archive may hold a job, as far as it is known. A submitter does not wait for an
-// archive that cannot be read: the leader judges.
+// archive that cannot be read, or of which it would have to read much first: the leader judges.
 func (l *Ledger) mayBeArchived(ctx context.Context, org schemas.OrgID, id schemas.JobID) bool {
 	if drawn(id, time.Now()) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, archivePatience)
 	defer cancel()
-	entries, err := l.archivedSince(ctx, schemas.JobSubject(org, id), time.Now().Add(-archiveFresh))
+	at, since := schemas.JobSubject(org, id), time.Now().Add(-archiveFresh)
+	if err := l.lookAtArchive(ctx, since); err != nil {
+		return false
+	}
+	if c := l.archive.now.Load(); c != nil && l.archive.unread(c, lookFor(at)) > archiveReading {
+		return false
+	}
+	entries, err := l.archivedSince(ctx, at, since)
 	return err == nil && len(entries) > 0
 }
 

@@ -79,8 +79,7 @@ func (l *Ledger) Archived(ctx context.Context) (ArchiveState, error) {
 // archivedSubject returns the messages of a job that are in the archive, ascending; none if there are none. Whoever
 // wants all of them reads LEDGER before.
 func (l *Ledger) archivedSubject(ctx context.Context, org schemas.OrgID, id schemas.JobID) ([]*Entry, error) {
-	want := archivedJob{subject: schemas.JobSubject(org, id).String()}
-	want.made, want.timed = timed(id)
+	want := lookFor(schemas.JobSubject(org, id))
 	entries, err := l.archive.find(ctx, want)
 	if err != nil {
 		return nil, fmt.Errorf("archive: read %s: %w", want.subject, err)

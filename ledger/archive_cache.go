@@ -8,20 +8,39 @@ import (
 )
 
 const (
-	// filterBytesMax bounds the filters in memory, of each of the two sorts: of 26 million subjects, 2.5 bytes each.
-	// When there are more, the newest stay, and the others are read when they are asked.
-	filterBytesMax = 64 << 20
+	// timedBytesMax and otherBytesMax bound the filters in memory: of 26 million subjects that tell their time, 2.5 bytes each,
+	// and of 32 million others, 4 bytes each. When there are more, the newest stay, and the others are read when they are asked.
+	timedBytesMax = 64 << 20
+	otherBytesMax = 128 << 20
 	// indexBytesMax bounds the indexes in memory: those used last stay.
 	indexBytesMax = 16 << 20
 )
 
-// cache holds parts of the archive that were read. What is in it was compared with its sum.
-type cache struct {
+// The two filters of a segment.
+const (
+	sortTimed = iota // of subjects that tell their time
+	sortOther        // of all others
+)
+
+// sortOf is the one that holds a subject.
+func sortOf(timed bool) int {
+	if timed {
+		return sortTimed
+	}
+	return sortOther
+}
+
+// ArchiveCache holds parts of the archive that were read, for the Ledgers of one process to share (Config.ArchiveCache): 208 MiB
+// at most. What is in it was compared with its sum.
+type ArchiveCache struct {
 	mu      sync.Mutex
-	filters [2]filterCache // of subjects that tell their time, and of all others
+	filters [2]filterCache
+	room    [2]int // bytes of filters, of each sort
 	indexes map[string]*list.Element
 	used    *list.List // of cachedIndex, the one used last in front
 	bytes   int
+	// loading is held by who reads many filters: others, who need the same ones, wait for them.
+	loading chan struct{} // capacity 1
 }
 
 type cachedIndex struct {
@@ -29,15 +48,18 @@ type cachedIndex struct {
 	x  *segmentIndex
 }
 
-func (c *cache) init() {
-	c.indexes, c.used = make(map[string]*list.Element), list.New()
+// NewArchiveCache returns an empty cache.
+func NewArchiveCache() *ArchiveCache {
+	c := &ArchiveCache{indexes: make(map[string]*list.Element), used: list.New(), loading: make(chan struct{}, 1),
+		room: [2]int{sortTimed: timedBytesMax, sortOther: otherBytesMax}}
 	for i := range c.filters {
 		c.filters[i].all = make(map[string]cachedFilter)
 	}
+	return c
 }
 
 // index returns the index of a segment, if it is there.
-func (c *cache) index(id string) *segmentIndex {
+func (c *ArchiveCache) index(id string) *segmentIndex {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.indexes[id]
@@ -49,7 +71,7 @@ func (c *cache) index(id string) *segmentIndex {
 }
 
 // keepIndex takes an index in, and drops those that were not used for the longest time.
-func (c *cache) keepIndex(id string, x *segmentIndex) {
+func (c *ArchiveCache) keepIndex(id string, x *segmentIndex) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.indexes[id] != nil {
@@ -75,24 +97,57 @@ type cachedFilter struct {
 	at schemas.Seq // in CATALOG: the age
 }
 
-// filterOf returns a filter of a segment, if it is there.
-func (c *cache) filterOf(sort int, id string) (filter, bool) {
+// filterOf returns a filter of a segment, if it is there, or empty.
+func (c *ArchiveCache) filterOf(sort int, s *archiveSegment) (filter, bool) {
+	if s.filterSize(sort) == 0 {
+		return nil, true
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f, ok := c.filters[sort].all[id]
+	f, ok := c.filters[sort].all[s.ID]
 	return f.f, ok
+}
+
+// knownFilters puts the filters that are there, or empty, into a table, and returns how many those are.
+func (c *ArchiveCache) knownFilters(sort int, t *filterTable) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, s := range t.segments {
+		f, ok := c.filters[sort].all[s.ID]
+		if t.filters[i], t.known[i] = f.f, ok || s.filterSize(sort) == 0; t.known[i] {
+			n++
+		}
+	}
+	return n
+}
+
+// keepOnly drops the filters of segments that a catalogue does not hold, though it is newer than they are.
+func (c *ArchiveCache) keepOnly(sort int, t *filterTable) {
+	held := make(map[string]bool, len(t.segments))
+	for _, s := range t.segments {
+		held[s.ID] = true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := &c.filters[sort]
+	for id, f := range k.all {
+		if f.at < t.of.at && !held[id] {
+			k.bytes -= len(f.f)
+			delete(k.all, id)
+		}
+	}
 }
 
 // keepFilter takes a filter in. Every look goes through all filters: to drop the one used last would drop each just
 // before it is needed. So the newest stay.
-func (c *cache) keepFilter(sort int, s *archiveSegment, f filter) {
+func (c *ArchiveCache) keepFilter(sort int, s *archiveSegment, f filter) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := &c.filters[sort]
 	if _, ok := k.all[s.ID]; ok {
 		return
 	}
-	for k.bytes+len(f) > filterBytesMax {
+	for k.bytes+len(f) > c.room[sort] {
 		oldest, at := "", s.Filter
 		for id, other := range k.all {
 			if other.at < at {
@@ -110,7 +165,7 @@ func (c *cache) keepFilter(sort int, s *archiveSegment, f filter) {
 }
 
 // forget drops what is kept of a segment that is gone.
-func (c *cache) forget(id string) {
+func (c *ArchiveCache) forget(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.indexes[id]; e != nil {

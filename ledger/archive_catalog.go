@@ -26,13 +26,17 @@ type archive struct {
 	turn chan struct{} // capacity 1
 	// hideMax is how many hashes one record names at most; 0 means earlierMax. Others are for tests.
 	hideMax int
-	cache
+	// tables are the filters of the catalogue that was asked last, of each sort.
+	tables [2]atomic.Pointer[filterTable]
+	*ArchiveCache
 }
 
 func (a *archive) init(l *Ledger) {
 	a.l = l
 	a.turn = make(chan struct{}, 1)
-	a.cache.init()
+	if a.ArchiveCache = l.cfg.ArchiveCache; a.ArchiveCache == nil {
+		a.ArchiveCache = NewArchiveCache()
+	}
 }
 
 // catalog is what the records up to one amount to. It is never changed.

@@ -240,3 +240,17 @@ func (l *Ledger) SegmentJobs(ctx context.Context, id string) (subjects map[strin
 	}
 	return subjects, nil
 }
+
+// NarrowArchiveCache holds so many bytes of filters of each sort.
+func NarrowArchiveCache(room int) *ArchiveCache {
+	c := NewArchiveCache()
+	c.room = [2]int{room, room}
+	return c
+}
+
+// FilterBytes is what a cache holds of filters.
+func (c *ArchiveCache) FilterBytes() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.filters[sortTimed].bytes + c.filters[sortOther].bytes
+}

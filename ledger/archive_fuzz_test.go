@@ -117,7 +117,7 @@ func TestArchiveFilter(t *testing.T) {
 	for i := range 5000 {
 		hashes = append(hashes, keyOf("jobs.acme."+schemas.Seq(i).String()))
 	}
-	f := newFilter(hashes)
+	f := newFilter(hashes, timedBits)
 	for _, h := range hashes {
 		if !f.may(h) {
 			t.Fatal("it does not hold what was put into it")

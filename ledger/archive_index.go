@@ -215,29 +215,46 @@ func (x *segmentIndex) find(hash uint64) []int {
 	return pages
 }
 
-// filter is a Bloom filter over the subjects of a segment: whether it may hold one. Empty, it holds none.
+// filter is a Bloom filter over the subjects of a segment: whether it may hold one. Empty, it holds none. Its length is
+// its writer's choice: a reader takes it as it is.
 type filter []byte
 
 const (
-	// filterBits a subject, filterProbes of them set: of ten thousand subjects that a segment does not hold one is
-	// taken to be there, and its index is read in vain.
-	filterBits   = 20
+	// filterProbes bits are set for a subject, of timedBits or otherBits for each subject. Of ten thousand subjects that tell
+	// their time and that a segment does not hold one is taken to be there, and its index is read in vain: their time excludes
+	// most segments. Any other subject is looked for in all segments, before its job is queued, so that even of a
+	// thousand segments one in a thousand such looks may read in vain.
 	filterProbes = 12
+	timedBits    = 20
+	otherBits    = 32
+	// filterBytesMin is the least of a filter that is not empty: where all ids tell their time, the other filter holds orgs and
+	// types alone, a few in each segment, and for next to nothing none of them is ever read in vain.
+	filterBytesMin = 64
 )
 
-// newFilter returns a filter over hashes.
-func newFilter(hashes []uint64) filter {
+// newFilter returns a filter over hashes, with so many bits for each.
+func newFilter(hashes []uint64, each int) filter {
 	if len(hashes) == 0 {
 		return nil
 	}
-	f := make(filter, (len(hashes)*filterBits+7)/8)
+	f := make(filter, max(filterBytesMin, (len(hashes)*each+7)/8))
 	for _, h := range hashes {
-		for i := range uint64(filterProbes) {
-			bit := f.bit(h, i)
+		for _, at := range probesOf(h) {
+			bit := f.bit(at)
 			f[bit/8] |= 1 << (bit % 8)
 		}
 	}
 	return f
+}
+
+// probes are where the bits of a hash are in any filter: as parts of its length, times 2^64.
+type probes [filterProbes]uint64
+
+func probesOf(hash uint64) (p probes) {
+	for i := range p {
+		p[i] = mix(hash + uint64(i)*0x9e3779b97f4a7c15)
+	}
+	return p
 }
 
 // may reports whether hash may be in it.
@@ -245,8 +262,17 @@ func (f filter) may(hash uint64) bool {
 	if len(f) == 0 {
 		return false
 	}
-	for i := range uint64(filterProbes) {
-		bit := f.bit(hash, i)
+	p := probesOf(hash)
+	return f.holds(&p)
+}
+
+// holds is may for a hash that is looked for in many.
+func (f filter) holds(p *probes) bool {
+	if len(f) == 0 {
+		return false
+	}
+	for _, at := range p {
+		bit := f.bit(at)
 		if f[bit/8]&(1<<(bit%8)) == 0 {
 			return false
 		}
@@ -254,9 +280,9 @@ func (f filter) may(hash uint64) bool {
 	return true
 }
 
-// bit is the i-th place of a hash.
-func (f filter) bit(hash, i uint64) uint64 {
-	place, _ := bits.Mul64(mix(hash+i*0x9e3779b97f4a7c15), uint64(len(f))*8)
+// bit is the place of a probe.
+func (f filter) bit(probe uint64) uint64 {
+	place, _ := bits.Mul64(probe, uint64(len(f))*8)
 	return place
 }
 

@@ -53,6 +53,13 @@ type archivedJob struct {
 	timed   bool
 }
 
+// lookFor is what a look for a job's subject is for.
+func lookFor(at schemas.Subject) archivedJob {
+	want := archivedJob{subject: at.String()}
+	want.made, want.timed = timed(at.Job)
+	return want
+}
+
 // find returns all archived messages of a subject, ascending.
 func (a *archive) find(ctx context.Context, want archivedJob) (entries []*Entry, err error) {
 	err = a.fresh(ctx, func(c *catalog) error {
@@ -88,29 +95,39 @@ func (a *archive) fresh(ctx context.Context, read func(*catalog) error) error {
 
 func (a *archive) findIn(ctx context.Context, c *catalog, want archivedJob) ([]*Entry, error) {
 	hash := keyOf(want.subject)
+	t, err := a.filtersFor(ctx, c, want)
+	if err != nil {
+		return nil, err
+	}
+	places := probesOf(hash)
 	var entries []*Entry
-	for _, k := range c.chunks {
-		for _, s := range k.segments {
-			if want.timed && s.Made > 0 && want.made > s.Made {
-				continue // its id was made later than all of this
-			}
-			f, err := a.filter(ctx, s, want.timed)
-			if err != nil {
+	for i, s := range t.segments {
+		if want.later(s) {
+			continue
+		}
+		f := t.filters[i]
+		if !t.known[i] {
+			if f, err = a.filter(ctx, s, want.timed); err != nil {
 				return nil, err
 			}
-			if !f.may(hash) {
-				continue
-			}
-			if c.gone[s.ID][hash] {
-				continue // what came later was removed
-			}
-			if entries, err = a.findSegment(ctx, s, want.subject, hash, entries); err != nil {
-				return nil, err
-			}
+		}
+		if !f.holds(&places) {
+			continue
+		}
+		if c.gone[s.ID][hash] {
+			continue // what came later was removed
+		}
+		if entries, err = a.findSegment(ctx, s, want.subject, hash, entries); err != nil {
+			return nil, err
 		}
 	}
 	slices.SortFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Seq, b.Seq) })
 	return entries, nil
+}
+
+// later reports that the id was made later than all of a segment.
+func (w *archivedJob) later(s *archiveSegment) bool {
+	return w.timed && s.Made > 0 && w.made > s.Made
 }
 
 // findSegment appends the messages of a subject in one segment.
@@ -137,31 +154,6 @@ func (a *archive) findSegment(ctx context.Context, s *archiveSegment, subject st
 		}
 	}
 	return entries, nil
-}
-
-// filter is one of a segment's two filters.
-func (a *archive) filter(ctx context.Context, s *archiveSegment, timed bool) (filter, error) {
-	sort := 1
-	if timed {
-		sort = 0
-	}
-	if f, ok := a.filterOf(sort, s.ID); ok {
-		return f, nil
-	}
-	content, err := a.content(ctx, StreamCatalog, s.ID, kindFilter, pageFilter, []schemas.Seq{s.Filter}, s.Timed+s.Other)
-	if err != nil {
-		return nil, err
-	}
-	if sumOf(content) != s.FilterSum {
-		return nil, &damageError{segment: s.ID, page: pageFilter, at: s.Filter, problem: "its SHA-256 is not the one that the record names"}
-	}
-	f := filter(content[s.Timed:])
-	if timed {
-		f = filter(content[:s.Timed])
-	}
-	f = slices.Clone(f) // not both
-	a.keepFilter(sort, s, f)
-	return f, nil
 }
 
 // indexOf is a segment's index.

@@ -337,7 +337,7 @@ func (d *segmentDraft) writeIndex(ctx context.Context) error {
 
 // writeFilter stores both filters: one message, for they are never that large.
 func (d *segmentDraft) writeFilter(ctx context.Context) error {
-	timed, other := newFilter(d.timed), newFilter(d.other)
+	timed, other := newFilter(d.timed, timedBits), newFilter(d.other, otherBits)
 	content := slices.Concat([]byte(timed), []byte(other))
 	d.s.Timed, d.s.Other, d.s.FilterSum = len(timed), len(other), sumOf(content)
 	at, err := d.l.storePart(ctx, StreamCatalog, filterSubject, partHead{kind: kindFilter, id: d.id, parts: 1}, content)

@@ -37,6 +37,8 @@ type Config struct {
 	// rate ("rate"). Both must be quick.
 	Appended func(e schemas.EventName, outcome string, took time.Duration)
 	Limited  func(limit string)
+	// ArchiveCache, if set, is what the Ledgers of this process that serve one cell know of the archive; nil: each one its own.
+	ArchiveCache *ArchiveCache
 	// Intercept, if set, wraps every publish to LEDGER, ARCHIVE, CATALOG and the object stores: tests refuse a
 	// write or lose its reply with it.
 	Intercept func(PublishFunc) PublishFunc

@@ -295,12 +295,14 @@ func component(log *zap.Logger, name string) *zap.Logger {
 type opener struct {
 	cfg    *Config
 	meters *metrics.Meters
-	conns  []*nats.Conn
-	err    error
+	// archive is what all of them know of the archive: one reads what another one needs too.
+	archive *ledger.ArchiveCache
+	conns   []*nats.Conn
+	err     error
 }
 
 func newOpener(cfg *Config) *opener {
-	o := &opener{cfg: cfg}
+	o := &opener{cfg: cfg, archive: ledger.NewArchiveCache()}
 	if cfg.HTTP.Listener != nil { // else nobody would hear of what they count
 		o.meters = metrics.NewMeters()
 	}
@@ -325,7 +327,7 @@ func (o *opener) ledger(name string, check func(*schemas.TypeSettings, json.RawM
 	if o.err != nil {
 		return nil
 	}
-	c := ledger.Config{Conn: nc, Logger: component(o.cfg.Logger, name), CheckArgs: check, Tracer: o.cfg.Tracer}
+	c := ledger.Config{Conn: nc, Logger: component(o.cfg.Logger, name), CheckArgs: check, Tracer: o.cfg.Tracer, ArchiveCache: o.archive}
 	if o.meters != nil {
 		c.Appended, c.Limited = o.meters.Appended, o.meters.Limited
 	}
