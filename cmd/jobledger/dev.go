@@ -109,7 +109,7 @@ func (p *program) runDev(ctx context.Context, f *devFlags) (err error) {
 			return err
 		}
 	}
-	d.nats, err = startNATS(natsd.Config{StoreDir: f.store, Port: f.port.Value, PortFallback: true, Guard: new(natsd.Guard), Logger: d.log})
+	d.nats, err = startNATS(ctx, natsd.Config{StoreDir: f.store, Port: f.port.Value, PortFallback: true, Guard: new(natsd.Guard), Logger: d.log})
 	if err != nil {
 		return err
 	}

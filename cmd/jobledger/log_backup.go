@@ -112,7 +112,7 @@ func (p *program) restore(ctx context.Context, f *restoreFlags) error {
 		return usagef("a restore cannot be tried: its first step, which compares all of the backup, creates nothing")
 	}
 	log := p.logger(zap.WarnLevel)
-	nc, stop, err := p.restoreTarget(f, log)
+	nc, stop, err := p.restoreTarget(ctx, f, log)
 	if err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (p *program) restore(ctx context.Context, f *restoreFlags) error {
 }
 
 // restoreTarget connects to where the backup goes; stop also ends the server of a data folder.
-func (p *program) restoreTarget(f *restoreFlags, log *zap.Logger) (nc *nats.Conn, stop func(), err error) {
+func (p *program) restoreTarget(ctx context.Context, f *restoreFlags, log *zap.Logger) (nc *nats.Conn, stop func(), err error) {
 	if f.store == "" {
 		t, err := p.resolveTarget()
 		if err != nil {
@@ -153,7 +153,7 @@ func (p *program) restoreTarget(f *restoreFlags, log *zap.Logger) (nc *nats.Conn
 		}
 		return nc, nc.Close, nil
 	}
-	server, err := startNATS(natsd.Config{StoreDir: f.store, DontListen: true, Logger: log})
+	server, err := startNATS(ctx, natsd.Config{StoreDir: f.store, DontListen: true, Logger: log})
 	if err != nil {
 		return nil, nil, err
 	}

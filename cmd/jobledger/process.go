@@ -30,9 +30,22 @@ func inProcess(server *natsd.Server) connector {
 }
 
 // startNATS starts the embedded server; what keeps it from starting is said
-// with a code.
-func startNATS(cfg natsd.Config) (*natsd.Server, error) {
-	server, err := natsd.Start(cfg)
+// with a code. Behind a crash it may read its files for minutes: the end of ctx
+// does not wait for that, and the process is to end then, which harms them no more
+// than a kill.
+func startNATS(ctx context.Context, cfg natsd.Config) (*natsd.Server, error) {
+	var server *natsd.Server
+	var err error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		server, err = natsd.Start(cfg)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	var folder *natsd.FolderBusyError
 	var port *natsd.PortBusyError
 	switch {

@@ -80,7 +80,9 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 		return refuseConfig(file, problems)
 	}
 	log := reload.loaded(cfg)
-	at, err := p.serverPlace(cfg, log)
+	folded, stopHeap := p.heapFolds() // from here on: NATS reads what it stores first, and much of it behind a crash
+	defer stopHeap()
+	at, err := p.serverPlace(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -112,9 +114,7 @@ func (p *program) runServer(ctx context.Context, cfg *serverConfig, file string)
 	}
 	want.HotWindow, want.DuplicateWindow = cfg.windows()
 	want.Retention = cfg.kept()
-	var stopHeap func()
-	want.Folded, stopHeap = p.heapFolds()
-	defer stopHeap()
+	want.Folded = folded
 	secured, err := tlsOf(cfg.tlsCert.Value, cfg.tlsKey.Value, log)
 	if err != nil {
 		return usagef("http_tls_cert: %w", err)
@@ -181,7 +181,7 @@ func refuseConfig(file string, problems []problem) error {
 }
 
 // serverPlace starts the embedded server, or decides where the outside one is.
-func (p *program) serverPlace(cfg *serverConfig, log *zap.Logger) (*place, error) {
+func (p *program) serverPlace(ctx context.Context, cfg *serverConfig, log *zap.Logger) (*place, error) {
 	if cfg.outside(p) {
 		t, err := p.resolveTarget()
 		if err != nil {
@@ -212,7 +212,7 @@ func (p *program) serverPlace(cfg *serverConfig, log *zap.Logger) (*place, error
 	if err != nil {
 		return nil, usagef("listen_tls_cert: %w", err)
 	}
-	server, err := startNATS(natsd.Config{StoreDir: cfg.store.Value, Host: host, Port: number, TLS: secured,
+	server, err := startNATS(ctx, natsd.Config{StoreDir: cfg.store.Value, Host: host, Port: number, TLS: secured,
 		Durability: natsd.Durability(cfg.durability.Value), Guard: guard, Logger: log})
 	if err != nil {
 		return nil, err

@@ -34,9 +34,15 @@ const (
 	// one durable per (queue, type) and the number of types is the user's.
 	unlimitedConsumers = -1
 
-	// readyTimeout bounds a start. Opening four million subjects after a crash
-	// takes about 4 s (ENGINE 7); a minute is an engine that will not come.
+	// readyTimeout bounds what a start takes once the files are open; an engine that
+	// is not ready then will not come.
 	readyTimeout = time.Minute
+
+	// startNotice is how often a start says that it goes on opening files. That has
+	// no bound: behind a crash nats-server reads every block of a stream that was
+	// written to, some two seconds for a million messages and more from a slow disk,
+	// and to give it up would only begin it anew.
+	startNotice = 10 * time.Second
 
 	// tlsTimeout bounds a client's handshake, in seconds.
 	tlsTimeout = 5
@@ -83,6 +89,8 @@ type Config struct {
 
 	// Logger receives the server's own log under component=nats; none when nil.
 	Logger *zap.Logger
+
+	notice time.Duration // startNotice, but in tests
 }
 
 // ClusterConfig makes a server a member of a cluster.
@@ -118,6 +126,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
+	}
+	if c.notice == 0 {
+		c.notice = startNotice
 	}
 	return c
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
 
 	"github.com/dartwing/jobledger/internal/packs"
 )
@@ -91,10 +92,7 @@ func startEngine(cfg Config, g *guard) (*server.Server, error) {
 		started <- nil
 	}()
 
-	select {
-	case err = <-started:
-	case err = <-adapter.fatal:
-	}
+	err = awaitStart(cfg, started, adapter.fatal)
 	if err == nil {
 		// Both may be there: Start can end after a fatal message.
 		select {
@@ -108,6 +106,23 @@ func startEngine(cfg Config, g *guard) (*server.Server, error) {
 		return nil, err
 	}
 	return ns, nil
+}
+
+// awaitStart waits for a start's end, and says every now and then that it goes on.
+func awaitStart(cfg Config, started, fatal <-chan error) error {
+	began, notice := time.Now(), time.NewTicker(cfg.notice)
+	defer notice.Stop()
+	for {
+		select {
+		case err := <-started:
+			return err
+		case err := <-fatal:
+			return err
+		case <-notice.C:
+			cfg.Logger.Info("the NATS server is opening its files: behind a crash it reads all of them",
+				zap.String("store", cfg.StoreDir), zap.Duration("since", time.Since(began).Round(time.Second)))
+		}
+	}
 }
 
 // URL is the address for clients, nats://127.0.0.1:4222 for example; empty when

@@ -14,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/dartwing/jobledger/internal/natsd"
 )
@@ -204,5 +206,18 @@ func TestPromiseNamesTheLoss(t *testing.T) {
 		if got := c.mode.Promise(c.replicas); !strings.Contains(got, c.want) {
 			t.Errorf("promise of %s, R%d: %q does not say %q", c.mode, c.replicas, got, c.want)
 		}
+	}
+}
+
+// However long a start takes it goes on, and says so: behind a crash all files are read, and a start that were given up would
+// only begin again.
+func TestSlowStartGoesOn(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	s := start(t, natsd.Noticed(natsd.Config{StoreDir: t.TempDir(), Logger: zap.New(core)}, time.Microsecond))
+	if _, err := inProcess(t, s).AccountInfo(testCtx(t)); err != nil {
+		t.Error(err)
+	}
+	if logs.FilterMessageSnippet("opening its files").Len() == 0 {
+		t.Error("a start says nothing, though it takes far longer than a microsecond")
 	}
 }
