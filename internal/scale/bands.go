@@ -123,7 +123,7 @@ func (b *bed) lead(ctx context.Context) error {
 		return err
 	}
 	for limit := time.Now().Add(startTimeout); time.Now().Before(limit); {
-		if events, _ := b.server.fold(); events > 0 {
+		if _, took := b.server.fold(); took > 0 { // of no events too
 			return nil
 		}
 		if err := rest(ctx, lookEvery); err != nil {

@@ -142,9 +142,14 @@ func (b *bed) say(format string, args ...any) {
 	fmt.Fprintf(b.talk, "  %s  %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 }
 
-func (b *bed) add(what string, value float64, unit string) { b.results.add(b.part, what, value, unit) }
+// add notes a figure for the table, and says it at once: a part may take hours, and be stopped before its end.
+func (b *bed) add(what string, value float64, unit string) {
+	b.say("%s: %.4g %s", strings.TrimSpace(what), value, unit)
+	b.results.add(b.part, what, value, unit)
+}
 
 func (b *bed) aim(what string, value float64, unit, aim string, met bool) {
+	b.say("%s: %.4g %s, asked %s", strings.TrimSpace(what), value, unit, aim)
 	b.results.aim(b.part, what, value, unit, aim, met)
 }
 
