@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dartwing/jobledger/schemas"
@@ -194,6 +196,60 @@ func (l *Ledger) PageSeqs(ctx context.Context, id string) (at []schemas.Seq, err
 		}
 	}
 	return at, nil
+}
+
+// ArchiveLost names what a look for it would not find where it is: each subject in each page is held to what the record,
+// the filter and the index of its segment say. Each page is read once.
+func (l *Ledger) ArchiveLost(ctx context.Context) (lost []string, err error) {
+	c, err := l.archive.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range c.chunks {
+		for _, s := range k.segments {
+			if lost, err = l.lostIn(ctx, s, lost); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return lost, nil
+}
+
+func (l *Ledger) lostIn(ctx context.Context, s *archiveSegment, lost []string) ([]string, error) {
+	x, err := l.archive.indexOf(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	var filters [2]filter // of subjects that tell no time, and of those that do
+	for i := range filters {
+		if filters[i], err = l.archive.filter(ctx, s, i == 1); err != nil {
+			return nil, err
+		}
+	}
+	for n := range x.pages {
+		contents, err := l.archive.pages(ctx, s, x, []int{n})
+		if err != nil {
+			return nil, err
+		}
+		err = walkPage(contents[0], "", func(e pagedEvent) {
+			at, err := schemas.ParseSubject(e.subject)
+			if err != nil || at.Job == "" {
+				return // nobody looks for it
+			}
+			f, hash := filters[0], keyOf(e.subject)
+			made, timed := timed(at.Job)
+			if timed {
+				f = filters[1]
+			}
+			if early := timed && s.Made > 0 && made > s.Made; early || !f.may(hash) || !slices.Contains(x.find(hash), n) {
+				lost = append(lost, fmt.Sprintf("%s at %d in page %d of segment %s", e.subject, e.seq, n, s.ID))
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return lost, nil
 }
 
 // ArchiveReader reads the newest record now, and brings the catalogue up to it when it is called.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -175,27 +176,78 @@ func (c *crowd) cutAt(p schemas.Position) time.Time {
 	return e.Time
 }
 
-// check compares every job with what it was: nothing lost, nothing doubled, nothing forgotten.
+// historiesMax is how many histories one check reads one by one. Each loads a block of ARCHIVE for each segment that holds
+// some of the job, of 8 MiB at most, and the server keeps what it unpacked of a block only until memory is collected: of
+// thousands of jobs in a dozen segments each history unpacks nearly all there is.
+const historiesMax = 300
+
+// check compares every job with what it was: nothing lost, nothing doubled, nothing forgotten. What all of them are it
+// learns in one pass, by replay; that a look for one of them finds the same is read of all indexes and filters, and of as
+// many jobs as historiesMax, which lie evenly among all. So it reads the archive twice, however many jobs there are.
 func (c *crowd) check(l *ledger.Ledger) {
 	c.t.Helper()
-	for id, was := range c.jobs {
-		h, err := l.History(c.t.Context(), "acme", id)
-		if err != nil {
-			c.t.Fatalf("%s: %v", id, err)
-		}
-		if got := c.story(h); !slices.Equal(got, c.stories[id]) {
-			c.t.Fatalf("%s: the history is %v, was %v", id, got, c.stories[id])
-		}
-		if slices.Contains(h.Illegal, true) {
-			c.t.Fatalf("%s: illegal events: %v", id, h.Illegal)
-		}
+	ids := c.inOrder()
+	c.checkReplayed(l)
+	for _, id := range ids {
 		is, err := l.Fold(c.t.Context(), "acme", id)
 		if err != nil {
 			c.t.Fatalf("%s: %v", id, err)
 		}
-		sameButPlace(c.t, string(id)+" by history", h.Job, was)
-		sameButPlace(c.t, string(id), is, was)
+		sameButPlace(c.t, string(id), is, c.jobs[id])
 	}
+	if lost, err := l.ArchiveLost(c.t.Context()); err != nil || len(lost) > 0 {
+		c.t.Fatalf("what is in the archive and is not found: %v, %v", lost, err)
+	}
+	n := min(len(ids), historiesMax)
+	for i := range n {
+		c.checkHistory(l, ids[i*len(ids)/n])
+	}
+}
+
+// inOrder are the ids in the order of the pages: jobs whose events lie beside each other follow each other.
+func (c *crowd) inOrder() []schemas.JobID { return slices.Sorted(maps.Keys(c.jobs)) }
+
+// checkReplayed compares every job with what a replay of them all amounts to.
+func (c *crowd) checkReplayed(l *ledger.Ledger) {
+	c.t.Helper()
+	jobs, stories := make(map[schemas.JobID]*ledger.Job), make(map[schemas.JobID][]schemas.EventID)
+	err := l.Replay(c.t.Context(), ledger.ReplayQuery{Org: "acme", FullSpeed: true}, func(e *ledger.Entry) error {
+		if jobs[e.Job] == nil {
+			jobs[e.Job] = &ledger.Job{Org: e.Org, ID: e.Job}
+		}
+		if !e.ApplyTo(jobs[e.Job]) {
+			return fmt.Errorf("illegal at %d: %s of %s", e.Seq, e.Name(), e.Job)
+		}
+		if e.Name() != schemas.EventCarried {
+			stories[e.Job] = append(stories[e.Job], e.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		c.t.Fatalf("replay: %v", err)
+	}
+	for id, was := range c.jobs {
+		if got := stories[id]; !slices.Equal(got, c.stories[id]) {
+			c.t.Fatalf("%s: the replay is %v, was %v", id, got, c.stories[id])
+		}
+		sameButPlace(c.t, string(id)+" by replay", jobs[id], was)
+	}
+}
+
+// checkHistory compares a job with what its own history says.
+func (c *crowd) checkHistory(l *ledger.Ledger, id schemas.JobID) {
+	c.t.Helper()
+	h, err := l.History(c.t.Context(), "acme", id)
+	if err != nil {
+		c.t.Fatalf("%s: %v", id, err)
+	}
+	if got := c.story(h); !slices.Equal(got, c.stories[id]) {
+		c.t.Fatalf("%s: the history is %v, was %v", id, got, c.stories[id])
+	}
+	if slices.Contains(h.Illegal, true) {
+		c.t.Fatalf("%s: illegal events: %v", id, h.Illegal)
+	}
+	sameButPlace(c.t, string(id)+" by history", h.Job, c.jobs[id])
 }
 
 // sameButPlace compares jobs in all but the subject's last message.
@@ -215,7 +267,8 @@ func sameButPlace(t *testing.T, what string, got, want *ledger.Job) {
 // hotBegins checks that what LEDGER holds of unfinished jobs begins them: a leader that folds LEDGER alone has them all.
 func (c *crowd) hotBegins() {
 	c.t.Helper()
-	for id, j := range c.jobs {
+	for _, id := range c.inOrder() {
+		j := c.jobs[id]
 		is, err := c.Ledger.Fold(c.t.Context(), "acme", id)
 		if err != nil {
 			c.t.Fatal(err)

@@ -237,15 +237,15 @@ func TestRetriedRacesLeaving(t *testing.T) {
 	}
 }
 
-var carriedJobs = flag.Int("carried", 200, "how many unfinished jobs TestCarriedTenTimes carries; 10000 take some minutes")
+var carriedJobs = flag.Int("carried", 200, "how many unfinished jobs TestCarriedTenTimes carries; 10000 take about two minutes")
 
 // Unfinished jobs of every kind are carried ten times over and are what they were: identity, attempts, budget, times,
 // parents, fences, resolution. In the end each can still be finished, and all its events are one story.
 func TestCarriedTenTimes(t *testing.T) {
 	t.Parallel()
-	const unfinished = 8 // of the kinds
+	const unfinished, rounds = 8, 10 // unfinished: of the kinds
 	c := newCrowd(t, max(1, *carriedJobs/unfinished))
-	for round := range 10 {
+	for round := range rounds {
 		moved := c.leave(c.archiver())
 		if want := unfinished * (*carriedJobs / unfinished); moved.Carried != want || moved.Settings != 3 {
 			t.Fatalf("round %d: moved %+v, want %d carried", round, moved, want)
@@ -260,6 +260,7 @@ func TestCarriedTenTimes(t *testing.T) {
 	}
 	c.check(c.NewLedger())
 	c.hotBegins()
+	c.asksLittle(rounds)
 	// An id that lives by generations goes on where it was; what waits is finished.
 	for id, kind := range c.kinds {
 		switch j := c.jobs[id]; {
@@ -278,6 +279,31 @@ func TestCarriedTenTimes(t *testing.T) {
 		}
 	}
 	c.leave(c.archiver())
+	state, err := c.Ledger.Archived(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d jobs, %d of them unfinished: %d segments, %d events, %d bytes in the archive, which ends at %d", len(c.jobs),
+		len(c.jobs)*unfinished/len(kindsOfJobs), state.Segments, state.Events, state.Bytes, state.Through.Seq)
+}
+
+// asksLittle checks that to read a job's history takes a request for each time that it left and a few more, however many
+// jobs there are.
+func (c *crowd) asksLittle(left int) {
+	c.t.Helper()
+	state, err := c.Ledger.Archived(c.t.Context())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	const jobs, around = 30, 4 // around: what LEDGER holds, the newest record, a story that goes on in the next page
+	ids, before := c.inOrder(), c.Ledger.Conn().Stats().OutMsgs
+	for i := range jobs {
+		c.checkHistory(c.Ledger, ids[i*len(ids)/jobs])
+	}
+	once := 3 * state.Segments // indexes and filters
+	if asked := c.Ledger.Conn().Stats().OutMsgs - before; asked > uint64(jobs*(left+around)+once) {
+		c.t.Errorf("%d histories of jobs that left %d times sent %d messages", jobs, left, asked)
+	}
 }
 
 // The payloads of jobs that left, and of those that were carried, stay: the archive names them (DESIGN D13, R-315).
