@@ -24,7 +24,8 @@ const (
 	drawnWithin = schemas.DedupWindow
 	// archiveFresh is how old a submitter's knowledge of the archive may be: what it misses the leader finds.
 	archiveFresh = time.Second
-	// archivePatience is how long a submitter waits for an answer about it, and archiveReading how many bytes it reads for one at most.
+	// archivePatience is how long a submitter waits for an answer about it, and archiveReading how many bytes it reads for one at most;
+	// a part of a server reads on, for what it reads serves all parts and all that is submitted there.
 	archivePatience = 2 * time.Second
 	archiveReading  = 1 << 20
 )
@@ -94,7 +95,7 @@ func (l *Ledger) mayBeArchived(ctx context.Context, org schemas.OrgID, id schema
 	if err := l.lookAtArchive(ctx, since); err != nil {
 		return false
 	}
-	if c := l.archive.now.Load(); c != nil && l.archive.unread(c, lookFor(at)) > archiveReading {
+	if c := l.archive.now.Load(); c != nil && l.cfg.ArchiveCache == nil && l.archive.unread(c, lookFor(at)) > l.archive.reading {
 		return false
 	}
 	entries, err := l.archivedSince(ctx, at, since)

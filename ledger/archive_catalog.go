@@ -26,13 +26,15 @@ type archive struct {
 	turn chan struct{} // capacity 1
 	// hideMax is how many hashes one record names at most; 0 means earlierMax. Others are for tests.
 	hideMax int
+	// reading is archiveReading, but in tests.
+	reading int
 	// tables are the filters of the catalogue that was asked last, of each sort.
 	tables [2]atomic.Pointer[filterTable]
 	*ArchiveCache
 }
 
 func (a *archive) init(l *Ledger) {
-	a.l = l
+	a.l, a.reading = l, archiveReading
 	a.turn = make(chan struct{}, 1)
 	if a.ArchiveCache = l.cfg.ArchiveCache; a.ArchiveCache == nil {
 		a.ArchiveCache = NewArchiveCache()

@@ -310,3 +310,11 @@ func (c *ArchiveCache) FilterBytes() int {
 	defer c.mu.Unlock()
 	return c.filters[sortTimed].bytes + c.filters[sortOther].bytes
 }
+
+// ReadAtMost bounds what a submitter reads of filters.
+func (l *Ledger) ReadAtMost(bytes int) { l.archive.reading = bytes }
+
+// MayBeArchived is what a submitter asks.
+func (l *Ledger) MayBeArchived(ctx context.Context, org schemas.OrgID, id schemas.JobID) bool {
+	return l.mayBeArchived(ctx, org, id)
+}

@@ -147,3 +147,23 @@ func TestFiltersBeyondMemory(t *testing.T) {
 		})
 	}
 }
+
+// A submitter in a process of its own reads no more than a little of a large archive before it submits: the leader judges. A part of a
+// server reads on, and knows (R-07, DESIGN D13).
+func TestSubmitterOfALargeArchive(t *testing.T) {
+	t.Parallel()
+	env, ids := segmented(t, 60, false)
+	if _, err := env.Ledger.PutType(t.Context(), schemas.TypeSettings{Name: "echo", Reuse: schemas.ReuseNever}, ledger.Meta{}, "a test"); err != nil {
+		t.Fatal(err)
+	}
+	for name, cache := range map[string]*ledger.ArchiveCache{"a process of its own": nil, "a server's": ledger.NewArchiveCache()} {
+		l, err := ledger.New(ledger.Config{Conn: env.Connect(), Logger: zap.NewNop(), ArchiveCache: cache})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.ReadAtMost(100)
+		if got, want := l.MayBeArchived(t.Context(), "acme", ids[7]), cache != nil; got != want {
+			t.Errorf("%s: may be archived %t, want %t", name, got, want)
+		}
+	}
+}
