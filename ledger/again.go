@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,15 +39,32 @@ func (l *Ledger) Earlier(ctx context.Context, j *Job) (*Job, error) {
 	if j.Generation != 1 || drawn(j.ID, j.SubmittedAt) {
 		return nil, nil
 	}
-	entries, err := l.archivedSince(ctx, schemas.JobSubject(j.Org, j.ID), time.Now())
-	if err != nil {
+	earlier, err := l.archivedBefore(ctx, j)
+	if err != nil || !earlier.Exists() {
 		return nil, err
 	}
-	earlier := FoldEvents(j.Org, j.ID, before(entries, j.SubmittedSeq))
-	if !earlier.Exists() {
-		return nil, nil
-	}
 	return earlier, nil
+}
+
+// archivedBefore is what the archive, as it is now, holds of a job's id from before the job was submitted. A job that waited
+// for long left many times since: that is not read.
+func (l *Ledger) archivedBefore(ctx context.Context, j *Job) (*Job, error) {
+	at := schemas.JobSubject(j.Org, j.ID)
+	var entries []*Entry
+	err := l.archiveSince(ctx, time.Now(), func(c *catalog) error {
+		entries = nil
+		return l.archive.eachHolding(ctx, c, lookFor(at), func(s *archiveSegment, hash uint64) (done bool, err error) {
+			if s.First < j.SubmittedSeq {
+				entries, err = l.archive.findSegment(ctx, s, at.String(), hash, entries)
+			}
+			return false, err
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for %s in the archive: %w", at, err)
+	}
+	slices.SortFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Seq, b.Seq) })
+	return FoldEvents(j.Org, j.ID, before(entries, j.SubmittedSeq)), nil
 }
 
 // drawn reports whether an id was made by NewJobID about when its job was submitted.
@@ -54,25 +73,22 @@ func drawn(id schemas.JobID, submitted time.Time) bool {
 	return ok && time.UnixMilli(made).Sub(submitted).Abs() < drawnWithin
 }
 
-// archivedSince reads what the archive, as it was at a time or later, holds on a subject.
-func (l *Ledger) archivedSince(ctx context.Context, at schemas.Subject, since time.Time) ([]*Entry, error) {
+// archiveSince calls read with the archive's catalogue as it was at a time or later, and again if a segment was removed while
+// it was read. It does not call it where nothing is archived.
+func (l *Ledger) archiveSince(ctx context.Context, since time.Time, read func(*catalog) error) error {
 	if err := l.lookAtArchive(ctx, since); err != nil {
-		return nil, err
+		return err
 	}
 	c := l.archive.now.Load()
 	if c == nil || c.through.Seq == 0 {
-		return nil, nil
+		return nil
 	}
-	want := lookFor(at)
-	entries, err := l.archive.findIn(ctx, c, want)
+	err := read(c)
 	var damage *damageError
 	if errors.As(err, &damage) { // or it was removed meanwhile
-		entries, err = l.archive.find(ctx, want)
+		err = l.archive.fresh(ctx, read)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("look for %s in the archive: %w", at, err)
-	}
-	return entries, nil
+	return err
 }
 
 // lookAtArchive brings what is known of the archive to how it was at a time or later.
@@ -83,23 +99,38 @@ func (l *Ledger) lookAtArchive(ctx context.Context, since time.Time) error {
 	})
 }
 
-// mayBeArchived reports whether the archive may hold a job, as far as it is known. A submitter does not wait for an
-// archive that cannot be read, or of which it would have to read much first: the leader judges.
-func (l *Ledger) mayBeArchived(ctx context.Context, org schemas.OrgID, id schemas.JobID) bool {
+// mayBeArchived reports whether the archive may hold a job, as far as its filters and indexes tell: of a job that left many
+// times the pages are many, and where LEDGER begins it none of them is needed. A submitter does not wait for an archive that
+// cannot be read, or of which it would have to read much first: the leader judges.
+func (l *Ledger) mayBeArchived(ctx context.Context, org schemas.OrgID, id schemas.JobID) (may bool) {
 	if drawn(id, time.Now()) {
 		return false
 	}
+	want := lookFor(schemas.JobSubject(org, id))
+	err := l.archiveSince(ctx, time.Now().Add(-archiveFresh), func(c *catalog) error {
+		if may = false; l.cfg.ArchiveCache == nil && l.archive.unread(c, want) > l.archive.reading {
+			return nil
+		}
+		return l.archive.eachHolding(ctx, c, want, func(s *archiveSegment, hash uint64) (done bool, err error) {
+			x, err := l.archive.indexOf(ctx, s)
+			may = err == nil && len(x.find(hash)) > 0
+			return may, err
+		})
+	})
+	return err == nil && may
+}
+
+// foldToSubmit is the job under an id that is to be submitted, where the archive may hold it; an empty one where it does not,
+// or where that cannot be read in time: the append meets what stands in LEDGER, and the leader judges the rest.
+func (l *Ledger) foldToSubmit(ctx context.Context, org schemas.OrgID, id schemas.JobID) *Job {
 	ctx, cancel := context.WithTimeout(ctx, archivePatience)
 	defer cancel()
-	at, since := schemas.JobSubject(org, id), time.Now().Add(-archiveFresh)
-	if err := l.lookAtArchive(ctx, since); err != nil {
-		return false
+	if l.mayBeArchived(ctx, org, id) {
+		if j, err := l.foldAny(ctx, org, id); err == nil {
+			return j
+		}
 	}
-	if c := l.archive.now.Load(); c != nil && l.cfg.ArchiveCache == nil && l.archive.unread(c, lookFor(at)) > l.archive.reading {
-		return false
-	}
-	entries, err := l.archivedSince(ctx, at, since)
-	return err == nil && len(entries) > 0
+	return &Job{Org: org, ID: id}
 }
 
 // JudgeAgain says what becomes of a job that was submitted under the id of an earlier one, which had left LEDGER: the

@@ -93,6 +93,35 @@ func (a *archive) filtersFor(ctx context.Context, c *catalog, want archivedJob) 
 	return t, nil
 }
 
+// eachHolding calls fn with each segment that may hold what is looked for, as its filter tells, and with its hash: the newest
+// first, until fn is done.
+func (a *archive) eachHolding(ctx context.Context, c *catalog, want archivedJob, fn func(s *archiveSegment, hash uint64) (done bool, err error)) error {
+	t, err := a.filtersFor(ctx, c, want)
+	if err != nil {
+		return err
+	}
+	hash := keyOf(want.subject)
+	places := probesOf(hash)
+	for i, s := range slices.Backward(t.segments) {
+		if want.later(s) || c.gone[s.ID][hash] {
+			continue
+		}
+		f := t.filters[i]
+		if !t.known[i] {
+			if f, err = a.filter(ctx, s, want.timed); err != nil {
+				return err
+			}
+		}
+		if !f.holds(&places) {
+			continue
+		}
+		if done, err := fn(s, hash); err != nil || done {
+			return err
+		}
+	}
+	return nil
+}
+
 // unread is how many bytes of filters a look would read.
 func (a *archive) unread(c *catalog, want archivedJob) (bytes int) {
 	sort := sortOf(want.timed)

@@ -357,12 +357,14 @@ type standing func(ctx context.Context, j *Job) (stands bool, err error)
 
 // under stores the job under an exact id, as its first or next generation.
 func (s *submission) under(ctx context.Context, id schemas.JobID, judge standing) (Receipt, error) {
-	j := &Job{Org: s.org, ID: id}                                                                // mostly the id is new: try without a read
-	if s.large != nil || s.shut != nil || s.before != nil || s.l.mayBeArchived(ctx, s.org, id) { // a read costs less than an upload in vain
+	var j *Job
+	if s.large != nil || s.shut != nil || s.before != nil { // a read costs less than an upload in vain
 		var err error
 		if j, err = s.l.foldAny(ctx, s.org, id); err != nil {
 			return Receipt{}, err
 		}
+	} else {
+		j = s.l.foldToSubmit(ctx, s.org, id) // mostly the id is new: it costs no read
 	}
 	for try := 0; ; try++ {
 		if j.Exists() {
