@@ -199,7 +199,8 @@ func TestStaleOfferIsReplaced(t *testing.T) {
 	submit(t, env, "a", "j")
 	o, j := w.take("a")
 	w.complete(j)
-	// The first life's offer stands in WORK again, as if its ack had been lost.
+	// The first life's offer stands in WORK again, as if its ack had been lost. That ack was not waited for.
+	eventually(t, "the first offer is gone", func() bool { return workMessages(t, env) == 0 })
 	body, err := o.Encode()
 	if err != nil {
 		t.Fatal(err)

@@ -103,7 +103,7 @@ func (a *archive) eachHolding(ctx context.Context, c *catalog, want archivedJob,
 	hash := keyOf(want.subject)
 	places := probesOf(hash)
 	for i, s := range slices.Backward(t.segments) {
-		if want.later(s) || c.gone[s.ID][hash] {
+		if want.later(s) {
 			continue
 		}
 		f := t.filters[i]
@@ -112,7 +112,7 @@ func (a *archive) eachHolding(ctx context.Context, c *catalog, want archivedJob,
 				return err
 			}
 		}
-		if !f.holds(&places) {
+		if !f.holds(&places) || c.gone[s.ID][hash] { // or what came later was removed
 			continue
 		}
 		if done, err := fn(s, hash); err != nil || done {

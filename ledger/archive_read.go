@@ -93,33 +93,13 @@ func (a *archive) fresh(ctx context.Context, read func(*catalog) error) error {
 	}
 }
 
-func (a *archive) findIn(ctx context.Context, c *catalog, want archivedJob) ([]*Entry, error) {
-	hash := keyOf(want.subject)
-	t, err := a.filtersFor(ctx, c, want)
+func (a *archive) findIn(ctx context.Context, c *catalog, want archivedJob) (entries []*Entry, err error) {
+	err = a.eachHolding(ctx, c, want, func(s *archiveSegment, hash uint64) (done bool, err error) {
+		entries, err = a.findSegment(ctx, s, want.subject, hash, entries)
+		return false, err
+	})
 	if err != nil {
 		return nil, err
-	}
-	places := probesOf(hash)
-	var entries []*Entry
-	for i, s := range t.segments {
-		if want.later(s) {
-			continue
-		}
-		f := t.filters[i]
-		if !t.known[i] {
-			if f, err = a.filter(ctx, s, want.timed); err != nil {
-				return nil, err
-			}
-		}
-		if !f.holds(&places) {
-			continue
-		}
-		if c.gone[s.ID][hash] {
-			continue // what came later was removed
-		}
-		if entries, err = a.findSegment(ctx, s, want.subject, hash, entries); err != nil {
-			return nil, err
-		}
 	}
 	slices.SortFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Seq, b.Seq) })
 	return entries, nil
