@@ -31,8 +31,8 @@ func inProcess(server *natsd.Server) connector {
 
 // startNATS starts the embedded server; what keeps it from starting is said
 // with a code. Behind a crash it may read its files for minutes: the end of ctx
-// does not wait for that, and the process is to end then, which harms them no more
-// than a kill.
+// does not wait for that. The process is to end then, which harms them no more
+// than a kill; where it goes on, the server is stopped once it has started.
 func startNATS(ctx context.Context, cfg natsd.Config) (*natsd.Server, error) {
 	var server *natsd.Server
 	var err error
@@ -44,6 +44,11 @@ func startNATS(ctx context.Context, cfg natsd.Config) (*natsd.Server, error) {
 	select {
 	case <-ended:
 	case <-ctx.Done():
+		go func() {
+			if <-ended; err == nil {
+				server.Shutdown()
+			}
+		}()
 		return nil, ctx.Err()
 	}
 	var folder *natsd.FolderBusyError

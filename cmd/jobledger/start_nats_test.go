@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/dartwing/jobledger/internal/natsd"
+)
+
+// A start that nobody waits for any more keeps neither folder nor port where the process goes on, as in a test that runs a
+// command in its own: the server is stopped once it has started.
+func TestStartNATSGivenUp(t *testing.T) {
+	t.Parallel()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := natsd.Config{StoreDir: t.TempDir(), Port: free.Addr().(*net.TCPAddr).Port}
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := startNATS(ctx, cfg); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for taken := false; !taken; time.Sleep(time.Millisecond) { // the start goes on beside this
+		_, err := os.Stat(filepath.Join(cfg.StoreDir, "LOCK"))
+		if taken = err == nil; time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	for ; ; time.Sleep(20 * time.Millisecond) {
+		server, err := startNATS(t.Context(), cfg)
+		if err == nil {
+			server.Shutdown()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
