@@ -134,6 +134,36 @@ func TestArchiveFilter(t *testing.T) {
 	}
 }
 
+// Both filters of the largest segment fit into a message of any server, however many orgs and types there are in it.
+func TestArchiveFiltersFitAMessage(t *testing.T) {
+	t.Parallel()
+	for _, timedJobs := range []int{0, segmentEventsMax / 2, segmentEventsMax} {
+		timedHashes, otherHashes := make([]uint64, timedJobs), make([]uint64, 4*segmentEventsMax-timedJobs)
+		for i := range timedHashes {
+			timedHashes[i] = mix(uint64(i))
+		}
+		for i := range otherHashes {
+			otherHashes[i] = mix(uint64(i) << 20)
+		}
+		timed, other := newFilters(timedHashes, otherHashes)
+		if n := len(timed) + len(other); n > partMax {
+			t.Errorf("%d jobs whose ids tell their time: %d bytes", timedJobs, n)
+		}
+		wrong := 0
+		for i, h := range otherHashes {
+			if !other.may(h) {
+				t.Fatal("it does not hold what was put into it")
+			}
+			if other.may(mix(uint64(i)<<20 + 1)) {
+				wrong++
+			}
+		}
+		if wrong > len(otherHashes)/200 {
+			t.Errorf("%d of %d others seem to be in it", wrong, len(otherHashes))
+		}
+	}
+}
+
 // A restored CATALOG gives sequences out again: what was known of it is void (DESIGN D2).
 func TestArchiveCatalogChain(t *testing.T) {
 	t.Parallel()

@@ -335,9 +335,16 @@ func (d *segmentDraft) writeIndex(ctx context.Context) error {
 	return err
 }
 
-// writeFilter stores both filters: one message, for they are never that large.
+// newFilters returns both filters of a segment, which one message holds: where each job has an org and a type of its own, there are
+// four hashes for each, and fewer bits for one.
+func newFilters(timedHashes, otherHashes []uint64) (timed, other filter) {
+	timed = newFilter(timedHashes, timedBits)
+	return timed, newFilter(otherHashes, min(otherBits, (partMax-len(timed))*8/max(1, len(otherHashes))))
+}
+
+// writeFilter stores both filters, in one message.
 func (d *segmentDraft) writeFilter(ctx context.Context) error {
-	timed, other := newFilter(d.timed, timedBits), newFilter(d.other, otherBits)
+	timed, other := newFilters(d.timed, d.other)
 	content := slices.Concat([]byte(timed), []byte(other))
 	d.s.Timed, d.s.Other, d.s.FilterSum = len(timed), len(other), sumOf(content)
 	at, err := d.l.storePart(ctx, StreamCatalog, filterSubject, partHead{kind: kindFilter, id: d.id, parts: 1}, content)
