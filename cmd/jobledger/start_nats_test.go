@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,18 +11,11 @@ import (
 	"github.com/dartwing/jobledger/internal/natsd"
 )
 
-// A start that nobody waits for any more keeps neither folder nor port where the process goes on, as in a test that runs a
-// command in its own: the server is stopped once it has started.
+// A start that nobody waits for any more keeps no folder where the process goes on, as in a test that runs a command in its
+// own: the server is stopped once it has started (ENGINE 10).
 func TestStartNATSGivenUp(t *testing.T) {
 	t.Parallel()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := natsd.Config{StoreDir: t.TempDir(), Port: free.Addr().(*net.TCPAddr).Port}
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
+	cfg := natsd.Config{StoreDir: t.TempDir(), DontListen: true}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := startNATS(ctx, cfg); !errors.Is(err, context.Canceled) {

@@ -164,6 +164,9 @@ func TestSavedFoldNewerThanTheLedger(t *testing.T) {
 	s, _ = b.server()
 	kept := b.open[:11]
 	b.submit(10)
+	stop := work(t, b.env)
+	finish(t, b.c, b.open[len(b.open)-1], time.Minute) // so that what this server saves is of events that the copy does not hold
+	stop()
 	s.Stop()
 	b.env.Stop()
 	if err := os.RemoveAll(store); err != nil {
