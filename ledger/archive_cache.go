@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// timedBytesMax and otherBytesMax bound the filters in memory: of 26 million subjects that tell their time, 2.5 bytes each,
-	// and of 32 million others, 4 bytes each. When there are more, the newest stay, and the others are read when they are asked.
+	// timedBytesMax and otherBytesMax bound the filters in memory: of 27 million subjects that tell their time, 2.5 bytes each,
+	// and of 33 million others, 4 bytes each. When there are more, the newest stay, and the others are read when they are asked.
 	timedBytesMax = 64 << 20
 	otherBytesMax = 128 << 20
 	// indexBytesMax bounds the indexes in memory: those used last stay.

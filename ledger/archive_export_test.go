@@ -237,11 +237,11 @@ func (l *Ledger) lostIn(ctx context.Context, s *archiveSegment, lost []string) (
 				return // nobody looks for it
 			}
 			f, hash := filters[0], keyOf(e.subject)
-			made, timed := timed(at.Job)
-			if timed {
+			want := lookFor(at)
+			if want.timed {
 				f = filters[1]
 			}
-			if early := timed && s.Made > 0 && made > s.Made; early || !f.may(hash) || !slices.Contains(x.find(hash), n) {
+			if want.later(s) || !f.may(hash) || !slices.Contains(x.find(hash), n) {
 				lost = append(lost, fmt.Sprintf("%s at %d in page %d of segment %s", e.subject, e.seq, n, s.ID))
 			}
 		})

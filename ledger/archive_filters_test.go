@@ -116,7 +116,7 @@ func TestIDsAreNotThereOfManySegments(t *testing.T) {
 }
 
 // Where memory holds a part of the filters only, every job is found all the same, by several readers that share them, and the
-// bound holds; who would have to read much first to submit leaves the look to the leader (R-07, R-40, DESIGN D13).
+// bound holds (R-07, R-40, DESIGN D13).
 func TestFiltersBeyondMemory(t *testing.T) {
 	t.Parallel()
 	for name, telling := range map[string]bool{"ids tell their time": true, "ids tell nothing": false} {
