@@ -50,10 +50,12 @@ func (l *Ledger) Earlier(ctx context.Context, j *Job) (*Job, error) {
 // for long left many times since: that is not read.
 func (l *Ledger) archivedBefore(ctx context.Context, j *Job) (*Job, error) {
 	at := schemas.JobSubject(j.Org, j.ID)
+	want := lookFor(at)
+	want.asks = true
 	var entries []*Entry
 	err := l.archiveSince(ctx, time.Now(), func(c *catalog) error {
 		entries = nil
-		return l.archive.eachHolding(ctx, c, lookFor(at), func(s *archiveSegment, hash uint64) (done bool, err error) {
+		return l.archive.eachHolding(ctx, c, want, func(s *archiveSegment, hash uint64) (done bool, err error) {
 			if s.First < j.SubmittedSeq {
 				entries, err = l.archive.findSegment(ctx, s, at.String(), hash, entries)
 			}
@@ -107,6 +109,7 @@ func (l *Ledger) mayBeArchived(ctx context.Context, org schemas.OrgID, id schema
 		return false
 	}
 	want := lookFor(schemas.JobSubject(org, id))
+	want.asks = true
 	err := l.archiveSince(ctx, time.Now().Add(-archiveFresh), func(c *catalog) error {
 		if may = false; l.cfg.ArchiveCache == nil && l.archive.unread(c, want) > l.archive.reading {
 			return nil

@@ -50,13 +50,14 @@ type cachedIndex struct {
 
 // NewArchiveCache returns an empty cache.
 func NewArchiveCache() *ArchiveCache {
-	c := &ArchiveCache{indexes: make(map[string]*list.Element), used: list.New(), loading: make(chan struct{}, 1),
-		room: [2]int{sortTimed: timedBytesMax, sortOther: otherBytesMax}}
-	for i := range c.filters {
-		c.filters[i].all = make(map[string]cachedFilter)
-	}
+	c := &ArchiveCache{loading: make(chan struct{}, 1), room: [2]int{sortTimed: timedBytesMax, sortOther: otherBytesMax}}
+	c.clear()
 	return c
 }
+
+// Bound sets how many bytes of filters are kept in memory, in place of 64 MiB of ids that tell their time and 128 MiB of others. It
+// is called before the cache is used.
+func (c *ArchiveCache) Bound(timed, others int) { c.room = [2]int{sortTimed: timed, sortOther: others} }
 
 // index returns the index of a segment, if it is there.
 func (c *ArchiveCache) index(id string) *segmentIndex {
@@ -162,6 +163,16 @@ func (c *ArchiveCache) keepFilter(sort int, s *archiveSegment, f filter) {
 	}
 	k.all[s.ID] = cachedFilter{f: f, at: s.Filter}
 	k.bytes += len(f)
+}
+
+// clear drops all.
+func (c *ArchiveCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.indexes, c.used, c.bytes = make(map[string]*list.Element), list.New(), 0
+	for i := range c.filters {
+		c.filters[i] = filterCache{all: make(map[string]cachedFilter)}
+	}
 }
 
 // forget drops what is kept of a segment that is gone.

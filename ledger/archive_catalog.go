@@ -30,6 +30,8 @@ type archive struct {
 	reading int
 	// tables are the filters of the catalogue that was asked last, of each sort.
 	tables [2]atomic.Pointer[filterTable]
+	// where tells where a job stands; nil: nobody does (AskWhere).
+	where atomic.Pointer[func(context.Context, schemas.OrgID, schemas.JobID) (Whereabouts, bool)]
 	*ArchiveCache
 }
 
@@ -295,7 +297,9 @@ func (a *archive) upTo(ctx context.Context, last *Entry) (c *catalog, err error)
 		c, err = a.readOn(ctx, c, last)
 	}
 	if errors.Is(err, errChain) || err == nil && !c.is(last) {
-		// Older data was put back, and its sequences are given out again (DESIGN D2): what was known is void.
+		// Older data was put back, and its sequences are given out again (DESIGN D2): what was known is void. Filters count as the newer
+		// the later they stand in CATALOG: those that were would keep others out.
+		a.clear()
 		c, err = a.readOn(ctx, &catalog{}, last)
 	}
 	if err != nil {

@@ -300,7 +300,7 @@ func (l *Ledger) SegmentJobs(ctx context.Context, id string) (subjects map[strin
 // NarrowArchiveCache holds so many bytes of filters of each sort.
 func NarrowArchiveCache(room int) *ArchiveCache {
 	c := NewArchiveCache()
-	c.room = [2]int{room, room}
+	c.Bound(room, room)
 	return c
 }
 

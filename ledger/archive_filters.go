@@ -102,12 +102,16 @@ func (a *archive) eachHolding(ctx context.Context, c *catalog, want archivedJob,
 	}
 	hash := keyOf(want.subject)
 	places := probesOf(hash)
+	where := a.whereabouts(ctx, t, &want)
 	for i, s := range slices.Backward(t.segments) {
 		if want.later(s) {
 			continue
 		}
 		f := t.filters[i]
 		if !t.known[i] {
+			if where.excludes(s) {
+				continue
+			}
 			if f, err = a.filter(ctx, s, want.timed); err != nil {
 				return err
 			}

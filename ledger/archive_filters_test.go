@@ -167,3 +167,24 @@ func TestSubmitterOfALargeArchive(t *testing.T) {
 		}
 	}
 }
+
+// Of an archive that is not there any more, as when older data was put back, nothing stays in memory: its filters would keep out those
+// of what is there now (DESIGN D2, D13).
+func TestFiltersOfWhatIsVoid(t *testing.T) {
+	t.Parallel()
+	env, _ := segmented(t, 20, false)
+	cache := ledger.NewArchiveCache()
+	l, err := ledger.New(ledger.Config{Conn: env.Connect(), Logger: zap.NewNop(), ArchiveCache: cache})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Earlier(t.Context(), begun(schemas.JobID(uuid.NewString()))); err != nil || cache.FilterBytes() == 0 {
+		t.Fatalf("%v; %d bytes of filters are in memory", err, cache.FilterBytes())
+	}
+	if err := env.Ledger.JetStream().DeleteStream(t.Context(), ledger.StreamCatalog); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := l.Archived(t.Context()); err != nil || s.Segments > 0 || cache.FilterBytes() > 0 {
+		t.Errorf("%+v, %v; %d bytes of filters are in memory", s, err, cache.FilterBytes())
+	}
+}

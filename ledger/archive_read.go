@@ -28,6 +28,12 @@ type damageError struct {
 	problem string
 }
 
+// ErrArchiveDamaged: a part of the archive cannot be read, or was changed (`log verify` names it).
+var ErrArchiveDamaged = errors.New("the archive is damaged")
+
+// Is has a damage be ErrArchiveDamaged.
+func (e *damageError) Is(target error) bool { return target == ErrArchiveDamaged }
+
 // Error implements error.
 func (e *damageError) Error() string {
 	what := fmt.Sprintf("page %d", e.page)
@@ -48,14 +54,18 @@ const (
 
 // archivedJob is what is looked for.
 type archivedJob struct {
+	org     schemas.OrgID
+	id      schemas.JobID
 	subject string
 	made    int64 // Unix milliseconds, if timed
 	timed   bool
+	asks    bool         // where it stands, if a filter is not in memory (Ledger.AskWhere)
+	where   *Whereabouts // it is known; nil: it is not
 }
 
 // lookFor is what a look for a job's subject is for.
 func lookFor(at schemas.Subject) archivedJob {
-	want := archivedJob{subject: at.String()}
+	want := archivedJob{org: at.Org, id: at.Job, subject: at.String()}
 	want.made, want.timed = timed(at.Job)
 	return want
 }

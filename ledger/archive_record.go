@@ -113,6 +113,10 @@ type archiveRemoval struct {
 	Low      schemas.Seq `json:"low"`
 	High     schemas.Seq `json:"high"`
 	Filter   schemas.Seq `json:"filter"`
+	// How what it held is read until then: as archiveSegment says. Absent where an older version removed it.
+	Index []schemas.Seq `json:"index,omitempty"`
+	Size  int           `json:"index_size,omitempty"`
+	Pages int           `json:"pages,omitempty"`
 	// Earlier names, by segment, jobs of this one that have events in an earlier one which stays: from here on those
 	// are no longer shown, for they would tell of a job that has not ended. Each is the hash of a subject, 8 bytes
 	// little-endian.

@@ -63,7 +63,7 @@ func (l *Ledger) appendRemoval(ctx context.Context, c *catalog, q removal) (*arc
 				return nil, fmt.Errorf("archive: remove: segments %v: %w", ids, errUntallied)
 			}
 			m := archiveRemoval{ID: s.ID, Class: s.Class, Ended: s.Ended, First: s.First, Last: s.Last, Events: s.Events, Jobs: s.Jobs, Sum: s.Sum,
-				Messages: s.Messages, Low: s.Low, High: s.High, Filter: s.Filter}
+				Messages: s.Messages, Low: s.Low, High: s.High, Filter: s.Filter, Index: s.Index, Size: s.Size, Pages: s.Pages}
 			var err error
 			if m.Earlier, err = l.archive.earlier(ctx, c, s, r.Removed); q.stays(s, err) {
 				continue

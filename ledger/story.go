@@ -61,11 +61,13 @@ func (l *Ledger) wholeStory(ctx context.Context, org schemas.OrgID, id schemas.J
 
 // completed puts what ARCHIVE holds of a subject before what was read in LEDGER just now.
 func (l *Ledger) completed(ctx context.Context, at schemas.Subject, hot []*Entry) (*jobStory, error) {
-	want := archivedJob{subject: at.String()}
-	want.made, want.timed = timed(at.Job)
+	return l.completedBy(ctx, lookFor(at), hot)
+}
+
+func (l *Ledger) completedBy(ctx context.Context, want archivedJob, hot []*Entry) (*jobStory, error) {
 	cold, err := l.archive.find(ctx, want)
 	if err != nil {
-		return nil, fmt.Errorf("archived events on %s: %w", at, err)
+		return nil, fmt.Errorf("archived events on %s: %w", want.subject, err)
 	}
 	s := &jobStory{entries: hot}
 	if len(cold) == 0 {

@@ -223,7 +223,7 @@ func (x *indexes) compare(ctx context.Context, v *verifier, c *indexCheck, sums 
 		from := schemas.Seq(at << IndexStretchBits)
 		to := from + 1<<IndexStretchBits - 1
 		if v.tallies.lost(max(from, 1)-1, to+1) {
-			continue // rows may be of jobs whose history was removed, until the index is folded anew
+			continue // rows may be of jobs whose history was removed, until the index has followed that
 		}
 		found := indexStretch{x: x, v: v, c: c, at: at, from: from, to: to}
 		if named++; named <= indexStretchesNamed {

@@ -177,6 +177,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	search.tellWhere(dispatch, commands, batching, bulking)
 	own, err := newOwn(&cfg, batching, bulking, feed, door)
 	if err != nil {
 		return err

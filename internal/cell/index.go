@@ -33,6 +33,15 @@ func newIndex(cfg *Config, l *ledger.Ledger, feed *ledger.Feed) (*indexed, error
 	return &indexed{x}, err
 }
 
+// tellWhere has looks for earlier lives of ids ask the index where a job stands, once memory does not hold all filters.
+func (i *indexed) tellWhere(to ...*ledger.Ledger) {
+	for _, l := range to {
+		if i.x != nil {
+			l.AskWhere(i.x.Where)
+		}
+	}
+}
+
 func (i *indexed) run(ctx context.Context) error {
 	if i.x == nil {
 		<-ctx.Done()

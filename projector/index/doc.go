@@ -10,17 +10,21 @@
 //	counts  jobs by org, queue and type in each state
 //	zones   of each stretch of zoneSize sequences: between which times its jobs were submitted, and finished
 //	rules   of types whose schema marks fields x-redact or x-index
-//	meta    the form, and the position: sequence and event id of the last message folded
+//	meta    the form, the position: sequence and event id of the last message folded, and how many removals of segments from
+//	        the archive were followed
 //
 // # The loop
 //
 // Messages are folded by ledger.Apply, each job's fold from where its row left it. A batch, batchMessages or batchWait,
 // is one transaction: the rows of all jobs that it moved, once each, and the position. While one batch is written the
 // next one is folded. We die here: the file is as the last transaction left it, and the fold goes on from its position.
+// When a segment is removed from the archive its jobs are folded anew from what is left of them, some at a time between
+// messages, and the number of the removal is written with the last of them.
 //
 // # Invariants
 //
-//   - The file is a pure function of the ledger up to its position, whatever was killed and begun again.
+//   - The file is a pure function of the ledger up to its position, less what was removed until the last removal that it
+//     followed, whatever was killed and begun again.
 //   - A position whose event is not in the ledger, a file of another form and a damaged file are thrown away.
 //   - Tables and indexes only narrow: where.Match on the fold is the judge of every job, so a filter means the same here as
 //     anywhere. A hash that collides costs a look, never a wrong answer.

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/dartwing/jobledger/ledger"
 )
 
@@ -12,6 +14,7 @@ import (
 var (
 	AppendRow = appendRow
 	ReadRow   = readRow
+	RowAgain  = rowAgain
 )
 
 // ReadersMax and LongMax bound the looks.
@@ -37,9 +40,30 @@ func (x *Index) Rows(ctx context.Context, take func(j *ledger.Job, args, result 
 	})
 }
 
-// Removed has an index hear from count how many segments of the archive were removed, all the time.
-func (x *Index) Removed(count func(context.Context) (int, error)) {
-	x.history = history{removed: count, every: 5 * time.Millisecond}
+// Removals has an index ask so often what was removed, and begin anew at once where that cannot be told; since, unless nil,
+// tells it.
+func (x *Index) Removals(every time.Duration, since func(ctx context.Context, after int, last string, fn func(*ledger.RemovedSegment) error) error) {
+	x.history.every, x.history.age = every, 0
+	if since != nil {
+		x.history.since = since
+	}
+}
+
+// LogTo has an index log there.
+func (x *Index) LogTo(l *zap.Logger) { x.cfg.Logger = l }
+
+// Followed is how many removals are followed.
+func (x *Index) Followed(ctx context.Context) (n int, err error) {
+	err = x.read(ctx, func(f *file) error {
+		return f.reads.QueryRowContext(ctx, `SELECT value FROM meta WHERE key = 'removed'`).Scan(&n)
+	})
+	return n, err
+}
+
+// Len is how many rows a table has.
+func (x *Index) Len(ctx context.Context, table string) (n int, err error) {
+	err = x.read(ctx, func(f *file) error { return f.reads.QueryRowContext(ctx, `SELECT count(*) FROM `+table).Scan(&n) })
+	return n, err
 }
 
 // RootPage is the number of the page of the file, from 1, that a table begins with.

@@ -22,10 +22,12 @@ const (
 	// fileName is the file in Config.Dir; SQLite keeps two more beside it while it is open.
 	fileName = "index.sqlite"
 	// fileForm rises with every change of the tables, of a row, or of what is folded into them.
-	fileForm = "6"
+	fileForm = "7"
 	// readersMax is how many looks are under way at once; more wait. longMax, below it, is how many of them may be such as
 	// look at every job.
 	readersMax, longMax = 4, 2
+	// wheresMax is how many looks for where a job stands are under way at once: submits wait for them, so not for readers.
+	wheresMax = 2
 	// Memory of SQLite's pages, in KiB: of the one that writes, and of each reader.
 	writeCache, readCache = 64 << 10, 8 << 10
 	// checkpointPages is how long the write-ahead log grows, in pages of 4 KiB.
@@ -66,13 +68,13 @@ func tables() []string {
 	}
 }
 
-// file is an open index file: one connection that writes, one that the fold reads rows by, and some for readers, on which
-// it never waits.
+// file is an open index file: one connection that writes, one that the fold reads rows by, some for readers, on which it never
+// waits, and some for those who ask where a job stands, who do not wait for readers.
 type file struct {
-	path               string
-	write, rows, reads *sql.DB
-	byID, byIDs        *sql.Stmt     // folds by idHash, or by lookAtOnce of them, of rows
-	long               chan struct{} // holds a token for each long look
+	path                       string
+	write, rows, reads, wheres *sql.DB
+	byID, byIDs                *sql.Stmt     // folds by idHash, or by lookAtOnce of them, of rows
+	long                       chan struct{} // holds a token for each long look
 }
 
 // openFile opens the file of a folder and makes it where it is missing. It does not judge what is in it.
@@ -95,6 +97,9 @@ func openFile(ctx context.Context, dir string) (*file, error) {
 		return nil, errors.Join(err, f.close())
 	}
 	if f.reads, err = openReads(f.path, readersMax); err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	if f.wheres, err = openReads(f.path, wheresMax); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
 	const byID = `SELECT doc FROM jobs WHERE idh IN (?`
@@ -142,7 +147,7 @@ func (f *file) make(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, `INSERT INTO meta VALUES('form', ?), ('seq', 0), ('event', ''), ('begun', ?), ('removed', -1)`, form(), time.Now().Unix()); err != nil {
+	if _, err := tx.ExecContext(ctx, `INSERT INTO meta VALUES('form', ?), ('seq', 0), ('event', ''), ('begun', ?), ('removed', -1), ('segment', '')`, form(), time.Now().Unix()); err != nil {
 		return err
 	}
 	return tx.Commit()
@@ -158,7 +163,7 @@ func (f *file) close() error {
 			err = errors.Join(err, s.Close())
 		}
 	}
-	for _, db := range []*sql.DB{f.rows, f.reads} {
+	for _, db := range []*sql.DB{f.rows, f.reads, f.wheres} {
 		if db != nil {
 			err = errors.Join(err, db.Close())
 		}

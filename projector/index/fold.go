@@ -36,13 +36,14 @@ type entry struct {
 	job   *ledger.Job
 	row   schemas.Seq // where its row stands, or will stand behind the batches under way; 0: it has none
 	dirty bool
+	again bool  // an earlier life of its id had a row before it
 	batch int64 // the last one that it is in: until that is written its row tells an earlier state
 	// args and result are what is to be written of them; nil: as they are.
 	args, result []byte
 }
 
 // lookup finds the rows of jobs, which are different ones, and hands over the folds of those that have one.
-type lookup func(ctx context.Context, ks []jobKey, found func(jobKey, *ledger.Job)) error
+type lookup func(ctx context.Context, ks []jobKey, found func(k jobKey, j *ledger.Job, again bool)) error
 
 // fold turns messages into batches. One goroutine owns it; it does no I/O but through lookup.
 type fold struct {
@@ -58,10 +59,11 @@ type fold struct {
 	zones      map[int64]*zone
 	names      *names
 	rules      map[schemas.TypeName]*where.Rules
-	ruled      []schemas.TypeName // whose rules changed
-	messages   int                // since the last batch
-	batch      int64              // number of the batch that is being made; from 1
-	written    func() int64       // number of the last batch written
+	ruled      []schemas.TypeName     // whose rules changed
+	messages   int                    // since the last batch, with jobs that left
+	removed    *ledger.RemovedSegment // the last that was followed since the last batch; nil: none
+	batch      int64                  // number of the batch that is being made; from 1
+	written    func() int64           // number of the last batch written
 }
 
 func newFold(at schemas.Position, find lookup, written func() int64) *fold {
@@ -97,12 +99,16 @@ func (f *fold) fetch(ctx context.Context, es []*ledger.Entry) error {
 	if len(f.missing) < 2 {
 		return nil // apply asks
 	}
-	rows := make(map[jobKey]*ledger.Job, len(f.missing))
-	if err := f.lookup(ctx, f.missing, func(k jobKey, j *ledger.Job) { rows[k] = j }); err != nil {
+	rows := make(map[jobKey]*entry, len(f.missing))
+	if err := f.lookup(ctx, f.missing, func(k jobKey, j *ledger.Job, again bool) { rows[k] = newEntry(k, j, again) }); err != nil {
 		return err
 	}
 	for _, k := range f.missing {
-		f.keep(k, newEntry(k, rows[k]))
+		ent := rows[k]
+		if ent == nil {
+			ent = newEntry(k, nil, false)
+		}
+		f.keep(k, ent)
 	}
 	return nil
 }
@@ -143,6 +149,7 @@ func (f *fold) applyJob(ent *entry, e *schemas.Event, bad error) {
 		return // only messages that no fold can read: there is no job to show
 	}
 	if j.SubmittedSeq != was {
+		ent.again = ent.again || was != 0
 		ent.args, ent.result = f.payload(j, j.Spec.Args, "args"), f.payload(j, j.Result, "")
 	} else if len(j.Result) > 0 {
 		ent.result = f.payload(j, j.Result, "")
@@ -171,22 +178,23 @@ func (f *fold) entry(ctx context.Context, k jobKey) (*entry, error) {
 	}
 	ent := f.old[k]
 	if ent == nil {
-		var row *ledger.Job
-		if err := f.lookup(ctx, []jobKey{k}, func(_ jobKey, j *ledger.Job) { row = j }); err != nil {
+		if err := f.lookup(ctx, []jobKey{k}, func(_ jobKey, j *ledger.Job, again bool) { ent = newEntry(k, j, again) }); err != nil {
 			return nil, err
 		}
-		ent = newEntry(k, row)
+		if ent == nil {
+			ent = newEntry(k, nil, false)
+		}
 	}
 	f.keep(k, ent)
 	return ent, nil
 }
 
 // newEntry is the entry of a job by its row, or of one that has none.
-func newEntry(k jobKey, row *ledger.Job) *entry {
+func newEntry(k jobKey, row *ledger.Job, again bool) *entry {
 	if row == nil {
 		return &entry{job: &ledger.Job{Org: k.org, ID: k.id}}
 	}
-	return &entry{job: row, row: row.SubmittedSeq}
+	return &entry{job: row, row: row.SubmittedSeq, again: again}
 }
 
 func (f *fold) keep(k jobKey, ent *entry) {
@@ -243,6 +251,8 @@ type changes struct {
 	zones  map[int64]*zone
 	names  []named
 	rules  []ruled
+	// removed is the last removal that is followed with it; nil: that of before.
+	removed *ledger.RemovedSegment
 }
 
 // countKey is a ledger.CountKey in numbers.
@@ -250,8 +260,8 @@ type countKey struct{ org, queue, kind int64 }
 
 // row is what is written of a job.
 type row struct {
-	gone schemas.Seq // a row of an earlier life, which is deleted
-	seq  schemas.Seq
+	gone schemas.Seq // a row of an earlier life, or of a job that was removed, which is deleted
+	seq  schemas.Seq // 0: there is none in its place
 	org  int64
 	idh  int64
 	state, kind, queue, priority,
@@ -263,19 +273,26 @@ type row struct {
 
 // take makes a batch of all that has changed.
 func (f *fold) take() (*changes, error) {
-	c := &changes{number: f.batch, at: f.at, counts: make(map[countKey]ledger.Count, len(f.moved)), zones: f.zones}
+	c := &changes{number: f.batch, at: f.at, counts: make(map[countKey]ledger.Count, len(f.moved)), zones: f.zones, removed: f.removed}
 	c.rows = make([]row, 0, len(f.dirty))
 	docs := make([]byte, 0, 256*len(f.dirty))
 	for _, ent := range f.dirty {
+		if ent.dirty, ent.batch = false, f.batch; !ent.job.Exists() {
+			if ent.row != 0 {
+				c.rows = append(c.rows, row{gone: ent.row})
+			}
+			ent.row = 0
+			continue
+		}
 		from := len(docs)
 		var err error
-		if docs, err = appendRow(docs, ent.job); err != nil {
+		if docs, err = appendRow(docs, ent.job, ent.again); err != nil {
 			return nil, err
 		}
 		r := f.row(ent)
 		r.doc = docs[from:len(docs):len(docs)]
 		c.rows = append(c.rows, r)
-		ent.dirty, ent.batch, ent.args, ent.result = false, f.batch, nil, nil
+		ent.args, ent.result = nil, nil
 	}
 	for k := range f.moved {
 		c.counts[countKey{f.names.of(string(k.Org)), f.names.of(string(k.Queue)), f.names.of(string(k.Type))}] = *f.counts[k]
@@ -284,7 +301,7 @@ func (f *fold) take() (*changes, error) {
 		c.rules = append(c.rules, ruled{t, f.rules[t]})
 	}
 	c.names = f.names.taken()
-	f.dirty, f.messages, f.ruled, f.zones = f.dirty[:0], 0, nil, map[int64]*zone{}
+	f.dirty, f.messages, f.removed, f.ruled, f.zones = f.dirty[:0], 0, nil, nil, map[int64]*zone{}
 	clear(f.moved)
 	f.batch++
 	return c, nil

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,51 +202,6 @@ func TestIndexOfAnotherLedgerIsThrownAway(t *testing.T) {
 		x, _ = start(t, env, f, dir)
 		check(t, env, x)
 	}
-}
-
-// when history was removed, the index is folded anew, so that no row outlives its job; and not again until more was.
-func TestRemovedHistoryLeavesTheIndex(t *testing.T) {
-	env := ledgertest.Start(t)
-	walk := ledgertest.NewWalk(env, t, 1)
-	for range 10 {
-		walk.Step()
-	}
-	var removed, asked atomic.Int64
-	removed.Store(3)
-	dir := t.TempDir()
-	x, _ := start(t, env, feed(t, env), dir, func(x *index.Index) {
-		x.Removed(func(context.Context) (int, error) { asked.Add(1); return int(removed.Load()), nil })
-	})
-	check(t, env, x)
-	file := func() os.FileInfo {
-		t.Helper()
-		info, err := os.Stat(filepath.Join(dir, "index.sqlite"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return info
-	}
-	until := func(what string, done func() bool) {
-		t.Helper()
-		tick := time.NewTicker(5 * time.Millisecond)
-		defer tick.Stop()
-		for limit := time.Now().Add(patience); !done(); <-tick.C {
-			if time.Now().After(limit) {
-				t.Fatalf("%s: not within %s", what, patience)
-			}
-		}
-	}
-	before, from := file(), asked.Load()
-	until("it asks", func() bool { return asked.Load() > from+3 })
-	if !os.SameFile(before, file()) {
-		t.Error("the index began anew though nothing was removed")
-	}
-	removed.Store(4)
-	until("it begins anew", func() bool {
-		info, err := os.Stat(filepath.Join(dir, "index.sqlite"))
-		return err == nil && (!os.SameFile(before, info) || info.ModTime().After(before.ModTime()))
-	})
-	check(t, env, x)
 }
 
 // populate stores jobs of many kinds in org "a", and a few beside them.

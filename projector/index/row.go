@@ -41,11 +41,12 @@ const (
 	markError
 	markTags
 	markRest
+	markAgain
 )
 
 // appendRow writes what a record shows of j, and what Apply needs to go on: neither args nor result, nor what only the
-// history tells.
-func appendRow(b []byte, j *ledger.Job) ([]byte, error) {
+// history tells. again: an earlier life of the job's id had a row before it.
+func appendRow(b []byte, j *ledger.Job, again bool) ([]byte, error) {
 	s := &j.Spec
 	r := rest{Parents: s.Parents, Override: s.Override, ArgsRef: s.ArgsRef, ResultRef: j.ResultRef,
 		CancelBy: j.CancelBy, CancelReason: j.CancelReason, CancelForced: j.CancelForced, DuplicateOf: j.DuplicateOf,
@@ -64,6 +65,7 @@ func appendRow(b []byte, j *ledger.Job) ([]byte, error) {
 	mark(markFence, !j.Fence.IsZero())
 	mark(markError, j.Error != nil)
 	mark(markTags, s.Tags != nil)
+	mark(markAgain, again)
 	mark(markRest, !reflect.ValueOf(&r).Elem().IsZero())
 	w := rowWriter{append(b, rowForm, marks)}
 	w.id(string(j.ID))
@@ -100,6 +102,9 @@ func appendRow(b []byte, j *ledger.Job) ([]byte, error) {
 }
 
 var errRow = errors.New("a row of the index cannot be read")
+
+// rowAgain is what appendRow was told of an earlier life.
+func rowAgain(b []byte) bool { return len(b) > 1 && b[1]&markAgain != 0 }
 
 // readRow is the fold that appendRow wrote. It keeps nothing of b.
 func readRow(b []byte) (*ledger.Job, error) {

@@ -64,10 +64,14 @@ func TestRowKeepsWhatRecordsShow(t *testing.T) {
 		j.SubmittedAt = full.SubmittedAt // a job without is none
 		jobs = append(jobs, &j)
 	}
-	for _, j := range jobs {
-		row, err := index.AppendRow(nil, j)
+	for i, j := range jobs {
+		again := i%2 == 0
+		row, err := index.AppendRow(nil, j, again)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if index.RowAgain(row) != again {
+			t.Errorf("an earlier life: %t, want %t", !again, again)
 		}
 		have, err := index.ReadRow(row)
 		if err != nil {
@@ -86,7 +90,7 @@ func TestRowKeepsWhatRecordsShow(t *testing.T) {
 }
 
 func FuzzReadRow(f *testing.F) {
-	row, _ := index.AppendRow(nil, &ledger.Job{ID: "a", SubmittedAt: time.Unix(1, 0)})
+	row, _ := index.AppendRow(nil, &ledger.Job{ID: "a", SubmittedAt: time.Unix(1, 0)}, false)
 	f.Add(row)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if j, err := index.ReadRow(b); err == nil && j == nil {

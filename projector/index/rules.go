@@ -94,6 +94,7 @@ func (w *writer) rules(ctx context.Context, tx *sql.Tx, c *changes) error {
 		if err := w.rule(ctx, tx, changed); err != nil {
 			return fmt.Errorf("index: rules of type %s: %w", changed.kind, err)
 		}
+		w.kinds[changed.kind] = changed.rules // a transaction that fails ends the session, and the writer with it
 	}
 	return nil
 }

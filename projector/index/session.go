@@ -20,6 +20,7 @@ type session struct {
 	writer  *writer
 	end     schemas.Seq // where the ledger ended when the file was opened
 	wrote   bool
+	leaving leaving
 	wanted  int          // Index.wanted at the beginning
 	written atomic.Int64 // number of the last batch written
 }
@@ -30,7 +31,12 @@ func (s *session) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	s.show(s.fold.at)
+	own, stop := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watchRemovals(own) })
 	err = s.pump(ctx, s.follow)
+	stop()
+	watching.Wait()
 	if errors.Is(err, ledger.ErrPositionExpired) {
 		return fmt.Errorf("%w: %w", errAnew, err)
 	}
@@ -113,7 +119,7 @@ func (s *session) begin(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", errOutside, err)
 		}
 	}
-	if err := s.outlived(ctx); err != nil {
+	if err := s.removals(ctx); err != nil {
 		return err
 	}
 	s.fold = newFold(at, s.file.lookup, s.written.Load)
@@ -180,13 +186,22 @@ func (s *session) loop(ctx context.Context, entries <-chan []*ledger.Entry, batc
 	timer := time.NewTimer(batchWait)
 	timer.Stop()
 	defer timer.Stop()
-	look := time.NewTicker(s.x.history.every)
-	defer look.Stop()
 	due, open := false, true
+	begin := func() { // of a batch, if it is
+		if s.fold.messages == 0 {
+			due = false
+			timer.Reset(batchWait)
+		}
+	}
 	for open || s.fold.messages > 0 {
-		in, ready := entries, (<-chan struct{})(nil)
+		in, leaving, some, ready := entries, s.leaving.segments, always, (<-chan struct{})(nil)
+		if s.leaving.now == nil {
+			some = nil
+		} else {
+			leaving = nil
+		}
 		if !open || s.fold.messages >= batchMessages {
-			in, due = nil, true
+			in, some, due = nil, nil, true
 		}
 		if due && s.fold.messages > 0 {
 			ready = idle
@@ -196,34 +211,52 @@ func (s *session) loop(ctx context.Context, entries <-chan []*ledger.Entry, batc
 			return nil
 		case <-s.x.rebuild:
 			return fmt.Errorf("%w: it was asked for", errAnew)
+		case err := <-s.leaving.failed:
+			return err
 		case es, more := <-in:
-			if open = more; s.fold.messages == 0 {
-				due = false
-				timer.Reset(batchWait)
-			}
+			begin()
+			open = more
 			if err := s.fold.applyAll(ctx, es); err != nil {
+				return err
+			}
+		case s.leaving.now = <-leaving:
+			s.leaving.left = s.leaving.now.Jobs
+		case <-some:
+			begin()
+			if err := s.followSome(ctx); err != nil {
 				return err
 			}
 		case <-timer.C:
 			due = true
-		case <-look.C:
-			if err := s.outlived(ctx); err != nil {
-				return err
-			}
 		case <-ready:
-			c, err := s.fold.take()
-			if err != nil {
+			if err := s.handOver(ctx, batches); err != nil {
 				return err
 			}
 			due = false
-			select {
-			case batches <- c:
-			case <-ctx.Done():
-				return nil
-			}
 		}
 	}
 	return nil
+}
+
+// always never blocks.
+var always = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// handOver makes a batch and hands it to the writer.
+func (s *session) handOver(ctx context.Context, batches chan<- *changes) error {
+	c, err := s.fold.take()
+	if err != nil {
+		return err
+	}
+	select {
+	case batches <- c:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (s *session) write(ctx context.Context, c *changes) error {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dartwing/jobledger/internal/where"
 	"github.com/dartwing/jobledger/ledger"
 	"github.com/dartwing/jobledger/schemas"
 )
@@ -17,8 +18,9 @@ import (
 type writer struct {
 	f                                                 *file
 	upsert, terms, drop, gone, count, zone, name, pos *sql.Stmt
-	pending                                           []posting // terms that are not written yet
-	values                                            []any     // of one statement of terms
+	pending                                           []posting                         // terms that are not written yet
+	kinds                                             map[schemas.TypeName]*where.Rules // of types, as they are in the file
+	values                                            []any                             // of one statement of terms
 }
 
 // posting says that a row has a term.
@@ -39,7 +41,10 @@ const (
 )
 
 func newWriter(ctx context.Context, f *file) (*writer, error) {
-	w := &writer{f: f}
+	w := &writer{f: f, kinds: map[schemas.TypeName]*where.Rules{}}
+	if err := f.rules(ctx, func(kind schemas.TypeName, r *where.Rules) { w.kinds[kind] = r }); err != nil {
+		return nil, err
+	}
 	for _, s := range []struct {
 		to   **sql.Stmt
 		text string
@@ -47,7 +52,7 @@ func newWriter(ctx context.Context, f *file) (*writer, error) {
 		{&w.upsert, sqlUpsert},
 		{&w.terms, `INSERT OR IGNORE INTO terms VALUES(?, ?, ?)` + strings.Repeat(`, (?, ?, ?)`, postingsAtOnce-1)},
 		{&w.drop, `DELETE FROM terms WHERE org = ? AND h = ? AND seq = ?`},
-		{&w.gone, `DELETE FROM jobs WHERE seq = ? RETURNING org, doc`},
+		{&w.gone, `DELETE FROM jobs WHERE seq = ? RETURNING org, doc, args`},
 		{&w.count, sqlCount}, {&w.zone, sqlZone},
 		{&w.name, `INSERT INTO names VALUES(?, ?)`},
 		{&w.pos, `UPDATE meta SET value = CASE key WHEN 'seq' THEN ? ELSE ? END WHERE key IN ('seq', 'event')`},
@@ -101,6 +106,11 @@ func (w *writer) write(ctx context.Context, c *changes) error {
 	if _, err := tx.StmtContext(ctx, w.pos).ExecContext(ctx, int64(c.at.Seq), string(c.at.ID)); err != nil {
 		return fmt.Errorf("index: position: %w", err)
 	}
+	if g := c.removed; g != nil {
+		if err := writeRemovals(ctx, tx, g.Number, g.ID); err != nil {
+			return err
+		}
+	}
 	return tx.Commit()
 }
 
@@ -118,6 +128,9 @@ func (w *writer) rows(ctx context.Context, tx *sql.Tx, rows []row) error {
 		}
 		if i%rowsPerLook == 0 && ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if r.seq == 0 {
+			continue
 		}
 		if _, err := upsert.ExecContext(own, int64(r.seq), r.org, r.idh, r.state, r.reason, r.kind, r.queue, r.priority, r.class, r.resolution,
 			r.attempt, r.finished, r.group, r.doc, blob(r.args), blob(r.result)); err != nil {
@@ -165,11 +178,11 @@ func blob(b []byte) any {
 	return b
 }
 
-// forget deletes the row of an earlier life. What its x-index fields left among the terms leads nowhere.
+// forget deletes a row. What its x-index fields left among the terms under former rules leads nowhere.
 func (w *writer) forget(ctx context.Context, tx *sql.Tx, seq schemas.Seq) error {
 	var org int64
-	var doc []byte
-	err := tx.StmtContext(ctx, w.gone).QueryRowContext(ctx, int64(seq)).Scan(&org, &doc)
+	var doc, args []byte
+	err := tx.StmtContext(ctx, w.gone).QueryRowContext(ctx, int64(seq)).Scan(&org, &doc, &args)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
@@ -180,7 +193,7 @@ func (w *writer) forget(ctx context.Context, tx *sql.Tx, seq schemas.Seq) error 
 	if err != nil {
 		return err
 	}
-	for _, h := range terms(j) {
+	for _, h := range append(terms(j), posted(w.kinds[j.Spec.Type], args)...) {
 		if _, err := tx.StmtContext(ctx, w.drop).ExecContext(ctx, org, h, int64(seq)); err != nil {
 			return fmt.Errorf("index: terms of row %s: %w", seq, err)
 		}
@@ -189,7 +202,7 @@ func (w *writer) forget(ctx context.Context, tx *sql.Tx, seq schemas.Seq) error 
 }
 
 // lookup reads the rows of jobs, at most lookAtOnce.
-func (f *file) lookup(ctx context.Context, ks []jobKey, found func(jobKey, *ledger.Job)) error {
+func (f *file) lookup(ctx context.Context, ks []jobKey, found func(k jobKey, j *ledger.Job, again bool)) error {
 	stmt, args := f.byID, make([]any, 1, lookAtOnce)
 	if len(ks) > 1 {
 		stmt, args = f.byIDs, args[:lookAtOnce]
@@ -213,7 +226,7 @@ func (f *file) lookup(ctx context.Context, ks []jobKey, found func(jobKey, *ledg
 			return err
 		}
 		if k := (jobKey{j.Org, j.ID}); slices.Contains(ks, k) { // another job may have the same number
-			found(k, j)
+			found(k, j, rowAgain(doc))
 		}
 	}
 	return rows.Err()
@@ -229,19 +242,24 @@ func (f *file) load(ctx context.Context, to *fold) error {
 	}); err != nil {
 		return err
 	}
-	if err := each(ctx, f.write, `SELECT type, body FROM rules`, func(rows *sql.Rows) error {
+	if err := f.rules(ctx, func(kind schemas.TypeName, r *where.Rules) { to.rules[kind] = r }); err != nil {
+		return err
+	}
+	return f.counters(ctx, f.write, 0, func(k ledger.CountKey, n ledger.Count) { to.counts[k] = &n })
+}
+
+// rules hands over the rules of all types.
+func (f *file) rules(ctx context.Context, take func(schemas.TypeName, *where.Rules)) error {
+	return each(ctx, f.write, `SELECT type, body FROM rules`, func(rows *sql.Rows) error {
 		var kind schemas.TypeName
 		var body []byte
 		if err := rows.Scan(&kind, &body); err != nil {
 			return err
 		}
 		r, err := readRules(body)
-		to.rules[kind] = r
+		take(kind, r)
 		return err
-	}); err != nil {
-		return err
-	}
-	return f.counters(ctx, f.write, 0, func(k ledger.CountKey, n ledger.Count) { to.counts[k] = &n })
+	})
 }
 
 // counters hands over the counters of an org, or all for 0.
