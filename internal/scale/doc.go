@@ -4,6 +4,7 @@
 // # Parts
 //
 //	flood    one org submits all jobs, then 200 others ten each; critical jobs; shares by weight
+//	quiet    an org that submits now and then, alone and beside one that submits all the time
 //	bands    a single org's drain, and that of 200 orgs whose jobs stand in separate bands of the ledger
 //	timers   a tenth of the jobs come due within one second, under limits
 //	restart  a server is killed with as many timers and as many waiting jobs, and folds the ledger anew

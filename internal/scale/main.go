@@ -31,7 +31,7 @@ const (
 var parts = []struct {
 	name string
 	run  func(ctx context.Context, b *bed) error
-}{{"flood", flood}, {"bands", bands}, {"timers", timers}, {"restart", restart}, {"lag", lag}, {partStreams, streams}, {"years", years}}
+}{{"flood", flood}, {"quiet", quiet}, {"bands", bands}, {"timers", timers}, {"restart", restart}, {"lag", lag}, {partStreams, streams}, {"years", years}}
 
 // partStreams needs HTTP.
 const partStreams = "streams"

@@ -56,7 +56,7 @@ func TestParts(t *testing.T) {
 			t.Errorf("%s: %s: %v", f.Part, f.What, f.Value)
 		}
 	}
-	for _, want := range []string{"behind the flood", "critical jobs", "weights 1:2:4", "in bands / one org", "lost", "serves after", "last / first", "behind the first window", "counts: p50", "index file, a job"} {
+	for _, want := range []string{"behind the flood", "critical jobs", "beside the flood to alone", "weights 1:2:4", "in bands / one org", "lost", "serves after", "last / first", "behind the first window", "counts: p50", "index file, a job"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("nothing about %q in\n%s", want, &text)
 		}
